@@ -1,0 +1,43 @@
+/**
+ * Time as the engine sees it. Everything that needs a time or a delay takes a `Clock`, so that the simulation can run
+ * the same objects under virtual time. This file is the only one that may touch the runtime's own clocks and timers.
+ */
+export interface Clock {
+  /** Wall-clock time, in milliseconds since 1970. For timestamps that people read; never for measuring a delay. */
+  now(): number
+  /** Milliseconds from an arbitrary start, never going back. For every delay, deadline and duration. */
+  monotonic(): number
+  /** Calls `fn` once, `ms` milliseconds from now. Cancelling twice, or after it has run, is harmless. */
+  after(ms: number, fn: () => void): Timer
+}
+
+export interface Timer {
+  cancel(): void
+}
+
+/** The machine's own clock. Its timers do not keep the process alive. */
+export const systemClock: Clock = {
+  now: () => Date.now(),
+  monotonic: () => performance.now(),
+  after(ms, fn) {
+    const handle = setTimeout(fn, ms)
+    handle.unref()
+    return { cancel: () => clearTimeout(handle) }
+  },
+}
+
+/** Resolves after `ms` milliseconds of `clock`; rejects with the signal's reason when `signal` aborts first. */
+export function sleep(clock: Clock, ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted) return reject(signal.reason)
+    const onAbort = () => {
+      timer.cancel()
+      reject(signal?.reason)
+    }
+    const timer = clock.after(ms, () => {
+      signal?.removeEventListener('abort', onAbort)
+      resolve()
+    })
+    signal?.addEventListener('abort', onAbort, { once: true })
+  })
+}

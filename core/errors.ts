@@ -1,0 +1,33 @@
+/** The facts of an error: names, numbers and positions. Never payloads, never secrets. */
+export type Facts = Readonly<Record<string, string | number | boolean | null | readonly string[]>>
+
+/**
+ * Every error that tenantry raises on purpose. `code` is stable and documented in docs/errors.md; `facts` are what a
+ * program needs; `message` says what happened and what to do next.
+ */
+export class TenantryError extends Error {
+  readonly code: string
+  readonly facts: Facts
+
+  constructor(code: string, message: string, facts: Facts = {}, options?: ErrorOptions) {
+    super(message, options)
+    this.name = 'TenantryError'
+    this.code = code
+    this.facts = facts
+  }
+}
+
+/** The text of whatever was thrown: an actor may throw `null`, a number or an object without a message. */
+export function messageOf(thrown: unknown): string {
+  if (thrown instanceof Error) return thrown.message
+  try {
+    return String(thrown)
+  } catch {
+    return 'a value that cannot be printed'
+  }
+}
+
+/** `error` itself, or an Error that wraps what was thrown. */
+export function errorOf(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(messageOf(thrown))
+}

@@ -1,0 +1,168 @@
+import type { Failure } from '../effects.ts'
+import type { KafkaRecord } from '../kafka/source.ts'
+import type { Done, Failed } from '../workers.ts'
+
+/**
+ * The port to PostgreSQL: group commits on lanes, and what ownership needs. Implemented by core/postgres/ and by the
+ * simulation's model. A lane runs one commit at a time, in one transaction, through one connection.
+ */
+
+/** A partition of a group's topic. The topic is named by its id, so a recreated topic is another one. */
+export type PartitionRef = {
+  readonly group: string
+  readonly topic: string
+  readonly topicId: string
+  readonly partition: number
+}
+
+/** Positions [from, to) that are done. Ascending, apart, none empty. */
+export type Range = readonly [from: number, to: number]
+
+/** What a commit says of one partition. The row it inserts is (epoch, seq + 1). */
+export type PartitionCommit = {
+  readonly ref: PartitionRef
+  readonly epoch: number
+  /** The seq of the commit that this one follows. */
+  readonly seq: number
+  readonly watermark: number
+  readonly ahead: readonly Range[]
+  /** The offset last written to Kafka, -1 where none was. */
+  readonly kafkaOffset: number
+  /** Outbox rows of this partition up to and including this position have been delivered: delete them. Null: none new. */
+  readonly published: OutboxPosition | null
+}
+
+export type OutboxPosition = { readonly seq: number; readonly index: number }
+
+/** One record's outcome within a commit. */
+export type Outcome = {
+  /** Index into `Commit.partitions`. */
+  readonly partition: number
+  readonly tenant: string
+  readonly record: KafkaRecord
+  /** Name of the actor; '' for a record that never reached one. */
+  readonly actor: string
+  /** `skipped`: a tombstone or an operator's decision; its only trace is the progress. `duplicate`: known beforehand. */
+  readonly result: Done | Failed | Duplicate | Skipped
+  readonly attempts: number
+}
+
+export type Duplicate = { readonly kind: 'duplicate'; readonly messageId: string; readonly type: string; readonly traceId: string }
+export type Skipped = { readonly kind: 'skipped'; readonly reason: string }
+
+export type Commit = {
+  /** A UUID, new for every content. */
+  readonly id: string
+  readonly clusterId: string
+  readonly partitions: readonly PartitionCommit[]
+  /** In commit order; within a mailbox that is offset order. May be empty: progress alone. */
+  readonly outcomes: readonly Outcome[]
+}
+
+/**
+ * `optimistic` bets that no key is known and pipelines everything at once; the bet lost, it answers `duplicates` and
+ * nothing has happened. `checked` asks for the keys first and calls `settle` with the indices of the outcomes whose key
+ * was known (or stands twice in this commit: the first by position owns it); what `settle` returns is then committed:
+ * the same id and partitions' epoch and seq, with duplicates turned into `Duplicate`, and whatever depended on them left
+ * out. `settle` is synchronous and is called at most once.
+ */
+export type CommitMode =
+  | { readonly kind: 'optimistic' }
+  | { readonly kind: 'checked'; readonly settle: (duplicates: readonly number[]) => Commit }
+
+export type CommitResult =
+  | {
+      readonly kind: 'committed'
+      /** What was committed: the commit given, or what `settle` returned. */
+      readonly commit: Commit
+    }
+  /** Refused by the fence: all the partitions (indices) whose last row is not (epoch, seq). Nothing was committed. */
+  | { readonly kind: 'fenced'; readonly partitions: readonly number[] }
+  /** An optimistic commit met a known key. Nothing was committed. */
+  | { readonly kind: 'duplicates' }
+  /**
+   * PostgreSQL refused. Nothing was committed. `step` says where: `effect` is a user's statement (or a deferred
+   * constraint at the commit), to be bisected; any other is ours.
+   */
+  | { readonly kind: 'refused'; readonly step: 'effect' | 'own'; readonly blame: Blame; readonly failure: Failure }
+  /** The connection broke or did not answer in time: it may have been committed, may still be. Ask `resolve`. */
+  | { readonly kind: 'unknown'; readonly reason: Error }
+
+/**
+ * From the SQLSTATE: `infrastructure` (connection, resources, shutdown, read-only): try again later, nobody's fault;
+ * `again` (40001, 40P01): at once; `held` (55P03, 57014): only that tenant waits; `statement`: bisect, or a bug in ours.
+ */
+export type Blame = 'infrastructure' | 'again' | 'held' | 'statement'
+
+/** What became of a commit whose answer was lost. Its backend has gone when this is known. */
+export type Resolution =
+  | { readonly kind: 'committed' }
+  /** Not committed, and cannot be any more. `moved` are the partitions (indices) whose last row is not the one named. */
+  | { readonly kind: 'not-committed'; readonly moved: readonly number[] }
+  /** PostgreSQL is away, or the old backend would not go: ask again later. */
+  | { readonly kind: 'unavailable'; readonly reason: Error }
+
+export interface Lane {
+  /** Never rejects. One call at a time. */
+  commit(commit: Commit, mode: CommitMode): Promise<CommitResult>
+  /** Ends the lane's earlier backend, waits until it has gone, and looks for the commit's id. Never rejects. */
+  resolve(commit: Commit): Promise<Resolution>
+}
+
+/** A partition as its new owner finds it. */
+export type Ownership = {
+  readonly epoch: number
+  readonly seq: number
+  readonly watermark: number
+  readonly ahead: readonly Range[]
+  /** -1 where none was written yet. */
+  readonly kafkaOffset: number
+  /** Committed and perhaps not yet delivered, in order. */
+  readonly outbox: readonly OutboxRow[]
+}
+
+export type OutboxRow = {
+  readonly position: OutboxPosition
+  readonly tenant: string
+  readonly topic: string
+  readonly messageId: string
+  readonly key: Uint8Array
+  readonly value: Uint8Array
+  readonly headers: readonly (readonly [name: string, value: string])[]
+}
+
+export type StateRow = { readonly tenant: string; readonly version: number; readonly json: string; readonly partition: number }
+
+/** Where the partitions of a (group, topic id) begin, by the first daemon that sees it. */
+export type Start = { readonly ref: PartitionRef; readonly position: number }
+
+/** What PostgreSQL knows of a group's topic. */
+export type TopicProgress = {
+  /** Partition count recorded by `begin`; 0 where (group, topic id) was never seen. */
+  readonly partitions: number
+  /** Another id was recorded for this group and topic name: the topic was recreated. */
+  readonly recreated: boolean
+  /** The cluster recorded for this group; '' where none. A different one is refused by the engine. */
+  readonly clusterId: string
+}
+
+/** Thrown by `takeOver` for a partition that has no row although its topic was begun with it. */
+export const noProgressCode = 'TENANTRY_PROGRESS_MISSING'
+
+export interface Ledger {
+  topicProgress(group: string, topic: string, topicId: string): Promise<TopicProgress>
+  /**
+   * Writes the first row of each start that has none yet and records the partition count, in one transaction under a
+   * lock; whoever comes second finds it done. Never lowers a count.
+   */
+  begin(group: string, topic: string, topicId: string, clusterId: string, partitions: number, starts: readonly Start[]): Promise<void>
+  /**
+   * Raises the epoch: takes the partition's lock (ending a frozen holder after a while), inserts (epoch + 1, seq + 1),
+   * then reads the rest in later statements. Rejects with `noProgressCode`, or with an infrastructure error.
+   */
+  takeOver(ref: PartitionRef): Promise<Ownership>
+  /** The committed states of these tenants; tenants without one are left out. */
+  loadStates(group: string, actor: string, tenants: readonly string[]): Promise<readonly StateRow[]>
+  /** For actors that call out: which of these keys are known already. Indices into `keys`. */
+  knownKeys(group: string, tenants: readonly string[], uuids: readonly string[]): Promise<readonly number[]>
+}

@@ -1,0 +1,84 @@
+import type { Effect, Failure } from './effects.ts'
+import type { KafkaRecord } from './kafka/source.ts'
+import type { MessageKey } from './message-key.ts'
+
+/**
+ * The port to the threads that run actors. Implemented by supervisors/worker-pool.ts (Piscina threads, packed frames)
+ * and by the simulation's model. All calls return at once; answers come as events.
+ */
+
+/** What the router tells a worker about a mailbox whose instance it does not hold for this run. */
+export type Opening = {
+  /** Index of the actor in the topology that every worker loaded. */
+  readonly actor: number
+  readonly topic: string
+  readonly partition: number
+  /** The tenant as text: the record's key bytes, which were checked to be UTF-8 without NUL. */
+  readonly tenant: string
+  /** The instance's committed state: its version and JSON text; null where there is none yet or the actor keeps none. */
+  readonly state: { readonly version: number; readonly json: string } | null
+}
+
+/**
+ * Records for one mailbox, in offset order, appended to those it was sent before. A first dispatch of a run opens the
+ * mailbox (anew); the worker then forgets all it had of an older run.
+ */
+export type Dispatch = {
+  readonly mailbox: number
+  readonly run: number
+  readonly opening: Opening | null
+  readonly records: readonly KafkaRecord[]
+}
+
+/**
+ * A worker's answer for one record. A worker answers each mailbox in offset order; after a `failed` it answers nothing
+ * more of that run. Decisions of an older run than the mailbox's are dropped on arrival.
+ */
+export type Decision = {
+  readonly mailbox: number
+  readonly run: number
+  readonly offset: number
+  readonly outcome: Done | Failed
+}
+
+export type Done = {
+  readonly kind: 'done'
+  /** Null in offset mode. */
+  readonly key: MessageKey | null
+  readonly effects: readonly Effect[]
+  /** The instance's state after this record, as JSON text; null for an actor without state. */
+  readonly state: { readonly version: number; readonly json: string } | null
+  /** What `ctx.log` and traceability need: the message's type, and its trace id or ''. */
+  readonly type: string
+  readonly traceId: string
+  readonly messageId: string
+  /** Milliseconds the handler took. */
+  readonly elapsedMs: number
+}
+
+export type Failed = {
+  readonly kind: 'failed'
+  readonly failure: Failure
+  /** Null when the record was too broken to have one, or in offset mode. */
+  readonly key: MessageKey | null
+  readonly type: string
+  readonly traceId: string
+  readonly messageId: string
+  /** Milliseconds the handler took. */
+  readonly elapsedMs: number
+}
+
+export interface WorkersListener {
+  decided(worker: number, decisions: readonly Decision[]): void
+  /** The thread has ended or counts as lost: everything dispatched to it and not decided comes back. */
+  lost(worker: number, error: Error): void
+  /** A replacement is ready to take records, under the same number. */
+  ready(worker: number): void
+}
+
+export interface Workers {
+  readonly count: number
+  dispatch(worker: number, dispatches: readonly Dispatch[]): void
+  /** Ends the mailboxes' runs and forgets their instances: revoked, fenced, evicted or rolled back. */
+  forget(worker: number, mailboxes: readonly number[]): void
+}
