@@ -1,0 +1,115 @@
+// Who a process is: its pid alone says nothing once the number has been used again, so the start time goes with it.
+import { execFileSync } from 'node:child_process'
+import { readFileSync, readdirSync } from 'node:fs'
+
+/** The environment variable that marks every process of one run of tools/up.mjs. */
+export const RUN_MARK = 'TENANTRY_RUN_ID'
+
+const linux = process.platform === 'linux'
+
+/** `{ pid, start }` of a living process; undefined when it is gone or only a zombie is left of it. */
+export function identify(pid) {
+  const found = linux ? fromProc(pid) : fromPs(pid)
+  return found && { pid, start: found.start }
+}
+
+/** Whether the very process that was recorded is alive. */
+export function isAlive(record) {
+  const now = identify(record.pid)
+  return now !== undefined && now.start === record.start
+}
+
+/** The parent of a process, or undefined. */
+export function parentOf(pid) {
+  const found = linux ? fromProc(pid) : fromPs(pid)
+  return found && found.parent
+}
+
+/** The short name of a process (`sh`, `node`), or undefined. */
+export function nameOf(pid) {
+  const found = linux ? fromProc(pid) : fromPs(pid)
+  return found && found.name
+}
+
+/** Signals a recorded process if it is still the same one; says whether it was. */
+export function signal(record, name) {
+  if (!isAlive(record)) return false
+  try {
+    process.kill(record.pid, name)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** Ends recorded processes: `first` now, SIGKILL after `graceMs`. Resolves when none is left. */
+export async function endAll(records, first = 'SIGTERM', graceMs = 10000) {
+  for (const record of records) signal(record, first)
+  const deadline = Date.now() + graceMs
+  let forced = false
+  for (;;) {
+    const left = records.filter(isAlive)
+    if (left.length === 0) return
+    if (!forced && Date.now() >= deadline) {
+      forced = true
+      for (const record of left) signal(record, 'SIGKILL')
+    }
+    if (Date.now() >= deadline + 10000) return
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+}
+
+/** The living processes, but this one, whose environment holds `name=value`. Linux only: elsewhere none are found. */
+export function withEnvironment(name, value) {
+  if (!linux) return []
+  const wanted = `${name}=${value}`
+  const found = []
+  for (const entry of readdirSync('/proc')) {
+    const pid = Number(entry)
+    if (!Number.isInteger(pid) || pid === process.pid) continue
+    try {
+      const environment = readFileSync(`/proc/${pid}/environ`, 'latin1')
+      if (!environment.split('\0').includes(wanted)) continue
+      const record = identify(pid)
+      if (record) found.push(record)
+    } catch {}
+  }
+  return found
+}
+
+function fromProc(pid) {
+  let text
+  try {
+    text = readFileSync(`/proc/${pid}/stat`, 'latin1')
+  } catch {
+    return undefined
+  }
+  const open = text.indexOf('(')
+  const close = text.lastIndexOf(')') // a process may call itself "a) b"
+  const fields = text.slice(close + 2).split(' ')
+  if (fields[0] === 'Z' || fields[0] === 'X') return undefined // dead, and not yet reaped by its parent
+  return { name: text.slice(open + 1, close), parent: Number(fields[1]), start: `${bootId()}/${fields[19]}` }
+}
+
+let boot
+function bootId() {
+  if (boot === undefined) {
+    try {
+      boot = readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim().slice(0, 8)
+    } catch {
+      boot = 'boot'
+    }
+  }
+  return boot
+}
+
+function fromPs(pid) {
+  try {
+    const line = execFileSync('ps', ['-o', 'stat=,ppid=,lstart=,ucomm=', '-p', String(pid)], { encoding: 'utf8' }).trim()
+    const match = /^(\S+)\s+(\d+)\s+(\S+\s+\S+\s+\S+\s+\S+\s+\S+)\s+(.*)$/.exec(line)
+    if (!match || match[1].startsWith('Z')) return undefined
+    return { name: match[4], parent: Number(match[2]), start: match[3] }
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,91 @@
+// node tools/up.mjs FILE.ts [arguments]: does what set-up is still missing, then runs FILE on the right runtime.
+// Every npm script starts here. Must parse on Node 18; imports only node: and its own folder.
+import { randomBytes } from 'node:crypto'
+import { existsSync, readdirSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
+import { addonReady, ensureAddon } from './setup/addon.mjs'
+import { runChild, sweep, watchAncestors } from './setup/child.mjs'
+import { checkKafkaTools, ensureKafka, kafkaReady } from './setup/kafka.mjs'
+import { takeLock } from './setup/lock.mjs'
+import { ensureNode, readyNode } from './setup/node.mjs'
+import { ensurePackages, packagesReady } from './setup/packages.mjs'
+import { root, toolsFolder } from './setup/paths.mjs'
+import { RUN_MARK } from './setup/process.mjs'
+import { ensureRedis, redisReady } from './setup/redis.mjs'
+import { say, SetupError } from './setup/say.mjs'
+
+const [file, ...args] = process.argv.slice(2)
+
+/** Which programs start the local services themselves: for them, Kafka and Redis are fetched beside everything else. */
+function wantsServices() {
+  if (file === undefined) return true
+  if (file === 'cli/main.ts') return args[0] === 'dev' && args[1] === 'up'
+  if (file === 'test/run.ts') return !args.some((arg) => arg.includes('test/unit'))
+  return file.startsWith('examples/') || file.startsWith('bench/')
+}
+
+/** The runtime that the program asks for; the test runner starts its own. */
+function wantsBun() {
+  if (file === 'test/run.ts') return false
+  const at = args.indexOf('--runtime')
+  return args.includes('--runtime=bun') || (at >= 0 && args[at + 1] === 'bun')
+}
+
+function bun() {
+  const scope = join(root, 'node_modules/@oven')
+  for (const name of existsSync(scope) ? readdirSync(scope) : []) {
+    if (existsSync(join(scope, name, 'bin/bun'))) return join(scope, name, 'bin/bun')
+  }
+  throw new SetupError(`Bun's binary is not among the packages for ${process.platform}-${process.arch}: leave out --runtime bun.`)
+}
+
+function ready() {
+  const node = readyNode()
+  if (!node || !packagesReady() || !addonReady(node)) return undefined
+  return !wantsServices() || (kafkaReady() && redisReady()) ? node : undefined
+}
+
+async function setUp() {
+  if (wantsServices()) checkKafkaTools()
+  const free = await takeLock(join(toolsFolder, 'lock'), () => say('waiting for another set-up in this checkout …'))
+  try {
+    const services = wantsServices() ? [ensureKafka(), ensureRedis()] : []
+    const main = (async () => {
+      const node = await ensureNode()
+      await ensurePackages(node)
+      await ensureAddon(node)
+      return node
+    })()
+    const results = await Promise.allSettled([main, ...services])
+    for (const result of results) if (result.status === 'rejected') throw result.reason
+    return await main
+  } finally {
+    free()
+  }
+}
+
+async function main() {
+  process.env[RUN_MARK] = process.env[RUN_MARK] || randomBytes(8).toString('hex')
+  const stop = (code) => () => {
+    void sweep(2000).then(() => process.exit(code))
+  }
+  const handlers = { SIGINT: stop(130), SIGTERM: stop(143), SIGHUP: stop(129) }
+  for (const name of Object.keys(handlers)) process.on(name, handlers[name])
+  const stopWatching = watchAncestors(handlers.SIGTERM)
+  const node = ready() || (await setUp())
+  stopWatching()
+  for (const name of Object.keys(handlers)) process.off(name, handlers[name])
+  if (file === undefined) return 0
+  const program = wantsBun() ? bun() : node
+  const env = { ...process.env, PATH: `${dirname(node)}:${process.env.PATH || ''}` }
+  const flags = program === node ? ['--disable-warning=ExperimentalWarning'] : []
+  return runChild(program, [...flags, resolve(root, file), ...args], env)
+}
+
+main().then(
+  (status) => process.exit(status),
+  (error) => {
+    process.stderr.write(error instanceof SetupError ? `${error.message}\n` : `${error.stack || error}\n`)
+    process.exit(1)
+  },
+)
