@@ -163,6 +163,11 @@ export interface Ledger {
   takeOver(ref: PartitionRef): Promise<Ownership>
   /** The committed states of these tenants; tenants without one are left out. */
   loadStates(group: string, actor: string, tenants: readonly string[]): Promise<readonly StateRow[]>
+  /**
+   * Kafka will never take the outbox row at this position: moves it to the dead letters of its group, partition and
+   * tenant, in one transaction. Doing it twice is once.
+   */
+  refuseOutbox(ref: PartitionRef, position: OutboxPosition, reason: string): Promise<void>
   /** For actors that call out: which of these keys are known already. Indices into `keys`. */
   knownKeys(group: string, tenants: readonly string[], uuids: readonly string[]): Promise<readonly number[]>
 }

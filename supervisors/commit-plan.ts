@@ -1,0 +1,76 @@
+import type { Commit, Outcome, PartitionCommit } from '../core/postgres/transactions.ts'
+import type { Decided } from './mailbox.ts'
+import type { Partition } from './partition.ts'
+import type { Progress } from './progress.ts'
+
+/** A commit and what it was made of: `batch[i]` is the decision behind `commit.outcomes[i]`. */
+export type Plan = {
+  readonly commit: Commit
+  readonly batch: readonly Decided[]
+  /** In the order of `commit.partitions`. */
+  readonly partitions: readonly PlannedPartition[]
+}
+
+export type PlannedPartition = {
+  readonly partition: Partition
+  /** The partition's progress once this is committed. */
+  readonly progress: Progress
+}
+
+/**
+ * Plans one transaction: the batch's outcomes, and one progress row for every partition in `touched` (gaps passed,
+ * outbox rows delivered), which come first and in that order, and every other that an outcome came from.
+ */
+export function planCommit(id: string, clusterId: string, batch: readonly Decided[], touched: Iterable<Partition>): Plan {
+  const partitions: PlannedPartition[] = []
+  const indices = new Map<Partition, number>()
+  const include = (partition: Partition): number => {
+    const known = indices.get(partition)
+    if (known !== undefined) return known
+    const progress = partition.progress.copy()
+    for (const [from, to] of partition.gaps) progress.add(from, to)
+    const index = partitions.length
+    indices.set(partition, index)
+    partitions.push({ partition, progress })
+    return index
+  }
+  for (const partition of touched) include(partition)
+  for (const decided of batch) {
+    const index = include(decided.mailbox.partition)
+    decided.partition = index
+    partitions[index]?.progress.add(decided.item.from, decided.record.offset + 1)
+  }
+  return { commit: { id, clusterId, partitions: partitions.map(partitionCommit), outcomes: batch }, batch, partitions }
+}
+
+function partitionCommit({ partition, progress }: PlannedPartition): PartitionCommit {
+  return {
+    ref: partition.ref,
+    epoch: partition.epoch,
+    seq: partition.seq,
+    watermark: progress.watermark,
+    ahead: progress.ahead,
+    kafkaOffset: partition.kafkaOffset,
+    published: partition.published,
+  }
+}
+
+/**
+ * The plan again, now that the outcomes at `duplicates` are known to be duplicates and decisions that depended on them
+ * were taken back (`dropped`). Same id and same partitions in the same order, as the transaction is open already.
+ */
+export function planSettled(plan: Plan, duplicates: readonly number[]): Plan {
+  const known = new Set(duplicates.map((index) => plan.batch[index]))
+  const batch = plan.batch.filter((decided) => !decided.dropped)
+  const partitions = plan.partitions.map((planned) => planned.partition)
+  const settled = planCommit(plan.commit.id, plan.commit.clusterId, batch, partitions)
+  const outcomes = batch.map((decided) => (known.has(decided) ? asDuplicate(decided) : decided))
+  return { ...settled, commit: { ...settled.commit, outcomes } }
+}
+
+function asDuplicate(decided: Decided): Outcome {
+  const { result, partition, tenant, record, actor, attempts } = decided
+  if (result.kind === 'duplicate' || result.kind === 'skipped') return decided
+  const { messageId, type, traceId } = result
+  return { partition, tenant, record, actor, attempts, result: { kind: 'duplicate', messageId, type, traceId } }
+}

@@ -1,0 +1,309 @@
+import type { Clock } from '../core/clock.ts'
+import { TenantryError } from '../core/errors.ts'
+import type { Failure } from '../core/effects.ts'
+import { Fifo } from '../core/fifo.ts'
+import type { CommitResult, Lane, Resolution } from '../core/postgres/transactions.ts'
+import type { Random } from '../core/random.ts'
+import { type Plan, planCommit, planSettled } from './commit-plan.ts'
+import type { Decided, Mailbox } from './mailbox.ts'
+import type { Partition } from './partition.ts'
+
+/** What a committer tells the engine. Every call is made with the committer in a state that allows `push`. */
+export interface CommitHost {
+  clusterId(group: string): string
+  /** The plan is durable. */
+  committed(plan: Plan): void
+  /** Another owner, or a commit of ours that we gave up, has moved the partition on: its decisions are lost. */
+  fenced(partition: Partition): void
+  /** A stateful instance has run a duplicate: what it decided after `decided` must run again from committed state. */
+  takeBackAfter(decided: Decided): void
+  /** `decided` alone makes a commit fail: takes it and its successors back and keeps the mailbox waiting for `judge`. */
+  suspect(decided: Decided): void
+  /** All suspects of a bisected commit are known. */
+  judge(suspects: readonly Suspect[]): void
+  /** PostgreSQL is away or refuses everybody; null when it works again. */
+  trouble(reason: string | null): void
+  /** A statement of ours is wrong: nothing can be committed any more. */
+  fatal(error: TenantryError): void
+  /** End of an event: the engine dispatches what has become possible. */
+  settled(): void
+}
+
+/** A decision that makes every commit fail in which it stands; `held` when it only ran into a lock or a time limit. */
+export type Suspect = { readonly mailbox: Mailbox; readonly decided: Decided; readonly failure: Failure; readonly held: boolean }
+
+export type CommitterSettings = {
+  readonly commitMaxRecords: number
+  readonly commitMaxBytes: number
+  readonly backoffMinMs: number
+  readonly backoffMaxMs: number
+}
+
+/** After a duplicate, this many commits ask first; a lost bet costs a whole transaction, asking one round trip. */
+const checkedCommits = 20
+
+/** A commit of ours may meet this many deadlocks or serialization failures in a row before it waits. */
+const promptReruns = 3
+
+/**
+ * - `idle`: the lane is free
+ * - `committing`: the lane has a plan and has not answered
+ * - `resolving`: the answer was lost; nothing is sent until the plan's fate is known
+ * - `waiting`: PostgreSQL is away; a timer ends it
+ * - `stopped`: for good
+ */
+type Phase = 'idle' | 'committing' | 'resolving' | 'waiting' | 'stopped'
+
+/**
+ * One lane's group commits: takes what is decided whenever the lane is free, and knows what to do with every way a
+ * commit can end. Order within a mailbox holds because decisions are taken first in first out, one plan at a time, and
+ * what is sent again goes before what is new.
+ */
+export class Committer {
+  readonly #lane: Lane
+  readonly #clock: Clock
+  readonly #random: Random
+  readonly #host: CommitHost
+  readonly #settings: CommitterSettings
+  readonly #queue = new Fifo<Decided>()
+  /** Parts of a commit that must be sent again, next one first. */
+  #segments: (readonly Decided[])[] = []
+  #touched = new Set<Partition>()
+  #phase: Phase = 'idle'
+  #plan: Plan | null = null
+  #suspects: Suspect[] = []
+  #checked = 0
+  #reruns = 0
+  #failures = 0
+
+  constructor(lane: Lane, clock: Clock, random: Random, host: CommitHost, settings: CommitterSettings) {
+    this.#lane = lane
+    this.#clock = clock
+    this.#random = random
+    this.#host = host
+    this.#settings = settings
+  }
+
+  /** Decisions neither committed nor taken up by a plan. */
+  get queued(): number {
+    return this.#queue.length
+  }
+
+  get busy(): boolean {
+    return this.#phase !== 'idle' || this.#segments.length > 0
+  }
+
+  push(decided: Decided): void {
+    decided.mailbox.partition.uncommitted++
+    this.#queue.push(decided)
+  }
+
+  /** The partition has progress to record although no decision of it waits. */
+  touch(partition: Partition): void {
+    this.#touched.add(partition)
+  }
+
+  stop(): void {
+    this.#phase = 'stopped'
+  }
+
+  /** Sends the next commit if the lane is free and there is anything to commit. */
+  pump(): void {
+    if (this.#phase !== 'idle') return
+    const batch = this.#nextBatch()
+    const first = batch[0]
+    const touched = this.#takeTouched()
+    const group = first?.mailbox.partition.group.name ?? touched[0]?.group.name
+    if (group === undefined) return
+    this.#send(planCommit(this.#random.uuid(), this.#host.clusterId(group), batch, touched))
+  }
+
+  #nextBatch(): Decided[] {
+    for (let segment = this.#segments.shift(); segment !== undefined; segment = this.#segments.shift()) {
+      const rest = segment.filter((decided) => this.#stands(decided))
+      if (rest.length > 0) return rest
+    }
+    this.#judge()
+    const batch: Decided[] = []
+    let bytes = 0
+    while (batch.length < this.#settings.commitMaxRecords && bytes < this.#settings.commitMaxBytes) {
+      const decided = this.#queue.shift()
+      if (decided === undefined) break
+      if (!this.#stands(decided)) continue
+      batch.push(decided)
+      bytes += decided.item.bytes
+    }
+    return batch
+  }
+
+  /** Whether the decision still holds; one that does not leaves the count of its partition. */
+  #stands(decided: Decided): boolean {
+    const { partition } = decided.mailbox
+    if (!decided.dropped && partition.commits) return true
+    partition.uncommitted--
+    return false
+  }
+
+  #takeTouched(): Partition[] {
+    if (this.#touched.size === 0 || this.#segments.length > 0) return []
+    const touched = [...this.#touched].filter((partition) => partition.commits)
+    this.#touched = new Set()
+    return touched
+  }
+
+  #send(plan: Plan): void {
+    this.#phase = 'committing'
+    this.#plan = plan
+    const mode =
+      this.#checked > 0
+        ? { kind: 'checked' as const, settle: (duplicates: readonly number[]) => this.#settle(duplicates) }
+        : { kind: 'optimistic' as const }
+    void this.#lane.commit(plan.commit, mode).then((result) => this.#answered(plan, result))
+  }
+
+  /** In the open transaction: its keys are in, and these outcomes turned out to be duplicates. */
+  #settle(duplicates: readonly number[]) {
+    const plan = this.#plan
+    if (plan === null) throw new Error('a lane settled a commit that it does not have')
+    this.#checked = duplicates.length > 0 ? checkedCommits : this.#checked - 1
+    for (const index of duplicates) {
+      const decided = plan.batch[index]
+      if (decided && !decided.dropped && decided.mailbox.actor.stateful) this.#host.takeBackAfter(decided)
+    }
+    const settled = planSettled(plan, duplicates)
+    for (const decided of plan.batch) if (decided.dropped) decided.mailbox.partition.uncommitted--
+    this.#plan = settled
+    return settled.commit
+  }
+
+  #answered(sent: Plan, result: CommitResult): void {
+    if (this.#phase !== 'committing') return
+    const plan = this.#plan ?? sent
+    this.#plan = null
+    this.#phase = 'idle'
+    if (result.kind !== 'refused' || result.blame !== 'again') this.#reruns = 0
+    switch (result.kind) {
+      case 'committed':
+        this.#committed(plan)
+        break
+      case 'duplicates':
+        this.#checked = checkedCommits
+        this.#again(plan)
+        break
+      case 'fenced':
+        this.#fenced(plan, result.partitions)
+        break
+      case 'refused':
+        this.#refused(plan, result)
+        break
+      case 'unknown':
+        this.#resolve(plan, result.reason.message)
+        break
+    }
+    this.#finish()
+  }
+
+  #finish(): void {
+    this.pump()
+    this.#host.settled()
+  }
+
+  #committed(plan: Plan): void {
+    if (this.#failures > 0) {
+      this.#failures = 0
+      this.#host.trouble(null)
+    }
+    for (const decided of plan.batch) decided.mailbox.partition.uncommitted--
+    this.#host.committed(plan)
+  }
+
+  /** The same decisions go next, in a new commit with a new id. */
+  #again(plan: Plan): void {
+    this.#segments.unshift(plan.batch)
+    for (const { partition } of plan.partitions) if (partition.commits) this.#touched.add(partition)
+  }
+
+  #fenced(plan: Plan, indices: readonly number[]): void {
+    for (const index of indices) {
+      const planned = plan.partitions[index]
+      if (planned) this.#host.fenced(planned.partition)
+    }
+    this.#again(plan)
+  }
+
+  #refused(plan: Plan, result: Extract<CommitResult, { kind: 'refused' }>): void {
+    const { failure, blame, step } = result
+    if (blame === 'again') {
+      this.#reruns++
+      this.#again(plan)
+      if (this.#reruns > promptReruns) this.#wait(failure.message)
+    } else if (blame === 'infrastructure' || (step === 'own' && blame === 'held')) {
+      this.#again(plan)
+      this.#wait(failure.message)
+    } else if (step === 'own') {
+      this.#again(plan)
+      this.stop()
+      const facts = { sqlstate: failure.sqlstate ?? '' }
+      const message = `PostgreSQL refuses a statement of tenantry's own: ${failure.message}. This is a fault in tenantry or in its schema: run "tenantry migrate status", and report it.`
+      this.#host.fatal(new TenantryError('TENANTRY_COMMIT_BROKEN', message, facts))
+    } else {
+      this.#bisect(plan, failure, blame === 'held')
+    }
+  }
+
+  /** In offset order, left first: others commit on the way, and what fails alone is the culprit. */
+  #bisect(plan: Plan, failure: Failure, held: boolean): void {
+    for (const { partition } of plan.partitions) if (partition.commits) this.#touched.add(partition)
+    const [only] = plan.batch
+    if (plan.batch.length > 1) {
+      const middle = plan.batch.length >>> 1
+      this.#segments.unshift(plan.batch.slice(0, middle), plan.batch.slice(middle))
+    } else if (only) {
+      only.mailbox.partition.uncommitted--
+      this.#suspects.push({ mailbox: only.mailbox, decided: only, failure, held })
+      this.#host.suspect(only)
+    }
+  }
+
+  #judge(): void {
+    if (this.#suspects.length === 0) return
+    const suspects = this.#suspects
+    this.#suspects = []
+    this.#host.judge(suspects)
+  }
+
+  #resolve(plan: Plan, reason: string): void {
+    this.#phase = 'resolving'
+    void this.#lane.resolve(plan.commit).then((resolution) => this.#resolved(plan, resolution, reason))
+  }
+
+  #resolved(plan: Plan, resolution: Resolution, reason: string): void {
+    if (this.#phase !== 'resolving') return
+    if (resolution.kind === 'unavailable') {
+      this.#backOff(resolution.reason.message, () => this.#resolve(plan, reason))
+      return
+    }
+    this.#phase = 'idle'
+    if (resolution.kind === 'committed') this.#committed(plan)
+    else this.#fenced(plan, resolution.moved)
+    this.#finish()
+  }
+
+  #wait(reason: string): void {
+    this.#phase = 'waiting'
+    this.#backOff(reason, () => {
+      this.#phase = 'idle'
+      this.#finish()
+    })
+  }
+
+  /** Calls `then` after a delay that doubles with each failure in a row, with jitter. */
+  #backOff(reason: string, then: () => void): void {
+    const { backoffMinMs, backoffMaxMs } = this.#settings
+    const delay = Math.min(backoffMaxMs, backoffMinMs * 2 ** this.#failures++)
+    this.#host.trouble(reason)
+    this.#clock.after(delay * (0.5 + this.#random.next() / 2), () => {
+      if (this.#phase !== 'stopped') then()
+    })
+  }
+}

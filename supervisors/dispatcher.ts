@@ -1,0 +1,174 @@
+import { Fifo } from '../core/fifo.ts'
+import type { KafkaRecord } from '../core/kafka/source.ts'
+import type { Dispatch, Opening, Workers } from '../core/workers.ts'
+import type { Item, Mailbox } from './mailbox.ts'
+
+export type DispatcherSettings = {
+  /** Records that may be at one worker undecided. */
+  readonly workerCreditRecords: number
+  readonly workerCreditBytes: number
+  /** Records that one mailbox sends in its turn, while others wait. */
+  readonly quantumRecords: number
+}
+
+/** What one worker has and waits for. */
+type Slot = {
+  up: boolean
+  readonly ready: Fifo<Mailbox>
+  readonly open: Set<Mailbox>
+  records: number
+  bytes: number
+  forget: number[]
+}
+
+/**
+ * Puts mailboxes on workers and sends their records, in turns, within each worker's credit. A mailbox stays with the
+ * worker that holds its instance and may move when nothing of it is in flight there.
+ */
+export class Dispatcher {
+  readonly #workers: Workers
+  readonly #settings: DispatcherSettings
+  readonly #slots: readonly Slot[]
+  #held = false
+
+  constructor(workers: Workers, settings: DispatcherSettings) {
+    this.#workers = workers
+    this.#settings = settings
+    this.#slots = Array.from({ length: workers.count }, () => ({
+      up: true,
+      ready: new Fifo<Mailbox>(),
+      open: new Set<Mailbox>(),
+      records: 0,
+      bytes: 0,
+      forget: [],
+    }))
+  }
+
+  /** Records at workers, not yet decided. */
+  get inFlight(): number {
+    return this.#slots.reduce((sum, slot) => sum + slot.records, 0)
+  }
+
+  get bytesInFlight(): number {
+    return this.#slots.reduce((sum, slot) => sum + slot.bytes, 0)
+  }
+
+  /** Sends nothing any more: the daemon drains. */
+  hold(): void {
+    this.#held = true
+  }
+
+  /** The mailbox may have become dispatchable. Harmless when it has not, or when it waits for its turn already. */
+  enqueue(mailbox: Mailbox): void {
+    if (mailbox.ready || !mailbox.dispatchable) return
+    if (!mailbox.open && mailbox.inFlightCount === 0) mailbox.worker = this.#leastLoaded()
+    const slot = this.#slots[mailbox.worker]
+    if (slot === undefined) return
+    mailbox.ready = true
+    slot.ready.push(mailbox)
+  }
+
+  /** The worker has answered for `item`: its credit is free again. */
+  answered(mailbox: Mailbox, item: Item): void {
+    const slot = this.#slots[mailbox.worker]
+    if (slot === undefined) return
+    slot.records--
+    slot.bytes -= item.bytes
+  }
+
+  /** Before a mailbox's run is raised: the worker forgets it, and owes nothing for it any more. */
+  withdraw(mailbox: Mailbox): void {
+    const slot = this.#slots[mailbox.worker]
+    if (slot === undefined || !mailbox.open) return
+    slot.records -= mailbox.inFlightCount
+    slot.bytes -= mailbox.inFlightBytes
+    slot.open.delete(mailbox)
+    slot.forget.push(mailbox.id)
+  }
+
+  /** The thread has gone with all that it had. Returns the mailboxes that were open there. */
+  workerLost(worker: number): Mailbox[] {
+    const slot = this.#slots[worker]
+    if (slot === undefined) return []
+    slot.up = false
+    const mailboxes = [...slot.open]
+    slot.open.clear()
+    slot.records = 0
+    slot.bytes = 0
+    slot.forget = []
+    const waiting: Mailbox[] = []
+    for (let mailbox = slot.ready.shift(); mailbox !== undefined; mailbox = slot.ready.shift()) {
+      mailbox.ready = false
+      waiting.push(mailbox)
+    }
+    for (const mailbox of mailboxes) mailbox.open = false
+    for (const mailbox of waiting) this.enqueue(mailbox)
+    return mailboxes
+  }
+
+  workerReady(worker: number): void {
+    const slot = this.#slots[worker]
+    if (slot) slot.up = true
+  }
+
+  /** Sends what credit allows. Called at the end of every event. */
+  flush(): void {
+    this.#slots.forEach((slot, worker) => {
+      if (slot.forget.length > 0) {
+        this.#workers.forget(worker, slot.forget)
+        slot.forget = []
+      }
+      if (!slot.up || this.#held || slot.ready.length === 0) return
+      const dispatches = this.#fill(slot)
+      if (dispatches.length > 0) this.#workers.dispatch(worker, dispatches)
+    })
+  }
+
+  #fill(slot: Slot): Dispatch[] {
+    const { workerCreditRecords, workerCreditBytes, quantumRecords } = this.#settings
+    const dispatches: Dispatch[] = []
+    while (slot.records < workerCreditRecords && slot.bytes < workerCreditBytes) {
+      const mailbox = slot.ready.shift()
+      if (mailbox === undefined) break
+      mailbox.ready = false
+      const records: KafkaRecord[] = []
+      while (records.length < quantumRecords && mailbox.dispatchable) {
+        const item = mailbox.takeNext()
+        if (item === undefined) break
+        records.push(item.record)
+        slot.records++
+        slot.bytes += item.bytes
+        if (slot.bytes >= workerCreditBytes) break
+      }
+      if (records.length === 0) continue
+      dispatches.push({ mailbox: mailbox.id, run: mailbox.run, opening: this.#open(slot, mailbox), records })
+      if (mailbox.dispatchable) {
+        mailbox.ready = true
+        slot.ready.push(mailbox)
+      }
+    }
+    return dispatches
+  }
+
+  #open(slot: Slot, mailbox: Mailbox): Opening | null {
+    if (mailbox.open) return null
+    mailbox.open = true
+    slot.open.add(mailbox)
+    const { state, tenant, actor, partition } = mailbox
+    mailbox.state = null
+    return { actor: actor.index, topic: partition.topic, partition: partition.partition, tenant, state }
+  }
+
+  #leastLoaded(): number {
+    let best = -1
+    let load = Number.POSITIVE_INFINITY
+    this.#slots.forEach((slot, worker) => {
+      const own = slot.records + slot.open.size
+      if (slot.up && own < load) {
+        best = worker
+        load = own
+      }
+    })
+    return best < 0 ? 0 : best
+  }
+}

@@ -1,0 +1,475 @@
+import type { Clock, Timer } from '../core/clock.ts'
+import type { TenantryError } from '../core/errors.ts'
+import type { LogRange, RecordBatch, Source, SourceListener, TopicDescription, TopicPartition } from '../core/kafka/source.ts'
+import type { Publisher } from '../core/kafka/publisher.ts'
+import type { Log } from '../core/log.ts'
+import type { EngineMetrics } from '../core/metrics.ts'
+import type { Lane, Ledger, Ownership as Owned } from '../core/postgres/transactions.ts'
+import type { Random } from '../core/random.ts'
+import type { Workers, WorkersListener } from '../core/workers.ts'
+import { Committer, type CommitterSettings } from './committer.ts'
+import { Dispatcher, type DispatcherSettings } from './dispatcher.ts'
+import { Intake, type IntakeSettings } from './intake.ts'
+import { Mailboxes } from './mailboxes.ts'
+import { OffsetWriter } from './offset-writer.ts'
+import { OutboxPublisher } from './outbox-publisher.ts'
+import { Outcomes, type OutcomesSettings } from './outcomes.ts'
+import { Ownership, type OwnershipSettings } from './ownership.ts'
+import { Partition } from './partition.ts'
+import { nobody, route, sizeOf } from './router.ts'
+import { Item, type Mailbox } from './mailbox.ts'
+import { States } from './states.ts'
+import { statusOf, type EngineStatus } from './status.ts'
+
+/** What the engine must know of an actor; the rest is the workers' business. */
+export type ActorRole = {
+  /** Its place in the topology that every worker loaded. */
+  readonly index: number
+  readonly name: string
+  readonly topic: string
+  readonly stateful: boolean
+  /** One record at a time, each after the commit of the one before. */
+  readonly serial: boolean
+}
+
+export type GroupOptions = {
+  readonly name: string
+  readonly source: Source
+  /** At most one a topic. */
+  readonly actors: readonly ActorRole[]
+  /** Where a topic begins that neither we nor Kafka know for this group; a number is a time in ms. */
+  readonly start: 'earliest' | 'latest' | 'error' | number
+  /** Kafka's offset was set with another tool: stop and say so, or go on from our progress. */
+  readonly onForeignOffset: 'stop' | 'ignore'
+  /** The log no longer has our position: stop and say so, or go on at its start or end. */
+  readonly onOutOfRange: 'stop' | 'earliest' | 'latest'
+  /** The header that names the tenant; null: the record's key does. */
+  readonly tenantHeader: string | null
+}
+
+export type EngineSettings = CommitterSettings &
+  DispatcherSettings &
+  IntakeSettings &
+  OwnershipSettings &
+  OutcomesSettings & {
+    readonly maxIdLength: number
+    /** How often Kafka's offsets follow the watermark. */
+    readonly offsetIntervalMs: number
+    /** A revoked partition is released after this time, whatever of it is still undone. */
+    readonly releaseMs: number
+    /** Empty mailboxes whose instances stay warm. */
+    readonly idleMailboxes: number
+    /** Unpublished messages past which intake pauses. */
+    readonly outboxMaxPending: number
+  }
+
+export type EngineOptions = {
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Log
+  readonly metrics: EngineMetrics
+  readonly groups: readonly GroupOptions[]
+  readonly workers: Workers
+  readonly lanes: readonly Lane[]
+  readonly ledger: Ledger
+  readonly publisher: Publisher
+  readonly settings: EngineSettings
+}
+
+/**
+ * The whole path of a record, from a source's batch to the commit of its effects, as state machines without I/O: it
+ * calls its ports and is told what happened. The daemon and the simulation run this very class.
+ */
+export class Engine {
+  readonly #options: EngineOptions
+  readonly #partitions = new Map<string, Partition>()
+  readonly #mailboxes: Mailboxes
+  readonly #dispatcher: Dispatcher
+  readonly #committers: readonly Committer[]
+  readonly #states: States
+  readonly #ownership: Ownership
+  readonly #outbox: OutboxPublisher
+  readonly #intake: Intake
+  readonly #outcomes: Outcomes
+  readonly #offsets: OffsetWriter
+  /** What keeps the daemon from being ready, by what it concerns. */
+  readonly #troubles = new Map<string, string>()
+  #token = 0
+  #ticker: Timer | null = null
+  #drained: (() => void) | null = null
+  #stopped = false
+
+  constructor(options: EngineOptions) {
+    this.#options = options
+    const { clock, random, log, settings, ledger, workers, publisher } = options
+    this.#dispatcher = new Dispatcher(workers, settings)
+    this.#mailboxes = new Mailboxes(settings.idleMailboxes, (mailbox) => this.#dispatcher.withdraw(mailbox))
+    this.#intake = new Intake(settings)
+    this.#states = new States(ledger, clock, {
+      loaded: (mailbox, state) => this.#outcomes.stateLoaded(mailbox, state),
+      settled: () => this.#settled(),
+      trouble: (reason) => this.#trouble('postgres.states', reason),
+    })
+    this.#ownership = new Ownership(ledger, clock, random, log, settings, {
+      owned: (partition, owned) => this.#owned(partition, owned),
+      stopped: (partition, error) => this.#stopPartition(partition, error),
+    })
+    this.#outbox = new OutboxPublisher(publisher, clock, settings, {
+      refused: (partition, row, reason) => {
+        void ledger.refuseOutbox(partition.ref, row.position, reason).catch(() => this.#trouble('postgres.outbox', 'a refused message could not be recorded'))
+        log.error('outbox.refused', { ...partition.facts, to: row.topic, reason }, 'Kafka refuses a message for good; it is a dead letter now.')
+      },
+      published: (partition, position) => {
+        if (!partition.commits) return
+        partition.published = position
+        this.#settled()
+      },
+      trouble: (reason) => this.#trouble('kafka.outbox', reason),
+    })
+    this.#outcomes = new Outcomes({
+      clock,
+      log,
+      metrics: options.metrics,
+      settings,
+      dispatcher: this.#dispatcher,
+      mailboxes: this.#mailboxes,
+      intake: this.#intake,
+      states: this.#states,
+      outbox: this.#outbox,
+      push: (decided) => this.#committers[decided.mailbox.partition.lane]?.push(decided),
+      trouble: (key, reason) => this.#trouble(key, reason),
+      settled: () => this.#settled(),
+    })
+    this.#committers = options.lanes.map(
+      (lane, index) =>
+        new Committer(
+          lane,
+          clock,
+          random,
+          {
+            clusterId: (group) => this.#ownership.clusterId(group),
+            committed: (plan) => this.#outcomes.committed(plan),
+            fenced: (partition) => this.#fenced(partition),
+            takeBackAfter: (decided) => this.#outcomes.takeBackAfter(decided),
+            suspect: (decided) => this.#outcomes.suspect(decided),
+            judge: (suspects) => this.#outcomes.judge(suspects),
+            trouble: (reason) => this.#trouble(`postgres.lane${index}`, reason),
+            fatal: (error) => this.#fatal(error),
+            settled: () => this.#settled(),
+          },
+          settings,
+        ),
+    )
+    this.#offsets = new OffsetWriter(log, (partition) => this.#memberDoubted(partition))
+  }
+
+  readonly workersListener: WorkersListener = {
+    decided: (_worker, decisions) => {
+      if (this.#stopped) return
+      for (const decision of decisions) this.#outcomes.decided(decision)
+      this.#settled()
+    },
+    lost: (worker, error) => {
+      if (this.#stopped) return
+      this.#options.metrics.workerRestarted()
+      this.#options.log.error('worker.lost', { worker, error: error.message }, 'A worker thread has ended; its records run again elsewhere.')
+      for (const mailbox of this.#dispatcher.workerLost(worker)) this.#outcomes.runLost(mailbox)
+      this.#settled()
+    },
+    ready: (worker) => {
+      this.#dispatcher.workerReady(worker)
+      this.#settled()
+    },
+  }
+
+  start(): void {
+    this.#tick()
+  }
+
+  /** No more commands from here on; what is in the air is not heard. */
+  stop(): void {
+    this.#stopped = true
+    this.#ticker?.cancel()
+    this.#outbox.stop()
+    for (const committer of this.#committers) committer.stop()
+    for (const partition of this.#partitions.values()) partition.phase = 'gone'
+  }
+
+  /**
+   * Takes no more records, lets what runs be decided and committed until `deadlineMs` has passed (what waits needs no
+   * time: it comes again), and writes Kafka's offsets. Returns how many records in flight were abandoned.
+   */
+  async drain(deadlineMs: number): Promise<{ abandoned: number }> {
+    this.#intake.hold('drain', true)
+    this.#dispatcher.hold()
+    for (const mailbox of this.#mailboxes.values()) this.#outcomes.dropQueued(mailbox)
+    const drained = new Promise<void>((resolve) => {
+      this.#drained = resolve
+    })
+    const timer = this.#options.clock.after(deadlineMs, () => this.#drained?.())
+    this.#settled()
+    await drained
+    timer.cancel()
+    const abandoned = this.#undone()
+    await this.#offsets.write(this.#partitions.values())
+    return { abandoned }
+  }
+
+  /** The listener for one group's source. */
+  listener(groupName: string): SourceListener {
+    const group = this.#options.groups.find(({ name }) => name === groupName)
+    if (group === undefined) throw new RangeError(`no group ${groupName}`)
+    return {
+      assigned: (partitions) => this.#event(() => partitions.forEach((at) => this.#assigned(group, at))),
+      revoked: (partitions) => this.#event(() => partitions.forEach((at) => this.#revoked(group, at))),
+      lost: (partitions) => this.#event(() => partitions.forEach((at) => this.#drop(this.#find(group, at)))),
+      records: (batch) => this.#event(() => this.#records(group, batch)),
+      outOfRange: (at, position, range) => this.#event(() => this.#outOfRange(group, at, position, range)),
+      topicChanged: (topic) => this.#event(() => this.#topicChanged(group, topic)),
+      troubled: (reason) => this.#trouble(`kafka.${group.name}`, reason.message),
+      recovered: () => this.#trouble(`kafka.${group.name}`, null),
+    }
+  }
+
+  /** What is owned, what waits and for what. */
+  status(): EngineStatus {
+    return statusOf({
+      partitions: this.#partitions.values(),
+      mailboxes: this.#mailboxes,
+      troubles: this.#troubles,
+      bytes: this.#intake.bytes,
+      paused: this.#intake.reasons,
+      inFlight: this.#dispatcher.inFlight,
+      outboxPending: this.#outbox.pending,
+    })
+  }
+
+  #event(handle: () => void): void {
+    if (this.#stopped) return
+    handle()
+    this.#settled()
+  }
+
+  /** The end of every event: what has become possible is commanded. */
+  #settled(): void {
+    if (this.#stopped) return
+    for (const committer of this.#committers) committer.pump()
+    this.#finishClosing()
+    this.#intake.hold('outbox', this.#outbox.pending > this.#options.settings.outboxMaxPending)
+    this.#intake.update(this.#partitions.values())
+    this.#states.flush()
+    this.#dispatcher.flush()
+    if (this.#drained && this.#undone() === 0 && this.#outbox.pending === 0) this.#drained()
+  }
+
+  #undone(): number {
+    let undone = this.#dispatcher.inFlight
+    for (const partition of this.#partitions.values()) undone += partition.uncommitted
+    return undone
+  }
+
+  #trouble(key: string, reason: string | null): void {
+    if (reason === null) {
+      if (this.#troubles.delete(key)) this.#options.log.info('trouble.ended', { what: key }, 'It works again.')
+    } else {
+      if (this.#troubles.get(key) !== reason) this.#options.log.warn('trouble', { what: key, reason }, 'Something the daemon needs is away; it waits and tries again.')
+      this.#troubles.set(key, reason)
+    }
+  }
+
+  #fatal(error: TenantryError): void {
+    this.#options.log.error('engine.fatal', { code: error.code, ...error.facts, error: error.message }, 'Nothing more can be committed.')
+    this.#troubles.set('fatal', error.message)
+  }
+
+  // Ownership
+
+  #key(group: GroupOptions, at: TopicPartition): string {
+    return `${group.name}\n${at.topic}\n${at.partition}`
+  }
+
+  #find(group: GroupOptions, at: TopicPartition): Partition | undefined {
+    return this.#partitions.get(this.#key(group, at))
+  }
+
+  #assigned(group: GroupOptions, at: TopicPartition): void {
+    this.#drop(this.#find(group, at))
+    this.#claim(group, at, this.#options.clock.monotonic(), false)
+  }
+
+  #claim(group: GroupOptions, at: TopicPartition, assignedAt: number, suspect: boolean): void {
+    const actor = group.actors.find(({ topic }) => topic === at.topic)
+    if (actor === undefined) return
+    const lane = at.partition % this.#options.lanes.length
+    const partition = new Partition(group, actor, at, lane, assignedAt)
+    partition.suspect = suspect
+    this.#partitions.set(this.#key(group, at), partition)
+    void this.#ownership.claim(partition)
+  }
+
+  #owned(partition: Partition, owned: Owned): void {
+    const { log, metrics } = this.#options
+    partition.own(owned)
+    partition.token = ++this.#token
+    metrics.tookOver(partition.group.name)
+    log.info('partition.owned', { ...partition.facts, epoch: owned.epoch, watermark: owned.watermark, ahead: owned.ahead.length }, 'Took a partition over.')
+    this.#outbox.push(partition, owned.outbox)
+    partition.group.source.seek(partition, owned.watermark, partition.token)
+    this.#settled()
+  }
+
+  #stopPartition(partition: Partition, error: TenantryError): void {
+    partition.phase = 'stopped'
+    partition.reason = error.message
+    this.#options.log.error('partition.stopped', { ...partition.facts, code: error.code }, error.message)
+  }
+
+  /** Not ours any more: nothing of it is dispatched, committed or published from here on. */
+  #drop(partition: Partition | undefined): void {
+    if (partition === undefined || partition.phase === 'gone') return
+    partition.phase = 'gone'
+    for (const mailbox of [...partition.mailboxes.values()]) this.#outcomes.close(mailbox)
+    this.#outbox.drop(partition)
+    const key = this.#key(partition.group, partition)
+    if (this.#partitions.get(key) === partition) this.#partitions.delete(key)
+  }
+
+  #fenced(partition: Partition): void {
+    if (partition.phase === 'gone') return
+    const { log, metrics } = this.#options
+    metrics.fenced(partition.group.name)
+    log.warn('partition.fenced', { ...partition.facts, epoch: partition.epoch, seq: partition.seq }, 'Another owner has moved this partition on; its decisions were dropped.')
+    const assigned = partition.phase === 'owned'
+    this.#drop(partition)
+    if (assigned) this.#claim(partition.group, partition, partition.assignedAt, true)
+    else partition.group.source.release([partition])
+  }
+
+  /** The coordinator says that this member is out: the partition may have another owner already. */
+  #memberDoubted(partition: Partition): void {
+    partition.suspect = true
+  }
+
+  #revoked(group: GroupOptions, at: TopicPartition): void {
+    const partition = this.#find(group, at)
+    if (partition?.phase !== 'owned') {
+      this.#drop(partition)
+      group.source.release([at])
+      return
+    }
+    partition.phase = 'closing'
+    for (const mailbox of [...partition.mailboxes.values()]) {
+      this.#dispatcher.withdraw(mailbox)
+      mailbox.raiseRun(mailbox.decidedCount)
+      this.#outcomes.dropQueued(mailbox)
+    }
+    this.#options.clock.after(this.#options.settings.releaseMs, () => this.#release(partition))
+  }
+
+  #finishClosing(): void {
+    for (const partition of this.#partitions.values()) {
+      if (partition.phase === 'closing' && partition.uncommitted === 0 && !partition.releasing) {
+        partition.releasing = true
+        void this.#offsets.write([partition]).then(() => this.#release(partition))
+      }
+    }
+  }
+
+  #release(partition: Partition): void {
+    if (partition.phase !== 'closing' || this.#stopped) return
+    this.#drop(partition)
+    partition.group.source.release([partition])
+    this.#settled()
+  }
+
+  #outOfRange(group: GroupOptions, at: TopicPartition, position: number, range: LogRange): void {
+    const partition = this.#find(group, at)
+    if (partition?.phase !== 'owned') return
+    const { log } = this.#options
+    const facts = { ...partition.facts, position, start: range.start, end: range.end }
+    const next = group.onOutOfRange === 'earliest' ? range.start : range.end
+    // Going back would meet offsets that progress says are done: after a truncation only an operator knows.
+    if (group.onOutOfRange === 'stop' || next < partition.position) {
+      partition.phase = 'stopped'
+      partition.reason = `Position ${position} is outside the log (${range.start} to ${range.end}): records were deleted or the log was truncated. Set groups.${group.name}.onOutOfRange to earliest or latest to go on there.`
+      for (const mailbox of [...partition.mailboxes.values()]) this.#outcomes.close(mailbox)
+      log.error('partition.out_of_range', facts, partition.reason)
+      return
+    }
+    log.error('partition.out_of_range', { ...facts, next }, 'The log no longer has our position; going on elsewhere, as configured.')
+    partition.pass(partition.position, next)
+    partition.token = ++this.#token
+    group.source.seek(partition, next, partition.token)
+  }
+
+  #topicChanged(group: GroupOptions, topic: TopicDescription): void {
+    this.#ownership.forget(group.name, topic.topic)
+    for (const partition of [...this.#partitions.values()]) {
+      if (partition.group !== group || partition.topic !== topic.topic || partition.topicId === '' || partition.topicId === topic.id) continue
+      this.#options.log.warn('topic.recreated', { ...partition.facts, topicId: topic.id }, 'The topic was recreated; taking the new one over from its start.')
+      this.#drop(partition)
+      this.#claim(group, partition, partition.assignedAt, true)
+    }
+  }
+
+  // Records
+
+  #records(group: GroupOptions, batch: RecordBatch): void {
+    const partition = this.#find(group, batch)
+    if (partition?.phase !== 'owned' || batch.token !== partition.token) return
+    partition.end = batch.end
+    const { settings, metrics } = this.#options
+    const routing = { tenantHeader: group.tenantHeader, maxIdLength: settings.maxIdLength }
+    for (const record of batch.records) {
+      if (record.offset < partition.position) continue
+      const from = partition.position
+      if (record.offset < partition.aheadEnd && partition.progress.has(record.offset)) {
+        partition.pass(from, record.offset + 1)
+        continue
+      }
+      partition.position = record.offset + 1
+      const item = new Item(record, from, sizeOf(record))
+      this.#intake.took(item.bytes)
+      const to = route(record, routing)
+      if ('failure' in to) {
+        this.#outcomes.refuse(this.#mailbox(partition, nobody, ''), item, to.failure)
+      } else {
+        const mailbox = this.#mailbox(partition, to.key, to.tenant)
+        mailbox.items.push(item)
+        if (!mailbox.full && mailbox.items.length > settings.mailboxMaxRecords) {
+          mailbox.full = true
+          partition.fullMailboxes++
+        }
+        this.#dispatcher.enqueue(mailbox)
+      }
+    }
+    if (batch.position > partition.position) partition.pass(partition.position, batch.position)
+    metrics.recordsConsumed(group.name, batch.topic, batch.partition, batch.records.length)
+  }
+
+  #mailbox(partition: Partition, key: string, tenant: string): Mailbox {
+    const known = partition.mailboxes.get(key)
+    if (known) {
+      this.#mailboxes.wake(known)
+      return known
+    }
+    const mailbox = this.#mailboxes.create(key, tenant, partition, partition.actor)
+    if (key === nobody) mailbox.waiting = 'blocked'
+    else if (mailbox.waiting === 'state') this.#states.request(mailbox)
+    return mailbox
+  }
+
+  /** Once a second or so: progress that no record carries, and Kafka's offsets. */
+  #tick(): void {
+    this.#ticker = this.#options.clock.after(this.#options.settings.offsetIntervalMs, () => {
+      if (this.#stopped) return
+      for (const partition of this.#partitions.values()) {
+        const idle = partition.commits && (partition.gaps.length > 0 || partition.published !== null)
+        if (idle) this.#committers[partition.lane]?.touch(partition)
+      }
+      this.#settled()
+      void this.#offsets.write(this.#partitions.values())
+      this.#tick()
+    })
+  }
+}

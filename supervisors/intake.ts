@@ -1,0 +1,72 @@
+import type { Partition } from './partition.ts'
+
+export type IntakeSettings = {
+  /** Bytes of records queued, in flight and uncommitted that the daemon holds at most. */
+  readonly budgetBytes: number
+  /** Records that one mailbox may hold before its partition pauses. */
+  readonly mailboxMaxRecords: number
+}
+
+/** Intake resumes when the budget is down to this part of itself: short pauses throw prefetched records away. */
+const resumeAt = 0.6
+
+/** It pauses at this part, because what a source has on its way still comes after a pause. */
+const pauseAt = 0.8
+
+/**
+ * Backpressure: decides which partitions deliver. The budget pauses all; a mailbox past its bound pauses its partition;
+ * `hold` pauses all for a reason of its own (an outbox that cannot publish, a drain).
+ */
+export class Intake {
+  readonly #settings: IntakeSettings
+  readonly #holds = new Set<string>()
+  #bytes = 0
+  #overBudget = false
+
+  constructor(settings: IntakeSettings) {
+    this.#settings = settings
+  }
+
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  get reasons(): readonly string[] {
+    return this.#overBudget ? ['budget', ...this.#holds] : [...this.#holds]
+  }
+
+  took(bytes: number): void {
+    this.#bytes += bytes
+  }
+
+  gave(bytes: number): void {
+    this.#bytes -= bytes
+  }
+
+  hold(reason: string, on: boolean): void {
+    if (on) this.#holds.add(reason)
+    else this.#holds.delete(reason)
+  }
+
+  /** Pauses and resumes what must be. Called at the end of every event. */
+  update(partitions: Iterable<Partition>): void {
+    const { budgetBytes } = this.#settings
+    if (this.#bytes >= budgetBytes * pauseAt) this.#overBudget = true
+    else if (this.#bytes <= budgetBytes * resumeAt) this.#overBudget = false
+    const all = this.#overBudget || this.#holds.size > 0
+    const pause = new Map<Partition['group'], Partition[]>()
+    const resume = new Map<Partition['group'], Partition[]>()
+    for (const partition of partitions) {
+      if (partition.phase !== 'owned') continue
+      const wanted = all || partition.fullMailboxes > 0
+      if (wanted === partition.paused) continue
+      partition.paused = wanted
+      const changes = wanted ? pause : resume
+      const list = changes.get(partition.group)
+      if (list) list.push(partition)
+      else changes.set(partition.group, [partition])
+    }
+    for (const [group, list] of pause) group.source.pause(list)
+    for (const [group, list] of resume) group.source.resume(list)
+  }
+}

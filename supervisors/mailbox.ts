@@ -1,0 +1,176 @@
+import { Fifo } from '../core/fifo.ts'
+import type { KafkaRecord } from '../core/kafka/source.ts'
+import type { Duplicate, Outcome, Skipped } from '../core/postgres/transactions.ts'
+import type { Done, Failed, Opening } from '../core/workers.ts'
+import type { ActorRole } from './engine.ts'
+import type { Partition } from './partition.ts'
+
+/** A record on its way through a mailbox. */
+export class Item {
+  readonly record: KafkaRecord
+  /** Where the positions begin that this record covers: its own offset, or the start of the gap before it. */
+  readonly from: number
+  readonly bytes: number
+  attempts = 0
+  decided: Decided | null = null
+
+  constructor(record: KafkaRecord, from: number, bytes: number) {
+    this.record = record
+    this.from = from
+    this.bytes = bytes
+  }
+}
+
+/**
+ * One decision on one record, waiting for its commit. A decision that is taken back (`dropped`) may still stand in a
+ * lane's queue: a later decision on the same record is another object, so the two cannot be confused.
+ */
+export class Decided implements Outcome {
+  readonly mailbox: Mailbox
+  readonly item: Item
+  readonly tenant: string
+  readonly actor: string
+  readonly record: KafkaRecord
+  result: Done | Failed | Duplicate | Skipped
+  attempts: number
+  dropped = false
+  /** Index into the commit's partitions, set when it is planned. */
+  partition = 0
+
+  constructor(mailbox: Mailbox, item: Item, result: Done | Failed | Duplicate | Skipped) {
+    this.mailbox = mailbox
+    this.item = item
+    this.tenant = mailbox.tenant
+    this.actor = mailbox.actor.name
+    this.record = item.record
+    this.result = result
+    this.attempts = item.attempts
+  }
+}
+
+/**
+ * What a mailbox waits for, apart from its turn:
+ * - `nothing`: it may be dispatched
+ * - `settling`: until its decisions are committed, as its next run must start from what they made of the state
+ * - `state`: the instance's state is to be read, or is being read
+ * - `held`: a lock or a time limit of the database's held this tenant back; tried again at a time
+ * - `blocked`: cannot go on without an operator; `reason` says why
+ */
+export type Waiting = 'nothing' | 'settling' | 'state' | 'held' | 'blocked'
+
+/**
+ * The FIFO of one (actor, topic, partition, tenant). Its items stand in offset order in three zones:
+ * decided (not yet committed), in flight at the worker (not yet decided), and queued. Taking back a run only moves the
+ * zones' borders, so order cannot be lost by it.
+ */
+export class Mailbox {
+  readonly id: number
+  /** The tenant's key bytes as latin1: one character a byte, so different bytes are never one tenant. */
+  readonly key: string
+  readonly tenant: string
+  readonly partition: Partition
+  readonly actor: ActorRole
+  readonly items = new Fifo<Item>()
+  decidedCount = 0
+  inFlightCount = 0
+  /** Bytes of the items in flight at the worker, for its credit. */
+  inFlightBytes = 0
+  run = 1
+  worker = -1
+  /** The worker holds this run's instance. */
+  open = false
+  waiting: Waiting = 'nothing'
+  waitingReason = ''
+  /** Monotonic time since which a lock has held this tenant back; 0 when it does not. */
+  heldSince = 0
+  /** In its worker's ready queue. */
+  ready = false
+  /** The committed state, between its reading and the opening that carries it. */
+  state: Opening['state'] = null
+  stateKnown = false
+  lastCommittedAt = 0
+  closed = false
+  /** Past its bound: its partition is paused. */
+  full = false
+  /** Neighbours in the list of idle mailboxes, least recently used first. */
+  idlePrevious: Mailbox | null = null
+  idleNext: Mailbox | null = null
+  idle = false
+
+  constructor(id: number, key: string, tenant: string, partition: Partition, actor: ActorRole) {
+    this.id = id
+    this.key = key
+    this.tenant = tenant
+    this.partition = partition
+    this.actor = actor
+    if (actor.stateful) this.waiting = 'state'
+  }
+
+  get queuedCount(): number {
+    return this.items.length - this.decidedCount - this.inFlightCount
+  }
+
+  /** Whether the next record may go to the worker now. */
+  get dispatchable(): boolean {
+    if (this.closed || this.waiting !== 'nothing' || this.queuedCount === 0) return false
+    return !this.actor.serial || this.decidedCount + this.inFlightCount === 0
+  }
+
+  /** Moves the next queued item in flight. */
+  takeNext(): Item | undefined {
+    const item = this.items.at(this.decidedCount + this.inFlightCount)
+    if (item === undefined) return undefined
+    this.inFlightCount++
+    this.inFlightBytes += item.bytes
+    return item
+  }
+
+  /** The oldest item in flight, which is the one that the next decision of this run must be about. */
+  get oldestInFlight(): Item | undefined {
+    return this.inFlightCount === 0 ? undefined : this.items.at(this.decidedCount)
+  }
+
+  decide(result: Done | Failed | Duplicate | Skipped): Decided {
+    const item = this.items.at(this.decidedCount)
+    if (item === undefined) throw new RangeError('a decision for a mailbox with nothing in flight')
+    this.decidedCount++
+    this.inFlightCount--
+    this.inFlightBytes -= item.bytes
+    const decided = new Decided(this, item, result)
+    item.decided = decided
+    return decided
+  }
+
+  /** The oldest decided item was committed. */
+  commitOldest(): Item | undefined {
+    this.decidedCount--
+    return this.items.shift()
+  }
+
+  /**
+   * Ends the run: nothing that is in flight will be heard, and the decisions after the first `keepDecided` are taken
+   * back. The items stay where they are, queued again.
+   */
+  raiseRun(keepDecided: number): void {
+    for (let i = keepDecided; i < this.decidedCount; i++) {
+      const item = this.items.at(i)
+      if (item?.decided) {
+        item.decided.dropped = true
+        item.decided = null
+      }
+    }
+    this.decidedCount = Math.min(this.decidedCount, keepDecided)
+    this.inFlightCount = 0
+    this.inFlightBytes = 0
+    this.run++
+    this.open = false
+    this.state = null
+    this.stateKnown = false
+  }
+
+  /** How many decided items stand before `decided`; its own place in the decided zone. */
+  placeOf(decided: Decided): number {
+    for (let i = 0; i < this.decidedCount; i++) if (this.items.at(i)?.decided === decided) return i
+    return -1
+  }
+}

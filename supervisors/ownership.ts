@@ -1,0 +1,196 @@
+import type { Clock } from '../core/clock.ts'
+import { messageOf, TenantryError } from '../core/errors.ts'
+import type { LogRange, PartitionOffset, TopicDescription, TopicPartition } from '../core/kafka/source.ts'
+import type { Log } from '../core/log.ts'
+import { type Ledger, noProgressCode, type Ownership as Owned, type Start } from '../core/postgres/transactions.ts'
+import type { Random } from '../core/random.ts'
+import type { GroupOptions } from './engine.ts'
+import type { Partition } from './partition.ts'
+
+export type OwnershipSettings = {
+  /** A raise this long after its assignment proves membership first. */
+  readonly promptRaiseMs: number
+  readonly backoffMinMs: number
+  readonly backoffMaxMs: number
+}
+
+export type OwnershipEvents = {
+  /** The partition is ours under `owned.epoch`; records may be sought from its watermark. */
+  owned(partition: Partition, owned: Owned): void
+  /** The partition stops until an operator decides; `error` names the choice. */
+  stopped(partition: Partition, error: TenantryError): void
+}
+
+/**
+ * Makes an assigned partition ours: finds or writes where its topic begins, raises its epoch, and checks Kafka's offset
+ * against our progress. Goes on until it succeeds, is stopped by an error that only an operator can decide, or the
+ * assignment has gone: no assigned partition stays unowned.
+ */
+export class Ownership {
+  readonly #ledger: Ledger
+  readonly #clock: Clock
+  readonly #random: Random
+  readonly #log: Log
+  readonly #settings: OwnershipSettings
+  readonly #events: OwnershipEvents
+  /** What each group's topic was begun with, so that twelve partitions ask once. */
+  readonly #begun = new Map<string, Promise<TopicDescription>>()
+  readonly #clusters = new Map<string, string>()
+
+  constructor(ledger: Ledger, clock: Clock, random: Random, log: Log, settings: OwnershipSettings, events: OwnershipEvents) {
+    this.#ledger = ledger
+    this.#clock = clock
+    this.#random = random
+    this.#log = log
+    this.#settings = settings
+    this.#events = events
+  }
+
+  /** The Kafka cluster's id as this group's source told it; '' before the first claim. */
+  clusterId(group: string): string {
+    return this.#clusters.get(group) ?? ''
+  }
+
+  /** The topic's id or partition count changed: the next claim looks again. */
+  forget(group: string, topic: string): void {
+    this.#begun.delete(`${group}\n${topic}`)
+  }
+
+  /** Claims a partition in phase `claiming`. Resolves when it is owned, stopped or gone. */
+  async claim(partition: Partition): Promise<void> {
+    while (partition.phase === 'claiming') {
+      try {
+        await this.#attempt(partition)
+        return
+      } catch (thrown) {
+        if (partition.phase !== 'claiming') return
+        if (thrown instanceof TenantryError && stoppingCodes.has(thrown.code)) {
+          this.#events.stopped(partition, thrown)
+          return
+        }
+        partition.reason = messageOf(thrown)
+        this.#log.warn('partition.claim_failed', { ...partition.facts, error: partition.reason }, 'Claiming a partition failed; trying again.')
+        this.forget(partition.group.name, partition.topic)
+        await this.#backOff(partition)
+      }
+    }
+  }
+
+  #backOff(partition: Partition): Promise<void> {
+    const { backoffMinMs, backoffMaxMs } = this.#settings
+    const delay = Math.min(backoffMaxMs, backoffMinMs * 2 ** partition.claimAttempts++)
+    return new Promise((resolve) => this.#clock.after(delay * (0.5 + this.#random.next() / 2), resolve))
+  }
+
+  async #attempt(partition: Partition): Promise<void> {
+    const { group } = partition
+    let topic = await this.#begin(group, partition.topic)
+    if (partition.partition >= topic.partitions) {
+      this.forget(group.name, partition.topic)
+      topic = await this.#begin(group, partition.topic)
+    }
+    if (partition.phase !== 'claiming') return
+    partition.topicId = topic.id
+    const committed = await group.source.committed([partition])
+    const late = partition.suspect || this.#clock.monotonic() - partition.assignedAt > this.#settings.promptRaiseMs
+    if (late) await this.#proveMembership(partition, committed[0])
+    if (partition.phase !== 'claiming') return
+    const owned = await this.#ledger.takeOver(partition.ref)
+    if (partition.phase !== 'claiming') return
+    this.#checkKafkaOffset(partition, owned, committed[0])
+    partition.suspect = false
+    partition.claimAttempts = 0
+    this.#events.owned(partition, owned)
+  }
+
+  /**
+   * An OffsetCommit that the coordinator accepts proves that this member is in the group's current generation. It repeats
+   * the offset that stands there, so that it moves nothing; 0, which passes no watermark, where none does.
+   */
+  async #proveMembership(partition: Partition, committed: PartitionOffset | undefined): Promise<void> {
+    const { source } = partition.group
+    const { topic } = partition
+    const offset = committed?.offset ?? 0
+    const reply = await source.commit([{ topic, partition: partition.partition, offset }])
+    if (reply !== 'committed') {
+      throw new TenantryError('TENANTRY_NOT_A_MEMBER', `The group's coordinator did not confirm this member (${reply}).`, partition.facts)
+    }
+  }
+
+  /** An offset that neither we nor our predecessor can have written is an operator's, made with Kafka's own tools. */
+  #checkKafkaOffset(partition: Partition, owned: Owned, committed: PartitionOffset | undefined): void {
+    if (committed === undefined || partition.group.onForeignOffset === 'ignore') return
+    if (owned.kafkaOffset < 0 || (committed.offset >= owned.kafkaOffset && committed.offset <= owned.watermark)) return
+    throw new TenantryError(
+      'TENANTRY_FOREIGN_OFFSET',
+      `Kafka's offset ${committed.offset} of ${partition.topic}-${partition.partition} is outside what tenantry wrote (${owned.kafkaOffset} to ${owned.watermark}): it was set with another tool. Progress in PostgreSQL decides; set groups.${partition.group.name}.onForeignOffset to "ignore" to go on from ${owned.watermark}.`,
+      { ...partition.facts, kafkaOffset: committed.offset, lastWritten: owned.kafkaOffset, watermark: owned.watermark },
+    )
+  }
+
+  #begin(group: GroupOptions, topic: string): Promise<TopicDescription> {
+    const key = `${group.name}\n${topic}`
+    const known = this.#begun.get(key)
+    if (known) return known
+    const begun = this.#beginTopic(group, topic)
+    this.#begun.set(key, begun)
+    begun.catch(() => this.#begun.delete(key))
+    return begun
+  }
+
+  async #beginTopic(group: GroupOptions, topic: string): Promise<TopicDescription> {
+    const [description, clusterId] = await Promise.all([group.source.describe(topic), group.source.clusterId()])
+    if (description === undefined) {
+      throw new TenantryError('TENANTRY_TOPIC_MISSING', `The topic ${topic} does not exist: create it, or run "tenantry topics apply".`, { topic })
+    }
+    const progress = await this.#ledger.topicProgress(group.name, topic, description.id)
+    if (progress.clusterId !== '' && progress.clusterId !== clusterId) {
+      throw new TenantryError(
+        'TENANTRY_OTHER_CLUSTER',
+        `Group ${group.name} has its progress for Kafka cluster ${progress.clusterId}, but this is cluster ${clusterId}: use another group name or another database.`,
+        { group: group.name, clusterId, recorded: progress.clusterId },
+      )
+    }
+    this.#clusters.set(group.name, clusterId)
+    if (progress.partitions < description.partitions) {
+      const starts = await this.#starts(group, description, progress.partitions, progress.recreated)
+      await this.#ledger.begin(group.name, topic, description.id, clusterId, description.partitions, starts)
+    }
+    return description
+  }
+
+  /** design: Kafka's offset where there is one, else what configuration says; 0 for what appeared later. */
+  async #starts(group: GroupOptions, topic: TopicDescription, known: number, recreated: boolean): Promise<Start[]> {
+    const partitions = Array.from({ length: topic.partitions }, (_, partition) => ({ topic: topic.topic, partition }))
+    const fresh = partitions.slice(known)
+    const ref = ({ partition }: TopicPartition) => ({ group: group.name, topic: topic.topic, topicId: topic.id, partition })
+    if (known > 0 || recreated) return fresh.map((at) => ({ ref: ref(at), position: 0 }))
+    const committed = new Map((await group.source.committed(fresh)).map((at) => [at.partition, at.offset]))
+    const rest = fresh.filter(({ partition }) => !committed.has(partition))
+    const configured = new Map((await this.#configured(group, topic.topic, rest)).map((at) => [at.partition, at.offset]))
+    return fresh.map((at) => ({ ref: ref(at), position: committed.get(at.partition) ?? configured.get(at.partition) ?? 0 }))
+  }
+
+  async #configured(group: GroupOptions, topic: string, partitions: readonly TopicPartition[]): Promise<readonly PartitionOffset[]> {
+    if (partitions.length === 0) return []
+    if (group.start === 'error') {
+      throw new TenantryError(
+        'TENANTRY_START_MISSING',
+        `Group ${group.name} sees ${topic} for the first time and Kafka has no offset for it: set groups.${group.name}.start to earliest, latest or a time.`,
+        { group: group.name, topic },
+      )
+    }
+    if (typeof group.start === 'number') return group.source.offsetsAt(partitions, group.start)
+    const bound = group.start === 'earliest' ? (range: LogRange) => range.start : (range: LogRange) => range.end
+    const ranges = await group.source.range(partitions)
+    return ranges.map((range) => ({ topic, partition: range.partition, offset: bound(range) }))
+  }
+}
+
+/** Errors that trying again does not mend. */
+const stoppingCodes: ReadonlySet<string> = new Set([
+  noProgressCode,
+  'TENANTRY_FOREIGN_OFFSET',
+  'TENANTRY_OTHER_CLUSTER',
+  'TENANTRY_START_MISSING',
+])

@@ -1,0 +1,113 @@
+import type { TopicPartition } from '../core/kafka/source.ts'
+import type { OutboxPosition, Ownership, PartitionRef, Range } from '../core/postgres/transactions.ts'
+import type { ActorRole, GroupOptions } from './engine.ts'
+import type { Mailbox } from './mailbox.ts'
+import { Progress } from './progress.ts'
+
+/**
+ * - `claiming`: assigned to us; the epoch is being raised
+ * - `owned`: records are taken, decided and committed
+ * - `closing`: the group wants it back; what is decided commits, then it is released
+ * - `stopped`: an error that an operator must decide; owned, so that nobody else runs into it
+ * - `gone`: not ours any more; whatever still arrives for it is dropped
+ */
+export type PartitionPhase = 'claiming' | 'owned' | 'closing' | 'stopped' | 'gone'
+
+/** One assignment of a partition to this daemon. Lost and assigned again, it is a new object. */
+export class Partition implements TopicPartition {
+  readonly group: GroupOptions
+  readonly actor: ActorRole
+  readonly topic: string
+  readonly partition: number
+  readonly lane: number
+  /** Monotonic time of the assignment: a raise that comes much later must prove membership first. */
+  readonly assignedAt: number
+  phase: PartitionPhase = 'claiming'
+  /** Why it is stopped, or what claiming it waits for. */
+  reason = ''
+  topicId = ''
+  epoch = 0
+  seq = 0
+  /** Grows with each seek, over all assignments of the daemon, so that no batch of an older one passes. */
+  token = 0
+  /** What is committed as done. */
+  progress = new Progress(0)
+  /** Where the next record will be; everything below was delivered or is a gap. */
+  position = 0
+  /** The log's end as last heard, -1 before. */
+  end = -1
+  /** Redelivered records below this may be ahead of the watermark and done. */
+  aheadEnd = 0
+  /** Gaps delivered since the last commit: positions with no record in them. */
+  gaps: Range[] = []
+  /** The offset last written to Kafka, -1 where none was. */
+  kafkaOffset = -1
+  /** Outbox rows up to here were delivered and are not yet deleted. */
+  published: OutboxPosition | null = null
+  readonly mailboxes = new Map<string, Mailbox>()
+  /** Decisions that wait for their commit or are in one. */
+  uncommitted = 0
+  paused = false
+  /** Mailboxes past their bound: while there are any, the partition is paused. */
+  fullMailboxes = 0
+  /** Must prove membership before its next raise: fenced, or claimed late. */
+  suspect = false
+  /** Its last Kafka offset is being written; then it is released. */
+  releasing = false
+  claimAttempts = 0
+  #ref: PartitionRef | null = null
+
+  constructor(group: GroupOptions, actor: ActorRole, at: TopicPartition, lane: number, assignedAt: number) {
+    this.group = group
+    this.actor = actor
+    this.topic = at.topic
+    this.partition = at.partition
+    this.lane = lane
+    this.assignedAt = assignedAt
+  }
+
+  get ref(): PartitionRef {
+    if (this.#ref?.topicId !== this.topicId) {
+      this.#ref = { group: this.group.name, topic: this.topic, topicId: this.topicId, partition: this.partition }
+    }
+    return this.#ref
+  }
+
+  get facts(): { group: string; topic: string; partition: number } {
+    return { group: this.group.name, topic: this.topic, partition: this.partition }
+  }
+
+  own(ownership: Ownership): void {
+    this.epoch = ownership.epoch
+    this.seq = ownership.seq
+    this.progress = new Progress(ownership.watermark, ownership.ahead)
+    this.position = ownership.watermark
+    this.aheadEnd = this.progress.end
+    this.kafkaOffset = ownership.kafkaOffset
+    this.gaps = []
+    this.published = null
+    this.paused = false
+    this.phase = 'owned'
+    this.reason = ''
+  }
+
+  /** Positions that need no decision: no record is there, or it is done already. */
+  pass(from: number, to: number): void {
+    const last = this.gaps.at(-1)
+    if (last?.[1] === from) this.gaps[this.gaps.length - 1] = [last[0], to]
+    else this.gaps.push([from, to])
+    this.position = to
+  }
+
+  /** A commit is durable. A gap that grew while it was on its way stays for the next. */
+  committed(progress: Progress): void {
+    this.seq++
+    this.progress = progress
+    if (this.gaps.length > 0) this.gaps = this.gaps.filter(([, to]) => !progress.has(to - 1))
+  }
+
+  /** Whether decisions of this assignment may still be committed. */
+  get commits(): boolean {
+    return this.phase === 'owned' || this.phase === 'closing'
+  }
+}

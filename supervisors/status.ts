@@ -1,0 +1,75 @@
+import type { Mailbox } from './mailbox.ts'
+import type { Mailboxes } from './mailboxes.ts'
+import type { Partition, PartitionPhase } from './partition.ts'
+
+export type PartitionStatus = {
+  readonly group: string
+  readonly topic: string
+  readonly partition: number
+  readonly phase: PartitionPhase
+  readonly reason: string
+  readonly epoch: number
+  readonly seq: number
+  readonly watermark: number
+  readonly position: number
+  /** The log's end as last heard; -1 unknown. */
+  readonly end: number
+  readonly kafkaOffset: number
+  readonly uncommitted: number
+  readonly paused: boolean
+}
+
+export type EngineStatus = {
+  readonly partitions: readonly PartitionStatus[]
+  /** Why the daemon is not ready, one sentence each; empty when it is. */
+  readonly reasons: readonly string[]
+  readonly mailboxes: number
+  /** Records that wait in mailboxes, not at a worker and not decided. */
+  readonly queued: number
+  /** Records at workers. */
+  readonly inFlight: number
+  readonly bytes: number
+  /** Why intake is paused for all partitions. */
+  readonly paused: readonly string[]
+  readonly outboxPending: number
+  /** Tenants that cannot go on by themselves. */
+  readonly blocked: readonly { readonly tenant: string; readonly topic: string; readonly partition: number; readonly reason: string }[]
+}
+
+export function statusOf(engine: {
+  partitions: Iterable<Partition>
+  mailboxes: Mailboxes
+  troubles: ReadonlyMap<string, string>
+  bytes: number
+  paused: readonly string[]
+  inFlight: number
+  outboxPending: number
+}): EngineStatus {
+  const partitions = [...engine.partitions]
+  const mailboxes = [...engine.mailboxes.values()]
+  const stuck = partitions.filter(({ phase }) => phase === 'claiming' || phase === 'stopped')
+  return {
+    partitions: partitions.map(partitionStatus),
+    reasons: [
+      ...[...engine.troubles].map(([what, reason]) => `${what}: ${reason}`),
+      ...stuck.map(({ topic, partition, phase, reason }) => `${topic}-${partition} is ${phase}${reason === '' ? '' : `: ${reason}`}`),
+    ],
+    mailboxes: mailboxes.length,
+    queued: mailboxes.reduce((sum, mailbox) => sum + mailbox.queuedCount, 0),
+    inFlight: engine.inFlight,
+    bytes: engine.bytes,
+    paused: engine.paused,
+    outboxPending: engine.outboxPending,
+    blocked: mailboxes.filter((mailbox) => mailbox.waiting === 'blocked' && mailbox.waitingReason !== '').map(blockedTenant),
+  }
+}
+
+function partitionStatus(partition: Partition): PartitionStatus {
+  const { topic, phase, reason, epoch, seq, progress, position, end, kafkaOffset, uncommitted, paused } = partition
+  const at = { group: partition.group.name, topic, partition: partition.partition }
+  return { ...at, phase, reason, epoch, seq, watermark: progress.watermark, position, end, kafkaOffset, uncommitted, paused }
+}
+
+function blockedTenant({ tenant, partition, waitingReason }: Mailbox) {
+  return { tenant, topic: partition.topic, partition: partition.partition, reason: waitingReason }
+}
