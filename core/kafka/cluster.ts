@@ -1,0 +1,164 @@
+import { Admin, FetchIsolationLevels, findErrorBy } from '@platformatic/kafka'
+import type { Clock } from '../clock.ts'
+import { errorOf, messageOf, TenantryError } from '../errors.ts'
+import { clientOptions, type KafkaConnection } from './options.ts'
+import type { LogRange, PartitionOffset, TopicDescription, TopicPartition } from './source.ts'
+
+/** ListOffsets answers these for the log's start and its end. */
+const logStart = -2n
+const logEnd = -1n
+
+/**
+ * What both drivers ask the cluster, and neither their consumer: topics, the logs' bounds, the group's offsets. One
+ * client of @platformatic/kafka, so that the answers mean the same whichever driver reads. Every method rejects with
+ * `TENANTRY_KAFKA_UNAVAILABLE` when the cluster does not answer.
+ */
+export class Cluster {
+  readonly #admin: Admin
+  readonly #clock: Clock
+
+  constructor(connection: KafkaConnection, clock: Clock) {
+    this.#admin = new Admin({ ...clientOptions(connection), clientId: `${connection.clientId}-admin` })
+    this.#clock = clock
+  }
+
+  /** Undefined for a topic that does not exist. */
+  async describe(topic: string): Promise<TopicDescription | undefined> {
+    try {
+      const { topics } = await this.#admin.metadata({ topics: [topic], forceUpdate: true, retries: 0 })
+      const found = topics.get(topic)
+      return found && { topic, id: found.id, partitions: found.partitionsCount }
+    } catch (error) {
+      if (isUnknownTopic(error)) return undefined
+      throw unavailable(`describe topic ${topic}`, error)
+    }
+  }
+
+  async clusterId(): Promise<string> {
+    try {
+      const { id } = await this.#admin.metadata({ topics: [], forceUpdate: true, retries: 0 })
+      return id
+    } catch (error) {
+      throw unavailable('read the cluster id', error)
+    }
+  }
+
+  /** `end` is the last stable offset: what a read-committed consumer can reach. */
+  async range(partitions: readonly TopicPartition[]): Promise<readonly LogRange[]> {
+    const starts = await this.#offsets(partitions, logStart)
+    const ends = await this.#offsets(partitions, logEnd)
+    return partitions.flatMap(partition => {
+      const start = starts.get(keyOf(partition))
+      const end = ends.get(keyOf(partition))
+      return start === undefined || end === undefined ? [] : [{ ...plain(partition), start, end }]
+    })
+  }
+
+  async offsetsAt(partitions: readonly TopicPartition[], timestamp: number): Promise<readonly PartitionOffset[]> {
+    const found = await this.#offsets(partitions, BigInt(Math.max(0, Math.trunc(timestamp))))
+    const late = partitions.filter(partition => (found.get(keyOf(partition)) ?? -1) < 0)
+    const ends = late.length === 0 ? new Map<string, number>() : await this.#offsets(late, logEnd)
+    return partitions.flatMap(partition => {
+      const at = found.get(keyOf(partition)) ?? -1
+      const offset = at >= 0 ? at : ends.get(keyOf(partition))
+      return offset === undefined ? [] : [{ ...plain(partition), offset }]
+    })
+  }
+
+  /** The group's offsets, waiting for none: a partition under an open transaction rejects as unavailable (KIP-447). */
+  async committed(group: string, partitions: readonly TopicPartition[]): Promise<readonly PartitionOffset[]> {
+    if (partitions.length === 0) return []
+    try {
+      const groups = await this.#admin.listConsumerGroupOffsets({
+        groups: [{ groupId: group, topics: byTopic(partitions, ({ partition }) => partition).map(([name, partitionIndexes]) => ({ name, partitionIndexes })) }],
+        requireStable: true,
+      })
+      return groups.flatMap(({ topics }) =>
+        topics.flatMap(({ name, partitions: found }) =>
+          found
+            .filter(({ committedOffset }) => committedOffset >= 0n)
+            .map(({ partitionIndex, committedOffset }) => ({ topic: name, partition: partitionIndex, offset: Number(committedOffset) })),
+        ),
+      )
+    } catch (error) {
+      throw unavailable(`read the offsets of group ${group}`, error)
+    }
+  }
+
+  async close(): Promise<void> {
+    await withDeadline(this.#clock, this.#admin.close(), 2_000)
+  }
+
+  async #offsets(partitions: readonly TopicPartition[], timestamp: bigint): Promise<Map<string, number>> {
+    const offsets = new Map<string, number>()
+    if (partitions.length === 0) return offsets
+    try {
+      const topics = await this.#admin.listOffsets({
+        topics: byTopic(partitions, ({ partition }) => ({ partitionIndex: partition, timestamp })).map(([name, wanted]) => ({ name, partitions: wanted })),
+        isolationLevel: FetchIsolationLevels.READ_COMMITTED,
+      })
+      for (const topic of topics) {
+        for (const { partitionIndex, offset } of topic.partitions) offsets.set(`${topic.name} ${partitionIndex}`, Number(offset))
+      }
+    } catch (error) {
+      throw unavailable('list offsets', error)
+    }
+    return offsets
+  }
+}
+
+/** A partition's name as a map's key: topics hold no spaces. */
+export function keyOf({ topic, partition }: TopicPartition): string {
+  return `${topic} ${partition}`
+}
+
+function plain({ topic, partition }: TopicPartition): TopicPartition {
+  return { topic, partition }
+}
+
+function byTopic<T>(partitions: readonly TopicPartition[], map: (partition: TopicPartition) => T): [topic: string, items: T[]][] {
+  const topics = new Map<string, T[]>()
+  for (const partition of partitions) {
+    const items = topics.get(partition.topic)
+    if (items) items.push(map(partition))
+    else topics.set(partition.topic, [map(partition)])
+  }
+  return [...topics]
+}
+
+/** The client turns UNKNOWN_TOPIC_OR_PARTITION of a metadata request into an error with this text and no code. */
+export function isUnknownTopic(error: unknown): boolean {
+  if (!(error instanceof Error)) return false
+  return findErrorBy(error, 'apiCode', 3) !== null || /Unknown topic /.test(error.message)
+}
+
+export function unavailable(what: string, cause: unknown): TenantryError {
+  return new TenantryError('TENANTRY_KAFKA_UNAVAILABLE', `Kafka did not let us ${what}: ${reasonOf(cause)}. Check that the brokers are up and that this client may do it.`, { what }, { cause: errorOf(cause) })
+}
+
+/** The innermost reason: the client wraps errors in errors. */
+export function reasonOf(error: unknown): string {
+  if (error instanceof AggregateError) {
+    const last: unknown = error.errors.at(-1)
+    if (last !== undefined) return reasonOf(last)
+  }
+  if (error instanceof Error && error.cause !== undefined) return `${error.message}: ${reasonOf(error.cause)}`
+  return messageOf(error)
+}
+
+/** Waits for `promise`, but no longer than `ms`; what it rejects with does not matter any more. */
+export function withDeadline(clock: Clock, promise: Promise<unknown>, ms: number): Promise<void> {
+  return new Promise(resolve => {
+    const timer = clock.after(ms, resolve)
+    promise.then(
+      () => {
+        timer.cancel()
+        resolve()
+      },
+      () => {
+        timer.cancel()
+        resolve()
+      },
+    )
+  })
+}

@@ -1,0 +1,130 @@
+import { createRequire } from 'node:module'
+import { errorOf, messageOf, TenantryError } from '../errors.ts'
+import type { SourceOptions } from './options.ts'
+import type { PartitionOffset, TopicPartition } from './source.ts'
+
+/** What of the addon's low-level consumer we use. Its own typings leave half of it out. */
+export interface NativeConsumer {
+  connect(metadata: { readonly allTopics: boolean; readonly timeout: number }, done: (error: NativeError | null | undefined) => void): void
+  disconnect(done: () => void): void
+  subscribe(topics: readonly string[]): void
+  setDefaultConsumeTimeout(ms: number): void
+  consume(count: number, done: (error: NativeError | null, messages: readonly NativeMessage[]) => void): void
+  incrementalAssign(partitions: readonly (TopicPartition & { readonly offset?: number })[]): void
+  incrementalUnassign(partitions: readonly TopicPartition[]): void
+  assignmentLost(): boolean
+  pause(partitions: readonly TopicPartition[]): void
+  resume(partitions: readonly TopicPartition[]): void
+  /** Asynchronous: the answer comes through `offset_commit_cb`. (So does that of `commitCb`, whatever its name says.) */
+  commit(offsets: readonly PartitionOffset[]): void
+  getWatermarkOffsets(topic: string, partition: number): { readonly lowOffset: number; readonly highOffset: number }
+  on(event: 'partition.eof', listener: (eof: PartitionOffset) => void): void
+  on(event: 'event.error', listener: (error: NativeError) => void): void
+  on(event: 'event.log', listener: (line: { readonly severity: number; readonly fac: string; readonly message: string }) => void): void
+  on(event: 'event.stats', listener: (stats: { readonly message: string }) => void): void
+}
+
+export type NativeError = Error & { readonly code: number; readonly isFatal?: boolean }
+
+export type NativeMessage = {
+  readonly topic: string
+  readonly partition: number
+  readonly offset: number
+  readonly timestamp: number
+  readonly key: Buffer | null
+  readonly value: Buffer | null
+  readonly headers?: readonly Readonly<Record<string, Buffer>>[]
+}
+
+export type NativeConfig = Readonly<Record<string, string | number | boolean | ((...args: never[]) => void)>>
+
+export type Addon = {
+  readonly KafkaConsumer: new (config: NativeConfig, topicConfig: NativeConfig) => NativeConsumer
+  readonly librdkafkaVersion: string
+}
+
+/** librdkafka's codes, those that decide something here. */
+export const codes = {
+  assignPartitions: -175,
+  revokePartitions: -174,
+  fatal: -150,
+  maxPollExceeded: -147,
+  autoOffsetReset: -140,
+  allBrokersDown: -187,
+  illegalGeneration: 22,
+  unknownMemberId: 25,
+  fencedInstanceId: 82,
+  groupIdNotFound: 69,
+  fencedMemberEpoch: 110,
+  unreleasedInstanceId: 111,
+} as const
+
+/**
+ * Loads the addon, on Node and in the process's main thread only: it registers itself once per process, and on Bun it
+ * ends the process for want of a V8 symbol. Throws a TenantryError that says what to do.
+ */
+export function loadAddon(): Addon {
+  if (process.versions['bun'] !== undefined) {
+    throw new TenantryError('TENANTRY_DRIVER_UNAVAILABLE', 'The confluent driver is a native addon that does not run on Bun. Set the driver to auto or platformatic, or run on Node.', { driver: 'confluent' })
+  }
+  try {
+    const addon: Addon = createRequire(import.meta.url)('@confluentinc/kafka-javascript')
+    return addon
+  } catch (error) {
+    throw new TenantryError(
+      'TENANTRY_DRIVER_UNAVAILABLE',
+      `The confluent driver's native addon does not load (${messageOf(error).split('\n')[0]}). Set the driver to auto or platformatic; or install g++, make and python3 and run npm rebuild @confluentinc/kafka-javascript with the Node that runs tenantry.`,
+      { driver: 'confluent' },
+      { cause: errorOf(error) },
+    )
+  }
+}
+
+/**
+ * The consumer's settings. Fetching is tuned for few, large requests per partition, with the whole queue bounded, and
+ * with a short wait once the bound was met: librdkafka's default of one second stalls a fast consumer.
+ */
+export function nativeConfig(options: SourceOptions, callbacks: NativeConfig): NativeConfig {
+  const { tls, sasl } = options
+  const queueKilobytes = Math.max(1_024, Math.floor(options.maxFetchBytes / 1_024))
+  const fetchBytes = Math.max(65_536, Math.min(1_048_576, Math.floor(options.maxFetchBytes / 4)))
+  const kind = options.protocol === 'consumer'
+  return {
+    'queued.min.messages': 20_000,
+    'queued.max.messages.kbytes': queueKilobytes,
+    'fetch.message.max.bytes': fetchBytes,
+    'fetch.max.bytes': Math.max(fetchBytes, Math.floor(options.maxFetchBytes / 2)),
+    'fetch.queue.backoff.ms': 10,
+    'fetch.error.backoff.ms': 200,
+    'fetch.wait.max.ms': 500,
+    'socket.keepalive.enable': true,
+    'socket.nagle.disable': true,
+    'reconnect.backoff.max.ms': 2_000,
+    'topic.metadata.refresh.interval.ms': 10_000,
+    'max.poll.interval.ms': Math.max(300_000, options.sessionTimeoutMs, options.releaseTimeoutMs * 2),
+    ...options.passThrough,
+    'bootstrap.servers': options.bootstrap.join(','),
+    'client.id': options.clientId,
+    'group.id': options.group,
+    'group.protocol': options.protocol,
+    ...(!kind && {
+      'partition.assignment.strategy': 'cooperative-sticky',
+      'session.timeout.ms': options.sessionTimeoutMs,
+      'heartbeat.interval.ms': Math.max(100, Math.min(3_000, Math.floor(options.sessionTimeoutMs / 4))),
+    }),
+    ...(options.groupInstanceId !== undefined && { 'group.instance.id': options.groupInstanceId }),
+    'isolation.level': 'read_committed',
+    'enable.auto.commit': false,
+    'enable.auto.offset.store': false,
+    'enable.partition.eof': true,
+    'allow.auto.create.topics': false,
+    'security.protocol': tls ? (sasl ? 'sasl_ssl' : 'ssl') : sasl ? 'sasl_plaintext' : 'plaintext',
+    ...(tls?.ca !== undefined && { 'ssl.ca.pem': tls.ca }),
+    ...(tls?.cert !== undefined && { 'ssl.certificate.pem': tls.cert }),
+    ...(tls?.key !== undefined && { 'ssl.key.pem': tls.key }),
+    ...(tls?.passphrase !== undefined && { 'ssl.key.password': tls.passphrase }),
+    ...(tls && { 'enable.ssl.certificate.verification': tls.rejectUnauthorized ?? true }),
+    ...(sasl && { 'sasl.mechanisms': sasl.mechanism, 'sasl.username': sasl.username, 'sasl.password': sasl.password }),
+    ...callbacks,
+  }
+}

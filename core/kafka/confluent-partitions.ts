@@ -1,0 +1,176 @@
+import type { NativeMessage } from './confluent-addon.ts'
+import { type Headers, type KafkaRecord, noHeaders, type PartitionOffset, type RecordBatch, type TopicPartition } from './source.ts'
+
+/** One partition of ours, as the confluent driver sees it. */
+export class NativePartition implements TopicPartition {
+  readonly topic: string
+  readonly partition: number
+  /** Of the last `seek` carried out; -1 before the first. */
+  token = -1
+  position = -1
+  /** Where to go next, until the loop has done it. Nothing is delivered meanwhile. */
+  sought: { readonly position: number; readonly token: number } | undefined
+  /** It is in librdkafka's own assignment. */
+  started = false
+  /** The addon itself was told to pause it. */
+  stopped = false
+  revoked = false
+  released = false
+  /** Its position is outside the log. */
+  outside = false
+  heardAt = 0
+  pausedAt = 0
+  /** Fetched and not delivered: those of the current poll, or all since a pause. */
+  held: KafkaRecord[] = []
+  #paused = false
+  #end = -1
+  #told = -1
+
+  constructor({ topic, partition }: TopicPartition) {
+    this.topic = topic
+    this.partition = partition
+  }
+
+  /** Nothing of it may be delivered now. */
+  get silent(): boolean {
+    return this.#paused || this.revoked || this.outside || this.sought !== undefined || this.token < 0
+  }
+
+  get hasNews(): boolean {
+    return this.held.length > 0 || this.position > this.#told
+  }
+
+  /** Everything up to the end of the log that librdkafka saw has been read. */
+  get atEnd(): boolean {
+    return this.#end >= 0 && this.#end === this.position
+  }
+
+  seek(position: number, token: number): void {
+    this.sought = { position, token }
+    this.held = []
+    this.#paused = false
+  }
+
+  /** What to tell librdkafka to carry out the last `seek`. */
+  start(now: number): PartitionOffset {
+    const { position, token } = this.sought ?? this
+    this.sought = undefined
+    this.position = position
+    this.token = token
+    this.#told = position
+    this.#end = -1
+    this.started = true
+    this.stopped = false
+    this.outside = false
+    this.held = []
+    this.heardAt = now
+    return { topic: this.topic, partition: this.partition, offset: position }
+  }
+
+  pause(now: number): void {
+    if (!this.#paused) this.pausedAt = now
+    this.#paused = true
+  }
+
+  resume(): void {
+    this.#paused = false
+  }
+
+  /** True the first time. */
+  revoke(): boolean {
+    if (this.revoked) return false
+    this.revoked = true
+    this.held = []
+    return true
+  }
+
+  push(record: KafkaRecord): void {
+    this.held.push(record)
+    this.position = record.offset + 1
+  }
+
+  /** The log was read to its end, `offset`: past control records and whatever else is no record for us. */
+  reached(offset: number): void {
+    if (this.sought || this.revoked || this.token < 0 || offset < this.position) return
+    this.position = offset
+    this.#end = offset
+  }
+
+  batch(end: number, now: number): RecordBatch {
+    const records = this.held
+    this.held = []
+    this.heardAt = now
+    this.#told = this.position
+    return { topic: this.topic, partition: this.partition, token: this.token, records, position: this.position, end }
+  }
+}
+
+/** By topic and number, for the loop over each poll's records. */
+export class NativePartitions {
+  readonly #topics = new Map<string, (NativePartition | undefined)[]>()
+  #all: readonly NativePartition[] = []
+
+  all(): readonly NativePartition[] {
+    return this.#all
+  }
+
+  find(topic: string, partition: number): NativePartition | undefined {
+    return this.#topics.get(topic)?.[partition]
+  }
+
+  get({ topic, partition }: TopicPartition): NativePartition | undefined {
+    return this.find(topic, partition)
+  }
+
+  add(partition: TopicPartition): NativePartition {
+    const added = new NativePartition(partition)
+    const of = this.#topics.get(partition.topic)
+    if (of) of[partition.partition] = added
+    else {
+      const numbers: (NativePartition | undefined)[] = []
+      numbers[partition.partition] = added
+      this.#topics.set(partition.topic, numbers)
+    }
+    this.#list()
+    return added
+  }
+
+  /** False when it was not ours. */
+  delete({ topic, partition }: TopicPartition): boolean {
+    const numbers = this.#topics.get(topic)
+    if (!numbers?.[partition]) return false
+    numbers[partition] = undefined
+    this.#list()
+    return true
+  }
+
+  clear(): void {
+    this.#topics.clear()
+    this.#all = []
+  }
+
+  #list(): void {
+    this.#all = [...this.#topics.values()].flatMap(numbers => numbers.filter(found => found !== undefined))
+  }
+}
+
+/** The port's record: five fields always in one order, so that everything downstream sees one shape. */
+export function recordOf(message: NativeMessage): KafkaRecord {
+  return {
+    offset: message.offset,
+    timestamp: message.timestamp,
+    key: message.key,
+    value: message.value,
+    headers: message.headers === undefined ? noHeaders : headersOf(message.headers),
+  }
+}
+
+/** The addon hands names over as text and a null value as an empty one; neither can be told apart here. */
+function headersOf(native: NonNullable<NativeMessage['headers']>): Headers {
+  if (native.length === 0) return noHeaders
+  const headers: [Buffer, Buffer | null][] = []
+  for (const header of native) {
+    for (const name in header) headers.push([Buffer.from(name), header[name] ?? null])
+  }
+  return headers
+}

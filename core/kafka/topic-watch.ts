@@ -1,0 +1,63 @@
+import type { Clock, Timer } from '../clock.ts'
+import type { Cluster } from './cluster.ts'
+import { topicCheckMs } from './options.ts'
+import type { TopicDescription } from './source.ts'
+
+export type TopicWatchOptions = {
+  readonly cluster: Cluster
+  readonly topics: readonly string[]
+  readonly clock: Clock
+  /** A topic's id or partition count is not what it was at the last look. Not called for the first look. */
+  readonly changed: (topic: TopicDescription) => void
+  readonly failed: (error: Error) => void
+  /** Each look at all topics that was answered. */
+  readonly answered: () => void
+}
+
+/** Looks at the topics every few seconds: nothing else tells of a recreated topic. */
+export class TopicWatch {
+  readonly #options: TopicWatchOptions
+  readonly #known = new Map<string, TopicDescription>()
+  #timer: Timer | undefined
+  #stopped = false
+  #looking = false
+
+  constructor(options: TopicWatchOptions) {
+    this.#options = options
+  }
+
+  start(): void {
+    void this.look()
+  }
+
+  stop(): void {
+    this.#stopped = true
+    this.#timer?.cancel()
+  }
+
+  /** Looks now, and again from now on. */
+  async look(): Promise<void> {
+    if (this.#stopped || this.#looking) return
+    this.#looking = true
+    this.#timer?.cancel()
+    const { cluster, topics, clock, changed, failed, answered } = this.#options
+    let healthy = true
+    try {
+      for (const topic of topics) {
+        const now = await cluster.describe(topic)
+        if (this.#stopped) return
+        if (!now) continue
+        const before = this.#known.get(topic)
+        this.#known.set(topic, now)
+        if (before && (before.id !== now.id || before.partitions !== now.partitions)) changed(now)
+      }
+      answered()
+    } catch (error) {
+      healthy = false
+      if (!this.#stopped && error instanceof Error) failed(error)
+    } finally {
+      this.#looking = false
+    }
+    if (!this.#stopped) this.#timer = clock.after(healthy ? topicCheckMs : 1_000, () => void this.look())
+  }
+}
