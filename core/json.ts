@@ -1,0 +1,191 @@
+import { BadRecord } from './bad-record.ts'
+import { TenantryError } from './errors.ts'
+
+/**
+ * JSON without wrong values. An integer outside ±(2^53 − 1) is read as a bigint of exactly its digits and a bigint is
+ * written as them; a number past the range of a double is refused rather than read as Infinity; so are keys that turn a
+ * careless merge into prototype pollution. Everything else is `JSON.parse` and `JSON.stringify`.
+ */
+
+/** What a walk over a value found, as bits. */
+const deep = 1
+const inexact = 2
+const polluting = 4
+
+/**
+ * Parses JSON text; nesting of objects and arrays deeper than `maxDepth` is refused.
+ * Throws BadRecord with reason `bad_json`, `too_deep`, `number_out_of_range` or `bad_key`.
+ */
+export function parseJson(text: string, maxDepth: number): unknown {
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch (error) {
+    // The engine's own message quotes the text, so it stays out.
+    const bom = text.charCodeAt(0) === 0xfeff ? ' (it begins with a byte order mark, which JSON forbids)' : ''
+    throw new BadRecord('bad_json', `the value is not JSON${bom}`, error instanceof SyntaxError ? {} : { cause: error })
+  }
+  const found = inspect(value, maxDepth)
+  return found === 0 ? value : settle(text, value, found, maxDepth)
+}
+
+/** Judges a value that some other decoder produced by the same rules; numbers are as exact as that decoder made them. */
+export function checkValue(value: unknown, maxDepth: number): void {
+  const found = inspect(value, maxDepth)
+  if ((found & ~inexact) !== 0) refuse(found, maxDepth)
+  if ((found & inexact) !== 0 && hasNonFinite(value)) throw outOfRange()
+}
+
+function settle(text: string, value: unknown, found: number, maxDepth: number): unknown {
+  refuse(found, maxDepth)
+  return (found & inexact) === 0 ? value : parseExactly(text)
+}
+
+function refuse(found: number, maxDepth: number): void {
+  if ((found & deep) !== 0) throw new BadRecord('too_deep', `the value is nested deeper than ${maxDepth} levels`)
+  if ((found & polluting) !== 0) {
+    throw new BadRecord('bad_key', 'the value has a key __proto__, or constructor with a prototype in it')
+  }
+}
+
+/** About 0.2 µs for an envelope of ten fields: cheaper than any test on the text. */
+function inspect(value: unknown, levels: number): number {
+  if (typeof value === 'number') return value <= Number.MAX_SAFE_INTEGER && value >= Number.MIN_SAFE_INTEGER ? 0 : inexact
+  if (typeof value !== 'object' || value === null) return 0
+  if (levels === 0) return deep
+  let found = 0
+  if (Array.isArray(value)) {
+    for (let i = 0; i < value.length; i++) found |= inspect(value[i], levels - 1)
+    return found
+  }
+  if (!isRecord(value)) return 0
+  for (const key in value) {
+    const item = value[key]
+    if (key === '__proto__') found |= polluting
+    else if (key === 'constructor' && typeof item === 'object' && item !== null && Object.hasOwn(item, 'prototype')) found |= polluting
+    found |= inspect(item, levels - 1)
+  }
+  return found
+}
+
+/** Objects as JSON and msgpack know them; bytes are values, not containers. */
+function isRecord(value: object): value is Record<string, unknown> {
+  return !(value instanceof Uint8Array)
+}
+
+/** Integers longer than this are refused: reading them takes time that grows with the square of their length. */
+const maxDigits = 1_000
+
+/** The slow and exact way: the reviver sees each number's own text. */
+function parseExactly(text: string): unknown {
+  return JSON.parse(text, (_key: string, value: unknown, ...rest: readonly unknown[]) => {
+    if (typeof value !== 'number' || Number.isSafeInteger(value)) return value
+    const source = sourceOf(rest[0])
+    if (source === undefined) return value
+    if (/^-?\d+$/.test(source)) {
+      if (source.length > maxDigits) throw new BadRecord('number_out_of_range', `an integer has more than ${maxDigits} digits`)
+      return BigInt(source)
+    }
+    if (!Number.isFinite(value)) throw outOfRange()
+    return value
+  })
+}
+
+function sourceOf(context: unknown): string | undefined {
+  if (typeof context !== 'object' || context === null || !('source' in context)) return undefined
+  return typeof context.source === 'string' ? context.source : undefined
+}
+
+function outOfRange(): BadRecord {
+  return new BadRecord('number_out_of_range', 'a number is outside the range of a double')
+}
+
+function hasNonFinite(value: unknown): boolean {
+  if (typeof value === 'number') return !Number.isFinite(value)
+  if (Array.isArray(value)) return value.some(hasNonFinite)
+  return typeof value === 'object' && value !== null && isRecord(value) && Object.values(value).some(hasNonFinite)
+}
+
+/** What the reader of the text cannot take, beside what JSON itself cannot say. */
+export type JsonRules = {
+  readonly maxDepth: number
+  /** PostgreSQL's text and jsonb hold neither U+0000 nor half a surrogate pair. */
+  readonly forPostgres: boolean
+}
+
+/**
+ * JSON text of a value: plain objects, arrays, strings, finite numbers, booleans, null, bigints (written as digits) and
+ * whatever has `toJSON` (a Date). Properties that are undefined are left out, as by JSON.stringify; everything that
+ * JSON.stringify would silently turn into null or {} is refused: NaN, Infinity, undefined in an array, functions,
+ * symbols, Map and Set. Throws TenantryError TENANTRY_NOT_JSON with the path in `facts`.
+ */
+export function stringifyJson(value: unknown, rules: JsonRules): string {
+  const bigints = check(value, rules, rules.maxDepth, '')
+  const text = bigints ? writeExactly(value) : JSON.stringify(value)
+  if (typeof text !== 'string') throw notJson('', `${typeof value} has no JSON form`)
+  return text
+}
+
+function notJson(path: string, what: string): TenantryError {
+  return new TenantryError('TENANTRY_NOT_JSON', `${path === '' ? 'the value' : path} cannot be written as JSON: ${what}`, { path })
+}
+
+/** Throws for what must not be written; answers whether a bigint is in it. */
+function check(value: unknown, rules: JsonRules, levels: number, path: string): boolean {
+  switch (typeof value) {
+    case 'string':
+      if (rules.forPostgres && !isStorable(value)) throw notJson(path, 'PostgreSQL stores neither U+0000 nor half a surrogate pair')
+      return false
+    case 'boolean':
+      return false
+    case 'number':
+      if (!Number.isFinite(value)) throw notJson(path, `${value} has no JSON form`)
+      return false
+    case 'bigint':
+      return true
+    case 'object':
+      return value !== null && checkObject(value, rules, levels, path)
+    default:
+      throw notJson(path, `${typeof value} has no JSON form`)
+  }
+}
+
+function checkObject(value: object, rules: JsonRules, levels: number, path: string): boolean {
+  if (levels === 0) throw notJson(path, `nested deeper than ${rules.maxDepth} levels, or in a circle`)
+  if ('toJSON' in value && typeof value.toJSON === 'function') {
+    if (value instanceof Date && Number.isNaN(value.getTime())) throw notJson(path, 'an invalid Date')
+    return check(value.toJSON(''), rules, levels - 1, path)
+  }
+  let bigints = false
+  if (Array.isArray(value)) {
+    for (let i = 0; i < value.length; i++) bigints = check(value[i], rules, levels - 1, `${path}[${i}]`) || bigints
+    return bigints
+  }
+  const prototype: unknown = Object.getPrototypeOf(value)
+  if (value instanceof Map || value instanceof Set || ArrayBuffer.isView(value)) {
+    throw notJson(path, `${prototype?.constructor?.name ?? 'this object'} has no JSON form`)
+  }
+  for (const [key, item] of Object.entries(value)) {
+    if (item === undefined) continue
+    if (rules.forPostgres && !isStorable(key)) throw notJson(path, 'a key has U+0000 or half a surrogate pair')
+    bigints = check(item, rules, levels - 1, path === '' ? key : `${path}.${key}`) || bigints
+  }
+  return bigints
+}
+
+/** Whether PostgreSQL's text can hold it exactly. */
+export function isStorable(text: string): boolean {
+  return text.isWellFormed() && !text.includes('\0')
+}
+
+function writeExactly(value: unknown): string | undefined {
+  if (typeof value === 'bigint') return value.toString()
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value)
+  if ('toJSON' in value && typeof value.toJSON === 'function') return writeExactly(value.toJSON(''))
+  if (Array.isArray(value)) return `[${value.map(writeExactly).join(',')}]`
+  const parts: string[] = []
+  for (const [key, item] of Object.entries(value)) {
+    if (item !== undefined) parts.push(`${JSON.stringify(key)}:${writeExactly(item)}`)
+  }
+  return `{${parts.join(',')}}`
+}
