@@ -11,3 +11,4 @@ export function nameOf(pid: number): string | undefined
 export function signal(record: ProcessRecord, name: NodeJS.Signals): boolean
 export function endAll(records: readonly ProcessRecord[], first?: NodeJS.Signals, graceMs?: number): Promise<void>
 export function withEnvironment(name: string, value: string): ProcessRecord[]
+export function childrenOf(pid: number): ProcessRecord[]

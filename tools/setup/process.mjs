@@ -59,22 +59,28 @@ export async function endAll(records, first = 'SIGTERM', graceMs = 10000) {
   }
 }
 
+/** The living processes that a process has forked itself. Linux only. */
+export function childrenOf(pid) {
+  return linux ? everyProcess().filter((record) => parentOf(record.pid) === pid) : []
+}
+
+function everyProcess() {
+  const pids = readdirSync('/proc').map(Number).filter(Number.isInteger)
+  return pids.map(identify).filter((record) => record !== undefined)
+}
+
 /** The living processes, but this one, whose environment holds `name=value`. Linux only: elsewhere none are found. */
 export function withEnvironment(name, value) {
   if (!linux) return []
   const wanted = `${name}=${value}`
-  const found = []
-  for (const entry of readdirSync('/proc')) {
-    const pid = Number(entry)
-    if (!Number.isInteger(pid) || pid === process.pid) continue
+  return everyProcess().filter(({ pid }) => {
+    if (pid === process.pid) return false
     try {
-      const environment = readFileSync(`/proc/${pid}/environ`, 'latin1')
-      if (!environment.split('\0').includes(wanted)) continue
-      const record = identify(pid)
-      if (record) found.push(record)
-    } catch {}
-  }
-  return found
+      return readFileSync(`/proc/${pid}/environ`, 'latin1').split('\0').includes(wanted)
+    } catch {
+      return false // another user's, or gone
+    }
+  })
 }
 
 function fromProc(pid) {

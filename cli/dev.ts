@@ -1,0 +1,61 @@
+import { Command, Option } from 'commander'
+import { type Addresses, devDown, devLogs, devStatus, devUp } from './dev/dev.ts'
+
+interface UpFlags {
+  readonly brokers?: '1' | '3'
+  readonly json?: boolean
+}
+
+/** What `dev up` does once the servers answer: topics and migrations. */
+export type AfterUp = (addresses: Addresses) => Promise<void>
+
+/** The command `tenantry dev`: a local Kafka, PostgreSQL and Redis in the background. */
+export function devCommand(afterUp: AfterUp = async () => {}): Command {
+  const dev = new Command('dev').description('a local Kafka, PostgreSQL and Redis, in the background, without Docker')
+
+  dev
+    .command('up')
+    .description('start what is not running, create topics, migrate, and print the addresses')
+    .addOption(new Option('--brokers <number>', 'Kafka brokers').choices(['1', '3']))
+    .option('--json', 'print one JSON object')
+    .action(async (flags: UpFlags) => {
+      const addresses = await devUp(flags.brokers === undefined ? {} : { brokers: flags.brokers === '3' ? 3 : 1 })
+      await afterUp(addresses)
+      print(flags.json === true ? JSON.stringify(addresses) : `kafka     ${addresses.kafka}\npostgres  ${addresses.postgres}\nredis     ${addresses.redis}`)
+    })
+
+  dev
+    .command('status')
+    .description('say which servers run; exits with 1 unless all do')
+    .option('--json', 'print one JSON array')
+    .action(async (flags: { readonly json?: boolean }) => {
+      const status = await devStatus()
+      if (flags.json === true) print(JSON.stringify(status))
+      else if (status.length === 0) print('nothing was started here yet: tenantry dev up')
+      else for (const one of status) print(`${one.name.padEnd(10)}${one.running ? 'running' : 'stopped'}  ${one.address}${one.pid === null ? '' : `  pid ${one.pid}`}`)
+      if (status.length === 0 || status.some((one) => !one.running)) process.exitCode = 1
+    })
+
+  dev
+    .command('down')
+    .description('stop all servers; their data stay')
+    .option('--wipe', 'remove the data too')
+    .action(async (flags: { readonly wipe?: boolean }) => {
+      await devDown({ wipe: flags.wipe === true })
+    })
+
+  dev
+    .command('logs')
+    .description('print the end of a server\'s log')
+    .argument('<name>', 'kafka-1, kafka-2, kafka-3, postgres or redis')
+    .option('-n, --lines <number>', 'how many lines', '200')
+    .action((name: string, flags: { readonly lines: string }) => {
+      print(devLogs(name, { lines: Number(flags.lines) }))
+    })
+
+  return dev
+}
+
+function print(text: string): void {
+  process.stdout.write(`${text}\n`)
+}
