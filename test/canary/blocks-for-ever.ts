@@ -1,0 +1,5 @@
+import { test } from '../harness.ts'
+
+test('never gives the thread back', () => {
+  for (;;);
+})

@@ -1,0 +1,2 @@
+// A test file whose author has forgotten everything.
+export {}

@@ -1,0 +1,6 @@
+import { test } from '../harness.ts'
+
+test('fails where nobody waits', async () => {
+  void Promise.reject(new Error('lost'))
+  await new Promise((resolve) => setTimeout(resolve, 50))
+})

@@ -1,0 +1,3 @@
+import { test } from '../harness.ts'
+
+test('waits for what never comes', () => new Promise(() => {}), { timeoutMs: 200 })

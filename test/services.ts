@@ -1,0 +1,131 @@
+import { randomBytes } from 'node:crypto'
+import { setTimeout as pause } from 'node:timers/promises'
+import { Admin } from '@platformatic/kafka'
+import postgres from 'postgres'
+import { messageOf } from '../core/errors.ts'
+
+// What integration tests need of the cluster that the runner has started. A file that is run on its own
+// (node test/integration/x.test.ts) takes the addresses from the environment, too.
+
+/** Bootstrap addresses of the real Kafka: `host:port,…`. */
+export function kafkaAddress(): string {
+  return address('TENANTRY_TEST_KAFKA')
+}
+
+/** URL of a database that all test files share: take `freshDatabase` for anything that writes. */
+export function postgresAddress(): string {
+  return address('TENANTRY_TEST_POSTGRES')
+}
+
+/** URL of the real Redis. All test files share its keys: prefix them. */
+export function redisAddress(): string {
+  return address('TENANTRY_TEST_REDIS')
+}
+
+function address(variable: string): string {
+  const value = process.env[variable]
+  if (value !== undefined && value !== '') return value
+  throw new Error(`${variable} is not set: run this file by "npm test -- <its path>", which starts the servers`)
+}
+
+export interface FreshDatabase {
+  readonly url: string
+  /** Removes it, ending its connections. */
+  drop(): Promise<void>
+}
+
+/** A new, empty database on the shared server. */
+export async function freshDatabase(): Promise<FreshDatabase> {
+  const name = `test_${randomBytes(6).toString('hex')}`
+  await asAdmin((sql) => sql`create database ${sql(name)}`)
+  const url = new URL(postgresAddress())
+  url.pathname = `/${name}`
+  return {
+    url: url.href,
+    drop: () => asAdmin((sql) => sql`drop database if exists ${sql(name)} with (force)`),
+  }
+}
+
+async function asAdmin(work: (sql: postgres.Sql) => PromiseLike<unknown>): Promise<void> {
+  const sql = postgres(postgresAddress(), { max: 1, onnotice: () => {} })
+  try {
+    await work(sql)
+  } finally {
+    await sql.end({ timeout: 5 })
+  }
+}
+
+export interface FreshTopicOptions {
+  /** 12 when left out. */
+  readonly partitions?: number
+  /** 1 when left out. */
+  readonly replicas?: number
+  /** Topic configuration: `cleanup.policy`, `max.message.bytes` … */
+  readonly config?: Readonly<Record<string, string>>
+  /** How its name begins; `test` when left out. */
+  readonly name?: string
+  /** Another cluster's bootstrap addresses; the shared one's when left out. */
+  readonly kafka?: string
+}
+
+/** Creates a topic with a new name and returns the name, once every partition has a leader. */
+export async function freshTopic(options: FreshTopicOptions = {}): Promise<string> {
+  const topic = `${options.name ?? 'test'}.${randomBytes(6).toString('hex')}`
+  const partitions = options.partitions ?? 12
+  const admin = new Admin({ clientId: 'tenantry-test', bootstrapBrokers: (options.kafka ?? kafkaAddress()).split(',') })
+  try {
+    await admin.createTopics({
+      topics: [topic],
+      partitions,
+      replicas: options.replicas ?? 1,
+      configs: Object.entries(options.config ?? {}).map(([name, value]) => ({ name, value })),
+    })
+    await eventually(
+      async () => {
+        const { topics } = await admin.metadata({ topics: [topic], forceUpdate: true })
+        const found = topics.get(topic)
+        return found !== undefined && found.partitionsCount === partitions && found.partitions.every((partition) => partition.leader >= 0)
+      },
+      { deadlineMs: 20_000, what: `${topic} has leaders` },
+    )
+  } finally {
+    await admin.close()
+  }
+  return topic
+}
+
+export interface EventuallyOptions {
+  /** How long to wait, in milliseconds; 10 s when left out. */
+  readonly deadlineMs?: number
+  /** Pause between two looks, in milliseconds; 20 when left out. */
+  readonly every?: number
+  /** What is awaited, for the error. */
+  readonly what?: string
+}
+
+/**
+ * Looks until `condition` gives something truthy, and returns that. A throw counts as "not yet". Fails after the
+ * deadline with the last error, or with the last value seen.
+ */
+export async function eventually<T>(condition: () => T | Promise<T>, options: EventuallyOptions = {}): Promise<NonNullable<Exclude<T, false | 0 | ''>>> {
+  const deadline = performance.now() + (options.deadlineMs ?? 10_000)
+  let last: unknown
+  for (;;) {
+    try {
+      const value = await condition()
+      if (isReached(value)) return value
+      last = value
+    } catch (error) {
+      last = error
+    }
+    if (performance.now() >= deadline) {
+      const seen = last instanceof Error ? last.message : `last seen: ${messageOf(last)}`
+      throw new Error(`${options.what ?? 'the condition'}: not within ${(options.deadlineMs ?? 10_000) / 1000} s (${seen})`, { cause: last })
+    }
+    await pause(options.every ?? 20)
+  }
+}
+
+function isReached<T>(value: T): value is NonNullable<Exclude<T, false | 0 | ''>> {
+  return Boolean(value)
+}
