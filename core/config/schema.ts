@@ -1,0 +1,38 @@
+import { z } from 'zod'
+import { actors, backpressure, commit, http, idempotency, limits, log, postgres, redis, retention, traceability, workers } from './engine-sections.ts'
+import { consumer, groups, kafka, producer, topics } from './kafka-sections.ts'
+
+/**
+ * The whole configuration, once: types, defaults, bounds and documentation. What is written uses units (`drainDeadline:
+ * 30s`, `budgetBytes: 128MiB`); what the program reads are numbers whose names say the unit (`drainDeadlineMs`,
+ * `budgetBytes`).
+ */
+export const schema = z.strictObject({
+  kafka,
+  producer,
+  consumer,
+  topics,
+  groups,
+  postgres,
+  redis,
+  actors,
+  workers,
+  commit,
+  backpressure,
+  idempotency,
+  retention,
+  traceability,
+  limits,
+  http,
+  log,
+})
+
+type Parsed = z.output<typeof schema>
+
+/** The configuration as the program reads it: durations in milliseconds, sizes in bytes, `auto` resolved, paths absolute. */
+export type Config = Omit<Parsed, 'workers'> & {
+  readonly workers: Omit<Parsed['workers'], 'count'> & { readonly count: number }
+}
+
+export type TopicConfig = Config['topics'][string]
+export type GroupConfig = Config['groups'][string]
