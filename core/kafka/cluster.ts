@@ -1,4 +1,4 @@
-import { Admin, FetchIsolationLevels, findErrorBy } from '@platformatic/kafka'
+import { Admin, type Broker, type ClusterMetadata, FetchIsolationLevels, FindCoordinatorKeyTypes, findErrorBy } from '@platformatic/kafka'
 import type { Clock } from '../clock.ts'
 import { errorOf, messageOf, TenantryError } from '../errors.ts'
 import { clientOptions, type KafkaConnection } from './options.ts'
@@ -16,6 +16,7 @@ const logEnd = -1n
 export class Cluster {
   readonly #admin: Admin
   readonly #clock: Clock
+  readonly #names = new Map<string, string>()
 
   constructor(connection: KafkaConnection, clock: Clock) {
     this.#admin = new Admin({ ...clientOptions(connection), clientId: `${connection.clientId}-admin` })
@@ -82,6 +83,54 @@ export class Cluster {
       )
     } catch (error) {
       throw unavailable(`read the offsets of group ${group}`, error)
+    }
+  }
+
+  /** Where a group is coordinated. */
+  async coordinator(group: string): Promise<Broker> {
+    try {
+      const [found] = await this.#admin.findCoordinator({ keyType: FindCoordinatorKeyTypes.GROUP, keys: [group] })
+      if (!found) throw new Error('no broker coordinates it')
+      return { host: found.host, port: found.port }
+    } catch (error) {
+      throw unavailable(`find the coordinator of group ${group}`, error)
+    }
+  }
+
+  /** Leaders, ids and partition counts of topics; those that do not exist are left out. */
+  async topology(topics: readonly string[]): Promise<ClusterMetadata> {
+    try {
+      return await this.#admin.metadata({ topics: [...topics], forceUpdate: true, retries: 0 })
+    } catch (error) {
+      if (!isUnknownTopic(error)) throw unavailable('read the topics', error)
+    }
+    const known: string[] = []
+    for (const topic of topics) if (await this.describe(topic)) known.push(topic)
+    try {
+      return await this.#admin.metadata({ topics: known, forceUpdate: true, retries: 0 })
+    } catch (error) {
+      throw unavailable('read the topics', error)
+    }
+  }
+
+  /** Names by topic id; from memory unless `fresh`. */
+  async topicNames(topics: readonly string[], fresh: boolean): Promise<ReadonlyMap<string, string>> {
+    if (fresh || topics.some(topic => ![...this.#names.values()].includes(topic))) {
+      const { topics: found } = await this.topology(topics)
+      for (const [name, { id }] of found) this.#names.set(id, name)
+    }
+    return this.#names
+  }
+
+  /** The highest version of an API that the brokers offer, within what we speak. Rejects when there is none. */
+  async version(api: string, { min, max }: { readonly min: number; readonly max: number }): Promise<number> {
+    try {
+      const offered = (await this.#admin.listApis()).find(({ name }) => name === api)
+      const version = offered ? Math.min(offered.maxVersion, max) : -1
+      if (!offered || version < Math.max(offered.minVersion, min)) throw new Error(`the brokers speak ${api} up to ${offered?.maxVersion ?? 'no'} version, ${min} is needed`)
+      return version
+    } catch (error) {
+      throw unavailable(`use ${api}`, error)
     }
   }
 

@@ -67,6 +67,9 @@ export function loadAddon(): Addon {
   if (process.versions['bun'] !== undefined) {
     throw new TenantryError('TENANTRY_DRIVER_UNAVAILABLE', 'The confluent driver is a native addon that does not run on Bun. Set the driver to auto or platformatic, or run on Node.', { driver: 'confluent' })
   }
+  if (process.env['TENANTRY_NO_ADDON'] === '1') {
+    throw new TenantryError('TENANTRY_DRIVER_UNAVAILABLE', 'TENANTRY_NO_ADDON is set, so the confluent driver is not loaded. Unset it, or set the driver to auto or platformatic.', { driver: 'confluent' })
+  }
   try {
     const addon: Addon = createRequire(import.meta.url)('@confluentinc/kafka-javascript')
     return addon

@@ -1,0 +1,84 @@
+import { ConnectionPool, type Connection, findErrorBy, offsetCommitV9 } from '@platformatic/kafka'
+import type { Cluster } from './cluster.ts'
+import { clientOptions, type KafkaConnection } from './options.ts'
+import type { MemberIdentity } from './membership.ts'
+import type { OffsetCommitReply, PartitionOffset } from './source.ts'
+
+const notMember: readonly string[] = ['ILLEGAL_GENERATION', 'UNKNOWN_MEMBER_ID', 'FENCED_INSTANCE_ID', 'FENCED_MEMBER_EPOCH', 'GROUP_ID_NOT_FOUND', 'UNRELEASED_INSTANCE_ID']
+const moved: readonly string[] = ['NOT_COORDINATOR', 'COORDINATOR_NOT_AVAILABLE', 'COORDINATOR_LOAD_IN_PROGRESS']
+
+/**
+ * The broker that coordinates our group. Joining and committing use connections of their own: a broker answers the
+ * requests of one connection in order, and a join waits for the other members.
+ */
+export class GroupCoordinator {
+  readonly #cluster: Cluster
+  readonly #group: string
+  readonly #instanceId: string | null
+  readonly #membership: ConnectionPool
+  readonly #commits: ConnectionPool
+  #broker: { readonly host: string; readonly port: number } | undefined
+
+  constructor(connection: KafkaConnection, cluster: Cluster, group: string, instanceId: string | null, joinTimeoutMs: number) {
+    const { clientId, connectTimeout, tls, sasl } = clientOptions(connection)
+    const options = { ...(connectTimeout !== undefined && { connectTimeout }), ...(tls && { tls }), ...(sasl && { sasl }) }
+    this.#cluster = cluster
+    this.#group = group
+    this.#instanceId = instanceId
+    this.#membership = new ConnectionPool(clientId, { ...options, requestTimeout: joinTimeoutMs })
+    this.#commits = new ConnectionPool(clientId, { ...options, requestTimeout: 10_000 })
+  }
+
+  /** A connection for the member's own requests. Rejects while no coordinator can be reached. */
+  async connection(): Promise<Connection> {
+    return this.#connect(this.#membership)
+  }
+
+  /** Writes offsets under `identity`. Never rejects. */
+  async commit(identity: MemberIdentity, offsets: readonly PartitionOffset[]): Promise<OffsetCommitReply> {
+    const topics = new Map<string, offsetCommitV9.OffsetCommitRequestPartition[]>()
+    for (const { topic, partition, offset } of offsets) {
+      const row = { partitionIndex: partition, committedOffset: BigInt(offset), committedLeaderEpoch: -1, committedMetadata: null }
+      const of = topics.get(topic)
+      if (of) of.push(row)
+      else topics.set(topic, [row])
+    }
+    try {
+      const connection = await this.#connect(this.#commits)
+      const rows = [...topics].map(([name, partitions]) => ({ name, partitions }))
+      await offsetCommitV9.api.async(connection, this.#group, identity.epoch, identity.memberId, this.#instanceId, rows)
+      return 'committed'
+    } catch (error) {
+      this.failed(error)
+      return isOneOf(error, notMember) ? 'not-member' : 'unavailable'
+    }
+  }
+
+  /** To be told of every failed request: the coordinator may have moved. */
+  failed(error: unknown): void {
+    if (isOneOf(error, moved) || !isProtocolError(error)) this.#broker = undefined
+  }
+
+  async close(): Promise<void> {
+    await Promise.allSettled([this.#membership.close(), this.#commits.close()])
+  }
+
+  async #connect(pool: ConnectionPool): Promise<Connection> {
+    try {
+      this.#broker ??= await this.#cluster.coordinator(this.#group)
+      return await pool.get(this.#broker)
+    } catch (error) {
+      this.#broker = undefined
+      throw error
+    }
+  }
+}
+
+/** True when `error`, or one that it wraps, is the protocol's error of one of these names. */
+export function isOneOf(error: unknown, names: readonly string[]): boolean {
+  return error instanceof Error && names.some(name => findErrorBy(error, 'apiId', name) !== null)
+}
+
+function isProtocolError(error: unknown): boolean {
+  return error instanceof Error && findErrorBy(error, 'code', 'PLT_KFK_PROTOCOL') !== null
+}

@@ -1,0 +1,218 @@
+import { type Broker, type ClusterMetadata, ConnectionPool } from '@platformatic/kafka'
+import { errorOf } from '../errors.ts'
+import { type Cluster, keyOf, unavailable, withDeadline } from './cluster.ts'
+import { fetch, type FetchedPartition, type FetchPartition, fetchVersions } from './fetch-protocol.ts'
+import { retryMs } from './membership.ts'
+import { clientOptions, type SourceOptions } from './options.ts'
+import type { Reading } from './reading.ts'
+
+/** The broker waits so long for something new before it answers; a partition that joins in meanwhile waits with it. */
+const maxWaitMs = 100
+const offsetOutOfRange = 1
+/** The partition is, for now or for good, not where or what we thought. */
+const stale: ReadonlySet<number> = new Set([3, 5, 6, 9, 56, 74, 75, 78, 100, 103])
+
+export type FetcherOptions = {
+  readonly source: SourceOptions
+  readonly cluster: Cluster
+  readonly readings: ReadonlyMap<string, Reading>
+  /** Something can be delivered. */
+  readonly arrived: () => void
+  readonly outOfRange: (reading: Reading) => void
+  readonly failed: (error: Error) => void
+}
+
+type Asked = { readonly reading: Reading; readonly token: number; readonly position: number }
+
+/**
+ * Fetches from every broker that leads one of our partitions, one request at a time each, naming the partitions that may
+ * be read now: a paused one is left out, and so is one whose last fetch still waits to be delivered.
+ */
+export class Fetcher {
+  readonly #options: FetcherOptions
+  readonly #pool: ConnectionPool
+  readonly #busy = new Map<number, Promise<void>>()
+  readonly #notBefore = new Map<number, number>()
+  readonly #failures = new Map<number, number>()
+  #topology: ClusterMetadata | undefined
+  #refreshing: Promise<void> | undefined
+  #refreshedAt = Number.NEGATIVE_INFINITY
+  #version = 0
+  #stopped = false
+  #woken = false
+  #reservedBytes = 0
+
+  constructor(options: FetcherOptions) {
+    const { clientId, connectTimeout, tls, sasl } = clientOptions(options.source)
+    this.#options = options
+    this.#pool = new ConnectionPool(clientId, { ...(connectTimeout !== undefined && { connectTimeout }), ...(tls && { tls }), ...(sasl && { sasl }), requestTimeout: 30_000 })
+  }
+
+  /** No broker refuses us at the moment. */
+  get healthy(): boolean {
+    return this.#failures.size === 0
+  }
+
+  /** Something changed: partitions to read, room for more. Sends whatever requests can be sent now. */
+  wake(): void {
+    if (this.#woken || this.#stopped) return
+    this.#woken = true
+    // Once for all that changes within this turn.
+    queueMicrotask(() => {
+      this.#woken = false
+      if (!this.#stopped) this.#send()
+    })
+  }
+
+  /** Leaders or ids have changed. */
+  refresh(): void {
+    this.#topology = undefined
+    this.wake()
+  }
+
+  /** Its batch could be fetched and not be decoded: again from there, later. */
+  unreadable(reading: Reading, error: Error): void {
+    const position = reading.position
+    const token = reading.token
+    reading.seek(position, token)
+    this.#delay(reading)
+    this.#options.failed(error)
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true
+    await withDeadline(this.#options.source.clock, this.#pool.close(), 2_000)
+    await withDeadline(this.#options.source.clock, Promise.allSettled(this.#busy.values()), 2_000)
+  }
+
+  #send(): void {
+    const { readings, source } = this.#options
+    const now = source.clock.monotonic()
+    const wanted = [...readings.values()].filter(reading => !reading.silent && !reading.asked && reading.notBefore <= now)
+    if (wanted.length === 0) return
+    const topology = this.#topology
+    if (!topology) return void this.#refresh()
+    const byLeader = new Map<number, Reading[]>()
+    for (const reading of wanted) {
+      const leader = topology.topics.get(reading.topic)?.partitions[reading.partition]?.leader ?? -1
+      if (leader < 0 || !topology.brokers.has(leader)) {
+        this.#delay(reading)
+        this.#outdated()
+        continue
+      }
+      const of = byLeader.get(leader)
+      if (of) of.push(reading)
+      else byLeader.set(leader, [reading])
+    }
+    for (const [node, of] of byLeader) {
+      const broker = topology.brokers.get(node)
+      if (!broker || this.#busy.has(node) || (this.#notBefore.get(node) ?? 0) > now) continue
+      // What was fetched ahead is one answer's worth, not two.
+      const hungry = of.filter(reading => reading.waitingBytes === 0)
+      if (hungry.length === 0 || hungry.length * 2 < of.length) continue
+      const busy = this.#fetch(node, broker, hungry, topology).finally(() => {
+        this.#busy.delete(node)
+        this.wake()
+      })
+      this.#busy.set(node, busy)
+    }
+  }
+
+  async #fetch(node: number, broker: Broker, readings: readonly Reading[], topology: ClusterMetadata): Promise<void> {
+    const { source, cluster } = this.#options
+    const waiting = [...this.#options.readings.values()].reduce((sum, reading) => sum + reading.waitingBytes, 0)
+    const room = source.maxFetchBytes - waiting - this.#reservedBytes
+    const maxBytes = Math.max(65_536, Math.min(4 * 1024 * 1024, Math.floor(room / 2)))
+    const perPartition = Math.max(65_536, Math.min(1_048_576, Math.floor(maxBytes / readings.length)))
+    const asked = new Map<string, Asked>()
+    const partitions: FetchPartition[] = []
+    for (const reading of readings) {
+      const topic = topology.topics.get(reading.topic)
+      if (!topic) continue
+      reading.asked = true
+      asked.set(`${topic.id} ${reading.partition}`, { reading, token: reading.token, position: reading.fetchPosition })
+      partitions.push({ topicId: topic.id, partition: reading.partition, position: reading.fetchPosition, maxBytes: perPartition })
+    }
+    this.#reservedBytes += maxBytes
+    try {
+      this.#version ||= await cluster.version('Fetch', fetchVersions)
+      const connection = await this.#pool.get(broker)
+      const response = await fetch(connection, this.#version, { maxWaitMs, maxBytes, partitions })
+      if (this.#stopped) return
+      if (response.error !== 0) throw new Error(`broker ${node} answered the fetch with error ${response.error}`)
+      this.#failures.delete(node)
+      for (const partition of response.partitions) this.#take(asked.get(`${partition.topicId} ${partition.partition}`), partition)
+    } catch (error) {
+      if (this.#stopped) return
+      const failures = (this.#failures.get(node) ?? 0) + 1
+      this.#failures.set(node, failures)
+      const ms = Math.min(retryMs.most, retryMs.first * 2 ** (failures - 1))
+      this.#notBefore.set(node, source.clock.monotonic() + ms)
+      source.clock.after(ms, () => this.wake())
+      this.#options.failed(unavailable(`fetch from broker ${node}`, error))
+      this.#outdated()
+    } finally {
+      this.#reservedBytes -= maxBytes
+      for (const { reading } of asked.values()) reading.asked = false
+    }
+  }
+
+  #take(asked: Asked | undefined, partition: FetchedPartition): void {
+    if (!asked) return
+    const { reading, token, position } = asked
+    // Sought elsewhere, given up or assigned anew while the answer was on its way.
+    if (this.#options.readings.get(keyOf(reading)) !== reading || reading.token !== token || reading.fetchPosition !== position || reading.revoked || reading.outside) return
+    if (partition.error !== 0) return this.#refused(reading, partition.error)
+    try {
+      reading.take(partition)
+      reading.failures = 0
+    } catch (error) {
+      this.#delay(reading)
+      this.#options.failed(errorOf(error))
+    }
+    if (reading.ready) this.#options.arrived()
+  }
+
+  #refused(reading: Reading, code: number): void {
+    this.#delay(reading)
+    if (code === offsetOutOfRange) return this.#options.outOfRange(reading)
+    if (stale.has(code)) {
+      this.#outdated()
+      // Leaders move within a second or two: that is no trouble yet.
+      if (reading.failures < 4) return
+    }
+    this.#options.failed(unavailable(`fetch ${reading.topic} ${reading.partition}`, new Error(`error ${code}`)))
+  }
+
+  #delay(reading: Reading): void {
+    const { clock } = this.#options.source
+    reading.failures += 1
+    const ms = Math.min(retryMs.most, retryMs.first * 2 ** (reading.failures - 1))
+    reading.notBefore = clock.monotonic() + ms
+    clock.after(ms, () => this.wake())
+  }
+
+  #outdated(): void {
+    if (this.#options.source.clock.monotonic() - this.#refreshedAt > retryMs.first) this.#topology = undefined
+  }
+
+  #refresh(): void {
+    const { cluster, source, failed } = this.#options
+    this.#refreshing ??= cluster
+      .topology(source.topics)
+      .then(
+        topology => {
+          this.#topology = topology
+          this.#refreshedAt = source.clock.monotonic()
+          this.wake()
+        },
+        error => {
+          failed(errorOf(error))
+          source.clock.after(1_000, () => this.wake())
+        },
+      )
+      .finally(() => {
+        this.#refreshing = undefined
+      })
+  }
+}
