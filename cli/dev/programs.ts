@@ -1,5 +1,5 @@
 import { execFileSync, spawn } from 'node:child_process'
-import { accessSync, constants, existsSync } from 'node:fs'
+import { accessSync, constants, existsSync, realpathSync } from 'node:fs'
 import { delimiter, join, resolve } from 'node:path'
 import { TenantryError } from '../../core/errors.ts'
 
@@ -32,7 +32,10 @@ export function kafkaProgram(): Program {
   const home = process.env['JAVA_HOME']
   const ownJava = home === undefined ? undefined : join(home, 'bin/java')
   const command = ownJava !== undefined && existsSync(ownJava) ? ownJava : 'java'
-  return { command, args: ['-cp', join(jars, '*')], env: {} }
+  // Java uses an archive of classes only for the very class path that it was made with: hence the real path.
+  const folder = existsSync(jars) ? realpathSync(jars) : jars
+  const archive = join(folder, 'classes.jsa')
+  return { command, args: [...(existsSync(archive) ? [`-XX:SharedArchiveFile=${archive}`] : []), '-cp', join(folder, '*')], env: {} }
 }
 
 /** A Redis server: the machine's own, or the one that set-up has unpacked. */

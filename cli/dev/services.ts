@@ -23,6 +23,8 @@ export interface ServicesOptions {
   readonly redis?: boolean
   /** Whether they outlive this program, as `dev up` wants it. Left out: they end with the run that started them. */
   readonly keep?: boolean
+  /** Whether brokers start for half the CPU and then run slower: for tests. Left out: unless `keep`. */
+  readonly quickStart?: boolean
   /** Broker settings beyond, or instead of, ours (`group.consumer.session.timeout.ms` …). */
   readonly kafkaSettings?: Readonly<Record<string, string>>
   /** PostgreSQL settings beyond, or instead of, ours. */
@@ -98,8 +100,8 @@ export function findServices(dir: string): Services | undefined {
 }
 
 function describe(options: ServicesOptions, ports: Layout): Services {
-  const { dir, keep = false } = options
-  const brokers = options.kafka === false ? [] : kafkaServices({ dir, keep, ports: ports.brokers, settings: options.kafkaSettings ?? {} })
+  const { dir, keep = false, quickStart = !keep } = options
+  const brokers = options.kafka === false ? [] : kafkaServices({ dir, keep, quickStart, ports: ports.brokers, settings: options.kafkaSettings ?? {} })
   const postgres = options.postgres === false ? undefined : postgresService({ dir, keep, port: ports.postgres, settings: options.postgresSettings ?? {} })
   const redis = options.redis === false ? undefined : redisService({ dir, keep, port: ports.redis })
   const all = [...brokers, ...(postgres ? [postgres] : []), ...(redis ? [redis] : [])]
@@ -135,7 +137,7 @@ function describe(options: ServicesOptions, ports: Layout): Services {
     },
     stop,
     async wipe() {
-      await stop()
+      await Promise.all(all.map((service) => service.kill())) // nothing of theirs is kept: no need to be polite
       wipePostgres(dir)
       rmSync(dir, { recursive: true, force: true })
     },
