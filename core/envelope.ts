@@ -42,6 +42,7 @@ const maxHops = 64
  */
 export function decodeEnvelope(message: EncodedMessage, tenant: string, limits: Limits): Envelope {
   const { bytes, start, end, headers } = message
+  if (headers.problem !== null) throw headers.problem
   if (end - start > limits.maxPayloadBytes) throw new BadRecord('too_large', `the value is larger than ${limits.maxPayloadBytes} bytes`)
   if (headers.hops > maxHops) throw new BadRecord('too_many_hops', `the message has come through more than ${maxHops} actors: does it cause itself?`)
   if (headers.cloudEvent !== null) return fromCloudEvent(message, headers.cloudEvent, tenant, limits)

@@ -12,9 +12,11 @@ export type MessageHeaders = {
   readonly hops: number
   /** The ce_ headers by attribute name, of a CloudEvent in binary mode; null for any other record. */
   readonly cloudEvent: ReadonlyMap<string, string> | null
+  /** Why the headers could not be read; the record is refused with it when its turn comes. */
+  readonly problem: BadRecord | null
 }
 
-export const noMessageHeaders: MessageHeaders = { contentType: '', traceparent: '', tracestate: '', hops: 0, cloudEvent: null }
+export const noMessageHeaders: MessageHeaders = { contentType: '', traceparent: '', tracestate: '', hops: 0, cloudEvent: null, problem: null }
 
 export const hopsHeader = 'tenantry-hops'
 
@@ -57,6 +59,7 @@ export function readHeaders(headers: Headers, maxHeaders: number): MessageHeader
     tracestate: traced ? tracestate : '',
     hops,
     cloudEvent: cloudEvent !== null && cloudEvent.has('specversion') ? cloudEvent : null,
+    problem: null,
   }
 }
 

@@ -39,9 +39,9 @@ export function canonicalUuid(id: string): string | undefined {
   return looseUuid.exec(id)?.[1]?.toLowerCase()
 }
 
-/** What a derived id is a function of. `use` keeps outgoing messages and `ctx.id` apart. */
+/** What a derived id is a function of. `use` keeps outgoing messages, `ctx.id` and calls apart. */
 export type Derivation = {
-  readonly use: 'message' | 'id'
+  readonly use: 'message' | 'id' | 'call'
   readonly group: string
   readonly actor: string
   readonly tenant: string

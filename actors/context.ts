@@ -1,0 +1,264 @@
+import type { Clock } from '../core/clock.ts'
+import type { Effect } from '../core/effects.ts'
+import type { Envelope } from '../core/envelope.ts'
+import { TenantryError } from '../core/errors.ts'
+import type { Limits } from '../core/limits.ts'
+import type { Facts } from '../core/errors.ts'
+import type { Log } from '../core/log.ts'
+import type { MessageHeaders } from '../core/message-headers.ts'
+import { deriveId, messageKey, timeOfId } from '../core/message-id.ts'
+import { callDependency } from './calls.ts'
+import type { Actor, AnyContext, Call, Outgoing } from './define-actor.ts'
+import { outgoing } from './outgoing.ts'
+import { statement } from './statement.ts'
+import type { Row, Tables } from './tables.ts'
+
+/** A record on its way through a worker: a place in the frame that brought it. */
+export type IncomingRecord = {
+  readonly offset: number
+  /** Milliseconds since 1970, -1 where there is none. */
+  readonly timestamp: number
+  readonly bytes: Buffer
+  readonly start: number
+  /** -1 for a null value. */
+  readonly end: number
+  readonly headers: MessageHeaders
+  /** The value was found to be UTF-8 together with the rest of its frame. */
+  readonly knownUtf8: boolean
+}
+
+/** Reads for `ctx.query`, as one tenant, in a transaction that cannot write. */
+export interface Reader {
+  query(tenant: string, text: TemplateStringsArray, values: readonly unknown[]): Promise<readonly object[]>
+}
+
+/** What the contexts of a thread share. */
+export type ContextServices = {
+  readonly clock: Clock
+  readonly log: Log
+  readonly limits: Limits
+  readonly tables: Tables
+  readonly reader: Reader
+}
+
+/** What a context needs of the mailbox it belongs to. */
+export type Mailbox = {
+  readonly actor: Actor
+  readonly tenant: string
+  readonly tenantBytes: Uint8Array
+  state: unknown
+}
+
+/** One message's handle on the world. It records effects; nothing of it works once the handler has returned. */
+export class MessageContext implements AnyContext {
+  readonly effects: Effect[] = []
+  /** Set by what must fail the message even if the handler swallows the error. */
+  refusal: TenantryError | undefined
+  readonly #services: ContextServices
+  readonly #mailbox: Mailbox
+  readonly #envelope: Envelope
+  readonly #record: IncomingRecord
+  #open = true
+  #bytes = 0
+  #published = 0
+  #called = 0
+  #uuid = ''
+  #abort: AbortController | undefined
+
+  constructor(services: ContextServices, mailbox: Mailbox, envelope: Envelope, record: IncomingRecord) {
+    this.#services = services
+    this.#mailbox = mailbox
+    this.#envelope = envelope
+    this.#record = record
+  }
+
+  /** Ends the context: the handler has returned, failed, or lost its mailbox (`reason`). */
+  close(reason?: Error): void {
+    this.#open = false
+    if (reason !== undefined) this.#abort?.abort(reason)
+  }
+
+  get tenantId(): string {
+    this.#mustBeOpen()
+    return this.#mailbox.tenant
+  }
+
+  get now(): Date {
+    this.#mustBeOpen()
+    return this.#time()
+  }
+
+  get raw(): Uint8Array {
+    this.#mustBeOpen()
+    const { bytes, start, end } = this.#record
+    return end < 0 ? new Uint8Array(0) : new Uint8Array(bytes.subarray(start, end))
+  }
+
+  get signal(): AbortSignal {
+    this.#mustBeOpen()
+    return this.#controller().signal
+  }
+
+  get log(): Log {
+    this.#mustBeOpen()
+    return taggedLog(this.#services.log, {
+      group: this.#mailbox.actor.group,
+      actor: this.#mailbox.actor.name,
+      tenant: this.#mailbox.tenant,
+      message_id: this.#envelope.message_id,
+      type: this.#envelope.type,
+    })
+  }
+
+  get state(): unknown {
+    this.#mustBeOpen()
+    this.#mustHave(this.#mailbox.actor.state !== undefined, 'ctx.state needs a state in the actor’s definition')
+    return this.#mailbox.state
+  }
+
+  set state(value: unknown) {
+    this.#mustBeOpen()
+    this.#mustHave(this.#mailbox.actor.state !== undefined, 'ctx.state needs a state in the actor’s definition')
+    this.#mailbox.state = value
+  }
+
+  id(n: number): string {
+    this.#mustBeOpen()
+    if (!Number.isSafeInteger(n) || n < 0) throw new TenantryError('TENANTRY_BAD_VALUE', 'ctx.id takes a whole number from 0')
+    return this.#derive('id', n)
+  }
+
+  insert(table: string, row: Row): void {
+    this.#mustBeOpen()
+    this.#row(table, row, undefined)
+  }
+
+  upsert(table: string, row: Row, { conflict }: { readonly conflict: string | readonly string[] }): void {
+    this.#mustBeOpen()
+    this.#row(table, row, typeof conflict === 'string' ? [conflict] : conflict)
+  }
+
+  sql(text: TemplateStringsArray, ...values: readonly unknown[]): void {
+    this.#mustBeOpen()
+    const effect = statement(text, values, this.#services.limits.maxDepth)
+    let bytes = 0
+    for (const part of effect.text) bytes += part.length
+    for (const value of effect.values) bytes += sizeOf(value)
+    this.#add(effect, bytes)
+  }
+
+  publish(topic: string, message: Outgoing): void {
+    this.#mustBeOpen()
+    const effect = outgoing(
+      topic,
+      message,
+      {
+        group: this.#mailbox.actor.group,
+        tenant: this.#mailbox.tenant,
+        tenantBytes: this.#mailbox.tenantBytes,
+        cause: this.#envelope,
+        headers: this.#record.headers,
+        causeUuid: this.#canonicalUuid(),
+        now: this.#time(),
+        derivedId: message.messageId === undefined ? this.#derive('message', this.#published) : '',
+      },
+      this.#services.limits,
+    )
+    this.#published++
+    this.#add(effect, effect.value.length + effect.key.length)
+  }
+
+  async call<R>(dependency: string, fn: (call: Call) => R | PromiseLike<R>): Promise<R> {
+    this.#mustBeOpen()
+    const options = this.#mailbox.actor.dependencies[dependency]
+    if (options === undefined) {
+      const known = Object.keys(this.#mailbox.actor.dependencies).join(', ')
+      throw new TenantryError('TENANTRY_UNKNOWN_DEPENDENCY', `${dependency} is not among the actor's dependencies (${known})`, { dependency })
+    }
+    const idempotencyKey = this.#derive('call', this.#called++)
+    return callDependency({ clock: this.#services.clock, dependency, timeoutMs: options.timeoutMs, mailbox: this.#controller().signal, idempotencyKey }, fn)
+  }
+
+  async query<R extends object = Record<string, unknown>>(text: TemplateStringsArray, ...values: readonly unknown[]): Promise<R[]>
+  async query(text: TemplateStringsArray, ...values: readonly unknown[]): Promise<readonly object[]> {
+    this.#mustBeOpen()
+    this.#mustHave(this.#mailbox.actor.consistency === 'serial', "ctx.query needs consistency: 'serial', as only then are this tenant's earlier effects there to be read")
+    return this.#services.reader.query(this.#mailbox.tenant, text, values)
+  }
+
+  #mustBeOpen(): void {
+    if (this.#open) return
+    throw new TenantryError(
+      'TENANTRY_CONTEXT_CLOSED',
+      'ctx was used after its handler had returned, failed or lost its mailbox: await everything that the handler starts',
+      { actor: this.#mailbox.actor.name, type: this.#envelope.type },
+    )
+  }
+
+  #mustHave(has: boolean, sentence: string): void {
+    if (!has) throw new TenantryError('TENANTRY_NOT_DECLARED', sentence, { actor: this.#mailbox.actor.name })
+  }
+
+  #time(): Date {
+    return new Date(Math.max(0, this.#record.timestamp))
+  }
+
+  #controller(): AbortController {
+    this.#abort ??= new AbortController()
+    return this.#abort
+  }
+
+  #canonicalUuid(): string {
+    if (this.#uuid === '') this.#uuid = messageKey(this.#envelope.message_id).uuid
+    return this.#uuid
+  }
+
+  #derive(use: 'message' | 'id' | 'call', index: number): string {
+    const own = timeOfId(this.#envelope.message_id)
+    return deriveId({
+      use,
+      group: this.#mailbox.actor.group,
+      actor: this.#mailbox.actor.name,
+      tenant: this.#mailbox.tenant,
+      uuid: this.#canonicalUuid(),
+      index,
+      time: own < 0 ? this.#record.timestamp : own,
+    })
+  }
+
+  #row(table: string, row: Row, conflict: readonly string[] | undefined): void {
+    const { tables } = this.#mailbox.actor
+    if (tables !== undefined && !tables.includes(table)) {
+      throw new TenantryError('TENANTRY_UNKNOWN_TABLE', `${table} is not among the actor's tables (${tables.join(', ')})`, { table })
+    }
+    const effect = this.#services.tables.get(table).write(row, this.#mailbox.tenant, conflict)
+    let bytes = 0
+    for (const value of effect.values) bytes += sizeOf(value)
+    this.#add(effect, bytes)
+  }
+
+  #add(effect: Effect, bytes: number): void {
+    const { maxEffects, maxEffectBytes } = this.#services.limits
+    this.#bytes += bytes
+    if (this.effects.length >= maxEffects || this.#bytes > maxEffectBytes) {
+      this.refusal = new TenantryError('TENANTRY_TOO_MANY_EFFECTS', `a message may have ${maxEffects} effects of ${maxEffectBytes} bytes together`, { maxEffects, maxEffectBytes })
+      throw this.refusal
+    }
+    this.effects.push(effect)
+  }
+}
+
+/** Bytes as UTF-8; short texts count their characters, which is near enough for a limit of megabytes. */
+function sizeOf(text: string | null): number {
+  if (text === null) return 0
+  return text.length > 256 ? Buffer.byteLength(text) : text.length
+}
+
+function taggedLog(log: Log, tags: Facts): Log {
+  return {
+    debug: (event, fields, sentence) => log.debug(event, { ...fields, ...tags }, sentence),
+    info: (event, fields, sentence) => log.info(event, { ...fields, ...tags }, sentence),
+    warn: (event, fields, sentence) => log.warn(event, { ...fields, ...tags }, sentence),
+    error: (event, fields, sentence) => log.error(event, { ...fields, ...tags }, sentence),
+  }
+}

@@ -1,0 +1,264 @@
+import type { StandardSchemaV1 } from '@standard-schema/spec'
+import type { Envelope } from '../core/envelope.ts'
+import { TenantryError } from '../core/errors.ts'
+import type { Log } from '../core/log.ts'
+import { didYouMean } from '../core/nearest-name.ts'
+import type { Row } from './tables.ts'
+
+export { TenantryError } from '../core/errors.ts'
+export { Rejected } from './failure.ts'
+
+/** Any Standard Schema: zod, valibot, arktype, … */
+export type Schema = StandardSchemaV1
+type Output<S extends Schema> = StandardSchemaV1.InferOutput<S>
+
+/**
+ * Schemas of payloads by message type. `'campaign.create'` is schema_version 1 of that type, `'campaign.create@2'` is
+ * version 2. A type or version that is not here is a bad record.
+ */
+export type MessageSchemas = Readonly<Record<string, Schema>>
+
+type TypeOf<Key extends string> = Key extends `${infer Type}@${number}` ? Type : Key
+type VersionOf<Key extends string> = Key extends `${string}@${infer Version extends number}` ? Version : 1
+
+/** What `receive` is given: the envelope, with the payload as its schema gave it. `type` narrows `payload`. */
+export type Message<Messages extends MessageSchemas> = {
+  [Key in keyof Messages & string]: Omit<Envelope, 'type' | 'schema_version' | 'payload'> & {
+    readonly type: TypeOf<Key>
+    readonly schema_version: VersionOf<Key>
+    readonly payload: Output<Messages[Key]>
+  }
+}[keyof Messages & string]
+
+/** An actor's durable state: one value for each tenant, which JSON can hold. */
+export type StateDefinition<S extends Schema> = {
+  /** Raise it when the schema changes so that old states need `migrate`. A whole number from 1. */
+  readonly version: number
+  /** Every state that is loaded must pass it. */
+  readonly schema: S
+  /** Where a tenant begins; each tenant gets its own copy. */
+  readonly initial: Output<NoInfer<S>>
+  /** Makes a state of this version from one of an older `version`. Without it an older state stops its tenant. */
+  readonly migrate?: (state: unknown, version: number) => unknown
+}
+
+export type DependencyOptions = {
+  /** A call that takes longer is aborted and fails. Milliseconds. */
+  readonly timeoutMs: number
+}
+
+/** `pipelined` runs ahead of the commits and cannot read; `serial` gets a record only after the last one's commit. */
+export type Consistency = 'pipelined' | 'serial'
+
+/** `message-id`: effects land once for each message_id. `offset`: faster, for producers that never send twice. */
+export type Idempotency = 'message-id' | 'offset'
+
+/** A message to be sent once the effects of this one are committed. */
+export type Outgoing = {
+  readonly type: string
+  /** What JSON can hold; a bigint is written as its digits. */
+  readonly payload: unknown
+  /** The Kafka key; the tenant when left out, which keeps the tenant's messages in order. */
+  readonly key?: string
+  /** Derived from the incoming message when left out, so that a rerun sends the same. */
+  readonly messageId?: string
+  /** 1 when left out. */
+  readonly schemaVersion?: number
+  /** `json` when left out; `cloudevents` is CloudEvents 1.0 in binary mode. */
+  readonly format?: 'json' | 'msgpack' | 'cloudevents'
+}
+
+/** What every actor can do. Nothing of it works after the handler has returned. */
+export interface BaseContext<Table extends string = string> {
+  readonly tenantId: string
+  /** The record's time, the same however often the message runs: never the clock's. */
+  readonly now: Date
+  /** The record's value as it came. A copy. */
+  readonly raw: Uint8Array
+  /** Aborts when the mailbox is taken away while the handler runs. */
+  readonly signal: AbortSignal
+  readonly log: Log
+  /** The n-th id that belongs to this message: the same UUID however often it runs. */
+  id(n: number): string
+  /** A row. Rows of many messages are written by one statement: a tenth of the cost of `sql`. */
+  insert(table: Table, row: Row): void
+  /** A row that replaces the one with the same values in the `conflict` columns. */
+  upsert(table: Table, row: Row, options: { readonly conflict: string | readonly string[] }): void
+  /** A statement of your own (select, insert, update, delete, merge), run in this message's turn. */
+  sql(text: TemplateStringsArray, ...values: readonly unknown[]): void
+  publish(topic: string, message: Outgoing): void
+}
+
+export interface StateContext<State> {
+  /** This tenant's state; change it in place or replace it. It is committed with the effects. */
+  state: State
+}
+
+export interface QueryContext {
+  /** Rows as they are now, this tenant's earlier effects included. Read-only. */
+  query<R extends object = Record<string, unknown>>(text: TemplateStringsArray, ...values: readonly unknown[]): Promise<R[]>
+}
+
+/** What a call to a dependency is given. */
+export type Call = {
+  /** Aborts at the deadline and when the mailbox is taken away. */
+  readonly signal: AbortSignal
+  /** The same however often the message runs: hand it to the service, as a call may happen twice. */
+  readonly idempotencyKey: string
+}
+
+export interface CallContext<Dependency extends string> {
+  /** Calls a declared dependency under its deadline. */
+  call<R>(dependency: Dependency, fn: (call: Call) => R | PromiseLike<R>): Promise<R>
+}
+
+/** What this actor's `receive` can do: the types leave out what would fail. */
+export type Context<State extends Schema | undefined, Dependency extends string, C extends Consistency, Table extends string> = BaseContext<Table> &
+  (State extends Schema ? StateContext<Output<State>> : unknown) &
+  ([Dependency] extends [never] ? unknown : CallContext<Dependency>) &
+  (C extends 'serial' ? QueryContext : unknown)
+
+export type ActorDefinition<
+  Messages extends MessageSchemas,
+  State extends Schema | undefined,
+  Dependencies extends Readonly<Record<string, DependencyOptions>>,
+  C extends Consistency,
+  Tables extends readonly string[],
+> = {
+  readonly group: string
+  readonly topic: string
+  /** Names the actor in its state, logs and metrics; the topic when left out. Renaming it loses sight of its states. */
+  readonly name?: string
+  readonly messages: Messages
+  readonly state?: State extends Schema ? StateDefinition<State> : never
+  /** What `ctx.call` may call. */
+  readonly dependencies?: Dependencies
+  readonly consistency?: C
+  readonly idempotency?: Idempotency
+  /** The tables that `insert` and `upsert` write. Checked at start; without it a wrong name is found when it is used. */
+  readonly tables?: Tables
+  readonly receive: (
+    message: Message<Messages>,
+    ctx: Context<State, keyof Dependencies & string, C, Tables[number]>,
+  ) => void | Promise<void>
+}
+
+/** An actor as the runtime sees it, its types behind it. */
+export type Actor = {
+  readonly [actorMark]: true
+  readonly name: string
+  readonly group: string
+  readonly topic: string
+  readonly messages: MessageSchemas
+  readonly state: StateDefinition<Schema> | undefined
+  readonly dependencies: Readonly<Record<string, DependencyOptions>>
+  readonly consistency: Consistency
+  readonly idempotency: Idempotency
+  readonly tables: readonly string[] | undefined
+  // A method, so that an actor of narrower messages is an actor: the runtime has checked each message by its schema.
+  receive(message: AnyMessage, ctx: AnyContext): unknown
+}
+
+export type AnyMessage = Omit<Envelope, 'payload'> & { readonly payload: unknown }
+export type AnyContext = BaseContext & StateContext<unknown> & QueryContext & CallContext<string>
+
+/** Marks an actor across copies of this module: a user's `tenantry` may be another than the daemon's. */
+export const actorMark: unique symbol = Symbol.for('tenantry.actor')
+
+/**
+ * Defines the actor of a group for a topic: the default export of a file in the actors' folder.
+ * Throws TenantryError TENANTRY_BAD_ACTOR when the definition cannot work.
+ *
+ * ```ts
+ * export default defineActor({
+ *   group: 'actuator',
+ *   topic: 'core.commands.v1',
+ *   messages: { 'campaign.create': z.object({ campaign_id: z.string(), budget: z.number().positive() }) },
+ *   receive(message, ctx) {
+ *     ctx.insert('campaigns', { id: message.payload.campaign_id, budget: message.payload.budget })
+ *   },
+ * })
+ * ```
+ */
+export function defineActor<
+  const Messages extends MessageSchemas,
+  State extends Schema | undefined = undefined,
+  const Dependencies extends Readonly<Record<string, DependencyOptions>> = Record<never, DependencyOptions>,
+  const C extends Consistency = 'pipelined',
+  const Tables extends readonly string[] = readonly string[],
+>(definition: ActorDefinition<Messages, State, Dependencies, C, Tables>): Actor
+export function defineActor(definition: UntypedDefinition): Actor {
+  refuseUnknownKeys(definition)
+  const { group, topic, messages, state, dependencies = {} } = definition
+  const name = definition.name ?? topic
+  for (const [key, value] of Object.entries({ group, topic, name })) {
+    if (typeof value !== 'string' || !/^[\p{L}\p{N}._\-/:]{1,200}$/u.test(value)) {
+      throw badActor(`${key} must be 1 to 200 letters, digits or . _ - / :`)
+    }
+  }
+  if (typeof definition.receive !== 'function') throw badActor('receive must be a function')
+  checkSchemas(messages)
+  if (state !== undefined) checkState(state)
+  for (const [dependency, { timeoutMs }] of Object.entries(dependencies)) {
+    if (!(timeoutMs > 0 && timeoutMs <= 600_000)) throw badActor(`dependencies.${dependency}.timeoutMs must be between 1 and 600000`)
+  }
+  return {
+    [actorMark]: true,
+    name,
+    group,
+    topic,
+    messages,
+    state,
+    dependencies,
+    consistency: definition.consistency ?? 'pipelined',
+    idempotency: definition.idempotency ?? 'message-id',
+    tables: definition.tables,
+    receive: definition.receive,
+  }
+}
+
+/** A definition with its types behind it: what each generic one is to the runtime. */
+type UntypedDefinition = {
+  readonly group: string
+  readonly topic: string
+  readonly name?: string
+  readonly messages: MessageSchemas
+  readonly state?: StateDefinition<Schema>
+  readonly dependencies?: Readonly<Record<string, DependencyOptions>>
+  readonly consistency?: Consistency
+  readonly idempotency?: Idempotency
+  readonly tables?: readonly string[]
+  receive(message: AnyMessage, ctx: AnyContext): unknown
+}
+
+/** Whether a module's export is an actor. */
+export function isActor(value: unknown): value is Actor {
+  return typeof value === 'object' && value !== null && actorMark in value
+}
+
+function badActor(what: string): TenantryError {
+  return new TenantryError('TENANTRY_BAD_ACTOR', `the actor cannot work: ${what}`)
+}
+
+const definitionKeys = ['group', 'topic', 'name', 'messages', 'state', 'dependencies', 'consistency', 'idempotency', 'tables', 'receive']
+
+function refuseUnknownKeys(definition: object): void {
+  for (const key of Object.keys(definition)) {
+    if (!definitionKeys.includes(key)) throw badActor(`${key} is not known${didYouMean(key, definitionKeys)}`)
+  }
+}
+
+function checkSchemas(messages: MessageSchemas): void {
+  const entries = Object.entries(messages)
+  if (entries.length === 0) throw badActor('messages is empty')
+  for (const [type, schema] of entries) {
+    if (type === '' || type.startsWith('@')) throw badActor('a message type is empty')
+    if (schema?.['~standard']?.version !== 1) throw badActor(`messages['${type}'] is not a Standard Schema`)
+  }
+}
+
+function checkState(state: StateDefinition<Schema>): void {
+  if (!Number.isInteger(state.version) || state.version < 1 || state.version > 0x7fffffff) throw badActor('state.version must be a whole number from 1')
+  if (state.schema?.['~standard']?.version !== 1) throw badActor('state.schema is not a Standard Schema')
+  if (state.initial === undefined) throw badActor('state.initial is missing')
+}

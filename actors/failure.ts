@@ -1,0 +1,83 @@
+import { BadRecord } from '../core/bad-record.ts'
+import type { Failure } from '../core/effects.ts'
+import { messageOf, TenantryError } from '../core/errors.ts'
+
+/** Thrown by an actor for a message that no retry will help: it becomes a dead letter at once. */
+export class Rejected extends TenantryError {
+  constructor(why: string, options?: ErrorOptions) {
+    super('TENANTRY_REJECTED', why, {}, options)
+    this.name = 'Rejected'
+  }
+}
+
+/** Errors that came out of `ctx.call`, by the dependency that was called. */
+const blamed = new WeakMap<object, string>()
+
+export function blameDependency(error: unknown, dependency: string): void {
+  if (typeof error === 'object' && error !== null) blamed.set(error, dependency)
+}
+
+/** Characters kept of a message and of a stack. */
+const maxText = 8_192
+
+/** What a record's failure says, fit for PostgreSQL and a Kafka header: bounded, no NUL, whole surrogate pairs. */
+export function failureOf(thrown: unknown): Failure {
+  const { kind, reason } = judge(thrown)
+  return {
+    reason,
+    kind,
+    errorClass: clean(classOf(thrown), 200),
+    message: clean(messageOf(thrown), maxText),
+    stack: clean(stackOf(thrown), maxText),
+  }
+}
+
+/** A failure that nothing was thrown for. */
+export function permanentFailure(reason: string, message: string): Failure {
+  return { reason, kind: 'permanent', errorClass: '', message: clean(message, maxText), stack: '' }
+}
+
+function judge(thrown: unknown): Pick<Failure, 'kind' | 'reason'> {
+  if (thrown instanceof BadRecord) return { kind: 'bad-record', reason: thrown.reason }
+  if (thrown instanceof Rejected) return { kind: 'permanent', reason: 'rejected' }
+  if (typeof thrown === 'object' && thrown !== null && blamed.has(thrown)) return { kind: 'transient', reason: 'dependency' }
+  if (thrown instanceof TenantryError && effectCodes.has(thrown.code)) return { kind: 'permanent', reason: 'effect' }
+  return { kind: 'transient', reason: 'handler' }
+}
+
+/** What the same message would run into again, whenever it is tried. */
+const effectCodes = new Set([
+  'TENANTRY_UNKNOWN_TABLE',
+  'TENANTRY_UNKNOWN_COLUMN',
+  'TENANTRY_BAD_VALUE',
+  'TENANTRY_BAD_CONFLICT',
+  'TENANTRY_OTHER_TENANT',
+  'TENANTRY_BAD_STATEMENT',
+  'TENANTRY_BAD_OUTGOING',
+  'TENANTRY_NOT_JSON',
+  'TENANTRY_TOO_MANY_EFFECTS',
+  'TENANTRY_STATE_TOO_LARGE',
+])
+
+function classOf(thrown: unknown): string {
+  if (typeof thrown !== 'object' || thrown === null) return ''
+  try {
+    const name: unknown = thrown.constructor?.name
+    return typeof name === 'string' ? name : ''
+  } catch {
+    return ''
+  }
+}
+
+function stackOf(thrown: unknown): string {
+  if (!(thrown instanceof Error)) return ''
+  try {
+    return typeof thrown.stack === 'string' ? thrown.stack : ''
+  } catch {
+    return ''
+  }
+}
+
+function clean(text: string, maxLength: number): string {
+  return text.slice(0, maxLength).toWellFormed().replaceAll('\0', '�')
+}

@@ -1,0 +1,139 @@
+import type { MessagePort } from 'node:worker_threads'
+import type { Catalog } from '../core/catalog.ts'
+import { systemClock } from '../core/clock.ts'
+import type { Facts } from '../core/errors.ts'
+import type { Limits } from '../core/limits.ts'
+import type { Log } from '../core/log.ts'
+import type { DecisionFrame } from './decision-frame.ts'
+import { DecisionPacker } from './decision-frame.ts'
+import { type DispatchFrame, unpackDispatches } from './dispatch-frame.ts'
+import { Instances } from './instances.ts'
+import { PostgresReader } from './reader.ts'
+import { Tables } from './tables.ts'
+import { loadTopology } from './topology.ts'
+
+/** What a thread is given when its task begins. */
+export type WorkerSetup = {
+  readonly port: MessagePort
+  readonly actors: string
+  readonly catalog: Catalog
+  readonly limits: Limits
+  readonly tenantColumn: string
+  /** For `ctx.query`; '' where no actor reads. */
+  readonly databaseUrl: string
+  readonly maxDecisionsPerFrame: number
+}
+
+export type LogLine = { readonly level: keyof Log; readonly event: string; readonly fields: Facts; readonly sentence: string }
+
+export type ToWorker = DispatchFrame | { readonly kind: 'forget'; readonly mailboxes: readonly number[] } | { readonly kind: 'stop' }
+export type FromWorker = { readonly kind: 'ready' } | DecisionFrame | { readonly kind: 'log'; readonly lines: readonly LogLine[]; readonly dropped: number }
+
+/** A thread's one task: loads the actors, says ready, and serves the port until it is told to stop. */
+export default async function work(setup: WorkerSetup): Promise<void> {
+  const { actors } = await loadTopology(setup.actors)
+  // One tenant's message must not leave a property behind that the next one's sees (a merge of constructor.prototype).
+  for (const intrinsic of [Object.prototype, Array.prototype, Function.prototype]) Object.preventExtensions(intrinsic)
+  const reader = new PostgresReader(setup.databaseUrl)
+  const outbound = new Outbound(setup.port, setup.maxDecisionsPerFrame)
+  const services = {
+    clock: systemClock,
+    log: outbound.log,
+    limits: setup.limits,
+    tables: new Tables(setup.catalog, { tenantColumn: setup.tenantColumn, maxDepth: setup.limits.maxDepth }),
+    reader,
+  }
+  const instances = new Instances(
+    actors.map(({ actor }) => actor),
+    services,
+    (decision) => outbound.decide(decision),
+  )
+  const stopped = Promise.withResolvers<void>()
+  setup.port.on('message', (message: ToWorker) => {
+    switch (message.kind) {
+      case 'dispatch':
+        for (const dispatch of unpackDispatches(message, setup.limits.maxHeaders)) instances.dispatch(dispatch)
+        outbound.flush()
+        return
+      case 'forget':
+        instances.forget(message.mailboxes)
+        return
+      case 'stop':
+        stopped.resolve()
+    }
+  })
+  setup.port.on('close', () => stopped.resolve())
+  outbound.ready()
+  await stopped.promise
+  instances.end()
+  outbound.flush()
+  setup.port.close()
+  await reader.close()
+}
+
+/** Lines of log that wait for the supervisor; an actor that logs in a loop loses the rest, counted. */
+const maxLines = 1_000
+
+/** Answers on their way out: together for what was handled together, and never more than a frame's worth late. */
+class Outbound {
+  readonly #port: MessagePort
+  readonly #maxDecisions: number
+  readonly #packer = new DecisionPacker()
+  #lines: LogLine[] = []
+  #dropped = 0
+  #scheduled = false
+
+  constructor(port: MessagePort, maxDecisions: number) {
+    this.#port = port
+    this.#maxDecisions = maxDecisions
+  }
+
+  ready(): void {
+    this.#post({ kind: 'ready' }, [])
+  }
+
+  decide(decision: Parameters<DecisionPacker['add']>[0]): void {
+    this.#packer.add(decision)
+    if (this.#packer.count >= this.#maxDecisions) this.flush()
+    else this.#schedule()
+  }
+
+  readonly log: Log = {
+    debug: (event, fields, sentence) => this.#line({ level: 'debug', event, fields, sentence }),
+    info: (event, fields, sentence) => this.#line({ level: 'info', event, fields, sentence }),
+    warn: (event, fields, sentence) => this.#line({ level: 'warn', event, fields, sentence }),
+    error: (event, fields, sentence) => this.#line({ level: 'error', event, fields, sentence }),
+  }
+
+  flush(): void {
+    if (this.#packer.count > 0) {
+      const frame = this.#packer.take()
+      this.#post(frame, [frame.words.buffer, frame.bytes.buffer])
+    }
+    if (this.#lines.length > 0) {
+      this.#post({ kind: 'log', lines: this.#lines, dropped: this.#dropped }, [])
+      this.#lines = []
+      this.#dropped = 0
+    }
+  }
+
+  #line(line: LogLine): void {
+    if (this.#lines.length >= maxLines) this.#dropped++
+    else this.#lines.push(line)
+    this.#schedule()
+  }
+
+  /** Handlers that finish in the same turn of the loop answer in one frame. */
+  #schedule(): void {
+    if (this.#scheduled) return
+    this.#scheduled = true
+    setImmediate(() => {
+      this.#scheduled = false
+      this.flush()
+    })
+  }
+
+  #post(message: FromWorker, transfer: ArrayBuffer[]): void {
+    this.#port.postMessage(message, transfer)
+  }
+}
