@@ -1,0 +1,60 @@
+import * as assert from 'uvu/assert'
+import { type ActualTopic, checkSpecs, planTopics, type TopicSpec } from '../../core/kafka/topics.ts'
+import { test } from '../harness.ts'
+
+const day = 86_400_000
+
+const spec: TopicSpec = { name: 'core.commands.v1', partitions: 12, retentionMs: 7 * day, replicationFactor: 3, minInSyncReplicas: 2 }
+const actual: ActualTopic = {
+  name: 'core.commands.v1',
+  id: '8e7a8b0a-0000-4000-8000-000000000001',
+  partitions: 12,
+  replicationFactor: 3,
+  configs: { 'retention.ms': String(7 * day), 'min.insync.replicas': '2' },
+}
+
+test('a topic that is as specified makes no difference', () => {
+  assert.equal(planTopics([spec], [actual]), [])
+})
+
+test('a topic that is missing is to be created', () => {
+  assert.equal(planTopics([spec], []), [{ kind: 'create', topic: spec.name, spec }])
+})
+
+test('topics that nobody specified are left alone', () => {
+  assert.equal(planTopics([], [actual]), [])
+})
+
+test('partitions are added and never taken away', () => {
+  assert.equal(planTopics([{ ...spec, partitions: 24 }], [actual]), [{ kind: 'partitions', topic: spec.name, from: 12, to: 24 }])
+  assert.equal(
+    planTopics([{ ...spec, partitions: 6 }], [actual]).map(({ kind }) => kind),
+    ['refused'],
+  )
+})
+
+test('a longer retention is set, a shorter one refused, and endless is the longest', () => {
+  const kinds = (retentionMs: number, from: number) => planTopics([{ ...spec, retentionMs }], [{ ...actual, configs: { ...actual.configs, 'retention.ms': String(from) } }]).map(({ kind }) => kind)
+  assert.equal(kinds(30 * day, 7 * day), ['config'])
+  assert.equal(kinds(7 * day, 30 * day), ['refused'])
+  assert.equal(kinds(-1, 7 * day), ['config'])
+  assert.equal(kinds(7 * day, -1), ['refused'])
+})
+
+test('another replication factor is refused, as it needs a plan of its own', () => {
+  const [difference] = planTopics([{ ...spec, replicationFactor: 1, minInSyncReplicas: 2 }], [actual])
+  assert.is(difference?.kind, 'refused')
+})
+
+test('a setting of its own is compared with the value in force', () => {
+  const wanted = { ...spec, configs: { 'max.message.bytes': '2097152' } }
+  assert.equal(planTopics([wanted], [{ ...actual, configs: { ...actual.configs, 'max.message.bytes': '1048588' } }]), [
+    { kind: 'config', topic: spec.name, setting: 'max.message.bytes', from: '1048588', to: '2097152' },
+  ])
+})
+
+test('specifications that cannot be right are refused', () => {
+  assert.throws(() => checkSpecs([spec, spec]), /specified twice/)
+  assert.throws(() => checkSpecs([{ ...spec, replicationFactor: 1 }]), /nothing could ever be written/)
+  checkSpecs([spec])
+})
