@@ -11,7 +11,7 @@ import { callDependency } from './calls.ts'
 import type { Actor, AnyContext, Call, Outgoing } from './define-actor.ts'
 import { outgoing } from './outgoing.ts'
 import { statement } from './statement.ts'
-import type { Row, Tables } from './tables.ts'
+import type { Row, TableSource } from './tables.ts'
 
 /** A record on its way through a worker: a place in the frame that brought it. */
 export type IncomingRecord = {
@@ -37,7 +37,7 @@ export type ContextServices = {
   readonly clock: Clock
   readonly log: Log
   readonly limits: Limits
-  readonly tables: Tables
+  readonly tables: TableSource
   readonly reader: Reader
 }
 

@@ -13,8 +13,14 @@ export type TableRules = {
   readonly maxDepth: number
 }
 
+/** Where a context gets the writer of a table from. */
+export interface TableSource {
+  /** Throws TENANTRY_UNKNOWN_TABLE. */
+  get(name: string): { write(row: Row, tenant: string, conflict: readonly string[] | undefined): RowEffect }
+}
+
 /** The tables that effects may touch: turns rows into effects, or says by name what is wrong with them. */
-export class Tables {
+export class Tables implements TableSource {
   readonly #plans = new Map<string, TablePlan>()
 
   constructor(catalog: Catalog, rules: TableRules) {
@@ -36,9 +42,6 @@ export class Tables {
     )
   }
 
-  has(name: string): boolean {
-    return this.#plans.has(name)
-  }
 }
 
 /** A set of columns that is being written, reached by walking the row's keys: no string is built for a row that is like others. */
