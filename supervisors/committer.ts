@@ -11,8 +11,10 @@ import type { Partition } from './partition.ts'
 /** What a committer tells the engine. Every call is made with the committer in a state that allows `push`. */
 export interface CommitHost {
   clusterId(group: string): string
-  /** The plan is durable. */
-  committed(plan: Plan): void
+  /** The plan is durable; it took `elapsedMs` from sending to answer. */
+  committed(plan: Plan, elapsedMs: number): void
+  /** A commit ended otherwise, for the metrics: `duplicates`, `fenced`, `unknown`, or whom a refusal blames. */
+  missed(plan: Plan, reason: string): void
   /** Another owner, or a commit of ours that we gave up, has moved the partition on: its decisions are lost. */
   fenced(partition: Partition): void
   /** A stateful instance has run a duplicate: what it decided after `decided` must run again from committed state. */
@@ -71,6 +73,7 @@ export class Committer {
   #touched = new Set<Partition>()
   #phase: Phase = 'idle'
   #plan: Plan | null = null
+  #sentAt = 0
   #suspects: Suspect[] = []
   #checked = 0
   #reruns = 0
@@ -154,6 +157,7 @@ export class Committer {
   #send(plan: Plan): void {
     this.#phase = 'committing'
     this.#plan = plan
+    this.#sentAt = this.#clock.monotonic()
     const mode =
       this.#checked > 0
         ? { kind: 'checked' as const, settle: (duplicates: readonly number[]) => this.#settle(duplicates) }
@@ -182,6 +186,7 @@ export class Committer {
     this.#plan = null
     this.#phase = 'idle'
     if (result.kind !== 'refused' || result.blame !== 'again') this.#reruns = 0
+    if (result.kind !== 'committed') this.#host.missed(plan, result.kind === 'refused' ? result.blame : result.kind)
     switch (result.kind) {
       case 'committed':
         this.#committed(plan)
@@ -214,7 +219,7 @@ export class Committer {
       this.#host.trouble(null)
     }
     for (const decided of plan.batch) decided.mailbox.partition.uncommitted--
-    this.#host.committed(plan)
+    this.#host.committed(plan, this.#clock.monotonic() - this.#sentAt)
   }
 
   /** The same decisions go next, in a new commit with a new id. */

@@ -119,6 +119,7 @@ export class Engine {
         void ledger.refuseOutbox(partition.ref, row.position, reason).catch(() => this.#trouble('postgres.outbox', 'a refused message could not be recorded'))
         log.error('outbox.refused', { ...partition.facts, to: row.topic, reason }, 'Kafka refuses a message for good; it is a dead letter now.')
       },
+      delivered: (count) => options.metrics.published(count),
       published: (partition, position) => {
         if (!partition.commits) return
         partition.published = position
@@ -148,7 +149,8 @@ export class Engine {
           random,
           {
             clusterId: (group) => this.#ownership.clusterId(group),
-            committed: (plan) => this.#outcomes.committed(plan),
+            committed: (plan, elapsedMs) => this.#outcomes.committed(plan, elapsedMs),
+            missed: (plan, reason) => options.metrics.commitFailed(plan.partitions[0]?.partition.group.name ?? '', reason),
             fenced: (partition) => this.#fenced(partition),
             takeBackAfter: (decided) => this.#outcomes.takeBackAfter(decided),
             suspect: (decided) => this.#outcomes.suspect(decided),

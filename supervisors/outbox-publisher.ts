@@ -11,6 +11,7 @@ type Pending = { readonly partition: Partition; readonly row: OutboxRow; state: 
 export type OutboxEvents = {
   /** Kafka will never take this message. */
   refused(partition: Partition, row: OutboxRow, reason: string): void
+  delivered(count: number): void
   /** Everything of this partition up to `position` is out, and its rows may be deleted. */
   published(partition: Partition, position: OutboxPosition): void
   trouble(reason: string | null): void
@@ -88,6 +89,7 @@ export class OutboxPublisher {
   /** Marks what is out; returns why something failed, or null. */
   #apply(batch: readonly Pending[], deliveries: readonly Delivery[]): string | null {
     let reason: string | null = null
+    let delivered = 0
     /** Tenants of which something failed in this send: what follows of them goes again, even if it got out. */
     const held = new Map<Partition, Set<string>>()
     batch.forEach((pending, i) => {
@@ -99,9 +101,11 @@ export class OutboxPublisher {
         else held.set(pending.partition, new Set([pending.row.tenant]))
       } else if (!tenants?.has(pending.row.tenant)) {
         pending.state = delivery.kind
+        if (delivery.kind === 'delivered') delivered++
         if (delivery.kind === 'refused') this.#events.refused(pending.partition, pending.row, delivery.reason)
       }
     })
+    this.#events.delivered(delivered)
     return reason
   }
 

@@ -110,7 +110,7 @@ export class Outcomes {
     this.#options.mailboxes.close(mailbox)
   }
 
-  committed(plan: Plan): void {
+  committed(plan: Plan, elapsedMs: number): void {
     const { clock, metrics, outbox } = this.#options
     const now = clock.now()
     const monotonic = clock.monotonic()
@@ -136,7 +136,7 @@ export class Outcomes {
       this.#committedOldest(mailbox, monotonic)
     })
     const group = plan.partitions[0]?.partition.group.name ?? ''
-    metrics.committed(group, { processed, duplicates, deadLettered, bytes })
+    metrics.committed(group, { processed, duplicates, deadLettered, bytes, elapsedMs })
     for (const [partition, rows] of published) outbox.push(partition, rows)
   }
 
