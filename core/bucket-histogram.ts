@@ -6,6 +6,7 @@ import { Histogram, type Registry } from 'prom-client'
  */
 export class BucketHistogram extends Histogram {
   readonly #name: string
+  readonly #help: string
   readonly #bounds: Float64Array
   /** One more than bounds: the last holds what is above all of them. */
   readonly #counts: Float64Array
@@ -14,6 +15,7 @@ export class BucketHistogram extends Histogram {
   constructor(registry: Registry, name: string, help: string, bounds: readonly number[]) {
     super({ name, help, buckets: [...bounds], registers: [registry] })
     this.#name = name
+    this.#help = help
     this.#bounds = Float64Array.from(bounds)
     this.#counts = new Float64Array(bounds.length + 1)
   }
@@ -27,20 +29,18 @@ export class BucketHistogram extends Histogram {
     this.#sum += value * count
   }
 
-  override async get() {
+  /** What prom-client asks for, both for its text and (through `get`) for its JSON; its types do not say so. */
+  async getForPromString() {
     const name = this.#name
     let total = 0
-    const values: { value: number; labels: Record<string, string | number>; metricName: string }[] = []
+    const values: Sample[] = []
     this.#counts.forEach((count, index) => {
       total += count
-      values.push({ metricName: `${name}_bucket`, labels: { le: this.#bounds[index] ?? '+Inf' }, value: total })
+      values.push({ metricName: `${name}_bucket`, labels: { le: this.#bounds[index] ?? '+Inf' }, sharedLabels: {}, value: total })
     })
-    values.push({ metricName: `${name}_sum`, labels: {}, value: this.#sum }, { metricName: `${name}_count`, labels: {}, value: total })
-    return { ...(await super.get()), values }
-  }
-
-  /** prom-client's text format asks for this one; its types do not say so. */
-  getForPromString() {
-    return this.get()
+    values.push({ metricName: `${name}_sum`, labels: {}, sharedLabels: {}, value: this.#sum }, { metricName: `${name}_count`, labels: {}, sharedLabels: {}, value: total })
+    return { name, help: this.#help, type: 'histogram', aggregator: 'sum', values }
   }
 }
+
+type Sample = { metricName: string; labels: Record<string, string | number>; sharedLabels: Record<string, string>; value: number }
