@@ -116,8 +116,8 @@ class Reader {
 
   #binary(size: number): Uint8Array {
     const from = this.#take(size)
-    // A copy: the bytes may belong to a frame that outlives the message by nothing.
-    return Uint8Array.prototype.slice.call(this.#bytes, from, this.at)
+    // A copy of its own: the frame's buffer is everybody's.
+    return new Uint8Array(this.#bytes.subarray(from, this.at))
   }
 
   #text(size: number): string {
