@@ -1,16 +1,15 @@
 import { Command, Option } from 'commander'
+import { loadConfig } from '../core/config/load.ts'
 import { type Addresses, devDown, devLogs, devStatus, devUp } from './dev/dev.ts'
+import { prepareDev } from './dev/prepare.ts'
 
 interface UpFlags {
   readonly brokers?: '1' | '3'
   readonly json?: boolean
 }
 
-/** What `dev up` does once the servers answer: topics and migrations. */
-export type AfterUp = (addresses: Addresses) => Promise<void>
-
 /** The command `tenantry dev`: a local Kafka, PostgreSQL and Redis in the background. */
-export function devCommand(afterUp: AfterUp = async () => {}): Command {
+export function devCommand(): Command {
   const dev = new Command('dev').description('a local Kafka, PostgreSQL and Redis, in the background, without Docker')
 
   dev
@@ -20,7 +19,7 @@ export function devCommand(afterUp: AfterUp = async () => {}): Command {
     .option('--json', 'print one JSON object')
     .action(async (flags: UpFlags) => {
       const addresses = await devUp(flags.brokers === undefined ? {} : { brokers: flags.brokers === '3' ? 3 : 1 })
-      await afterUp(addresses)
+      await prepareDev(addresses, configuredTopics(addresses))
       print(flags.json === true ? JSON.stringify(addresses) : `kafka     ${addresses.kafka}\npostgres  ${addresses.postgres}\nredis     ${addresses.redis}`)
     })
 
@@ -54,6 +53,12 @@ export function devCommand(afterUp: AfterUp = async () => {}): Command {
     })
 
   return dev
+}
+
+/** The topics of the configuration that a daemon in this folder would read. */
+function configuredTopics(addresses: Addresses) {
+  const env = { ...process.env, KAFKA_BROKERS: addresses.kafka, DATABASE_URL: addresses.postgres }
+  return loadConfig({ env, needs: [] }).config.topics
 }
 
 function print(text: string): void {
