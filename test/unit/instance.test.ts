@@ -1,0 +1,328 @@
+import fc from 'fast-check'
+import * as assert from 'uvu/assert'
+import type { ContextServices, IncomingRecord } from '../../actors/context.ts'
+import { type Actor, type AnyContext, defineActor, TenantryError } from '../../actors/define-actor.ts'
+import { incoming } from '../../actors/dispatch-frame.ts'
+import { Instances } from '../../actors/instances.ts'
+import { Tables } from '../../actors/tables.ts'
+import { systemClock } from '../../core/clock.ts'
+import { defaultLimits } from '../../core/limits.ts'
+import { silentLog } from '../../core/log.ts'
+import type { Decision, Opening } from '../../core/workers.ts'
+import { test } from '../harness.ts'
+import { anything, slowly } from '../schemas.ts'
+
+const services: ContextServices = {
+  clock: systemClock,
+  log: silentLog,
+  limits: defaultLimits,
+  tables: new Tables({ tables: [] }, { tenantColumn: 'tenant_id', maxDepth: 64 }),
+  reader: { query: async () => [] },
+}
+
+function record(offset: number, payload: unknown, tenant = 'acme'): IncomingRecord {
+  const envelope = { message_id: `m-${offset}`, type: 'go', tenant_id: tenant, payload }
+  return incoming({ offset, timestamp: 1_000, key: null, value: Buffer.from(JSON.stringify(envelope)), headers: [] }, 10)
+}
+
+const open = (tenant = 'acme', state: Opening['state'] = null): Opening => ({ actor: 0, topic: 't', partition: 0, tenant, state })
+
+/** Instances of one actor, with a way to wait for the n-th decision. */
+function running(actor: Actor): { instances: Instances; decisions: Decision[]; decided: (count: number) => Promise<void> } {
+  const decisions: Decision[] = []
+  let wake = () => {}
+  const instances = new Instances([actor], services, (decision) => {
+    decisions.push(decision)
+    wake()
+  })
+  const decided = async (count: number) => {
+    while (decisions.length < count) {
+      const { promise, resolve } = Promise.withResolvers<void>()
+      wake = resolve
+      await promise
+    }
+  }
+  return { instances, decisions, decided }
+}
+
+const turns = async (count: number) => {
+  for (let i = 0; i < count; i++) await new Promise((resolve) => setImmediate(resolve))
+}
+
+/** An actor that waits `payload.turns` turns of the loop (0: does not wait at all) and keeps what it saw as its state. */
+const recorder = defineActor({
+  group: 'g',
+  topic: 't',
+  messages: { go: anything },
+  state: { version: 1, schema: anything, initial: [] },
+  receive(message, ctx) {
+    const wait = Number(Reflect.get(Object(message.payload), 'turns'))
+    const note = () => {
+      if (Reflect.get(Object(message.payload), 'fail') === true) throw new Error('told to')
+      ctx.state = [...(Array.isArray(ctx.state) ? ctx.state : []), message.message_id]
+    }
+    return wait === 0 ? note() : turns(wait).then(note)
+  },
+})
+
+test('one mailbox is handled strictly in order whatever its handlers wait for, and several run at once', async () => {
+  const mailboxes = fc.array(fc.array(fc.nat(3), { minLength: 1, maxLength: 8 }), { minLength: 1, maxLength: 5 })
+  await fc.assert(
+    fc.asyncProperty(mailboxes, fc.integer({ min: 1, max: 3 }), async (waits, chunk) => {
+      const { instances, decisions, decided } = running(recorder)
+      const total = waits.reduce((sum, each) => sum + each.length, 0)
+      for (const [mailbox, each] of waits.entries()) {
+        for (let from = 0; from < each.length; from += chunk) {
+          const records = each.slice(from, from + chunk).map((wait, i) => record(from + i, { turns: wait }))
+          instances.dispatch({ mailbox, run: 1, opening: from === 0 ? open() : null, records })
+        }
+      }
+      await decided(total)
+      for (const [mailbox, each] of waits.entries()) {
+        const own = decisions.filter((decision) => decision.mailbox === mailbox)
+        assert.equal(own.map(({ offset }) => offset), each.map((_, offset) => offset))
+        for (const [i, { outcome }] of own.entries()) {
+          assert.ok(outcome.kind === 'done' && outcome.state !== null)
+          assert.equal(JSON.parse(outcome.state.json), each.slice(0, i + 1).map((_, offset) => `m-${offset}`))
+        }
+      }
+    }),
+    { numRuns: 60 },
+  )
+})
+
+test('handlers of other mailboxes run while one waits', async () => {
+  const { instances, decisions, decided } = running(recorder)
+  instances.dispatch({ mailbox: 1, run: 1, opening: open(), records: [record(0, { turns: 50 })] })
+  instances.dispatch({ mailbox: 2, run: 1, opening: open('other'), records: [record(0, { turns: 0 }, 'other')] })
+  assert.equal(decisions.map(({ mailbox }) => mailbox), [2])
+  await decided(2)
+})
+
+test('a handler that returns no promise has answered before dispatch returns', () => {
+  const { instances, decisions } = running(recorder)
+  instances.dispatch({ mailbox: 1, run: 1, opening: open(), records: [record(0, { turns: 0 }), record(1, { turns: 0 })] })
+  assert.is(decisions.length, 2)
+})
+
+test('after a failure the rest of the run is not handled, until a new run opens with the committed state', async () => {
+  const { instances, decisions, decided } = running(recorder)
+  const records = [record(0, { turns: 0 }), record(1, { turns: 1, fail: true }), record(2, { turns: 0 })]
+  instances.dispatch({ mailbox: 1, run: 1, opening: open(), records })
+  instances.dispatch({ mailbox: 1, run: 1, opening: null, records: [record(3, { turns: 0 })] })
+  await decided(2)
+  await turns(3)
+  assert.equal(decisions.map(({ offset, outcome }) => [offset, outcome.kind]), [[0, 'done'], [1, 'failed']])
+  instances.dispatch({ mailbox: 1, run: 2, opening: open('acme', { version: 1, json: '["m-0"]' }), records: [record(2, { turns: 0 })] })
+  const last = decisions.at(-1)
+  assert.ok(last?.run === 2 && last.outcome.kind === 'done')
+  assert.is(last.outcome.state?.json, '["m-0","m-2"]')
+})
+
+test('records of a run that is not open are dropped, and a forgotten mailbox answers nothing more', async () => {
+  const { instances, decisions } = running(recorder)
+  instances.dispatch({ mailbox: 1, run: 1, opening: null, records: [record(0, { turns: 0 })] })
+  instances.dispatch({ mailbox: 1, run: 2, opening: open(), records: [record(0, { turns: 2 }), record(1, { turns: 0 })] })
+  instances.dispatch({ mailbox: 1, run: 1, opening: null, records: [record(5, { turns: 0 })] })
+  instances.forget([1])
+  await turns(6)
+  assert.equal(decisions, [])
+  assert.is(instances.size, 0)
+})
+
+test('a run that is opened anew no longer hears the handler of the old one', async () => {
+  const { instances, decisions, decided } = running(recorder)
+  instances.dispatch({ mailbox: 1, run: 1, opening: open(), records: [record(0, { turns: 5 })] })
+  instances.dispatch({ mailbox: 1, run: 2, opening: open(), records: [record(0, { turns: 0 })] })
+  await decided(1)
+  await turns(10)
+  assert.equal(decisions.map(({ run }) => run), [2])
+})
+
+function actorOf(receive: (message: { readonly payload: unknown }, ctx: AnyContext) => unknown, schema = anything): Actor {
+  return { ...defineActor({ group: 'g', topic: 't', messages: { go: schema }, receive() {} }), receive }
+}
+
+/** What one record of an actor comes to. */
+async function outcomeOf(actor: Actor, payload: unknown = {}): Promise<Decision['outcome']> {
+  const { instances, decisions, decided } = running(actor)
+  instances.dispatch({ mailbox: 1, run: 1, opening: open(), records: [record(0, payload)] })
+  await decided(1)
+  const [decision] = decisions
+  assert.ok(decision)
+  return decision.outcome
+}
+
+async function failureOf(actor: Actor, payload: unknown = {}) {
+  const outcome = await outcomeOf(actor, payload)
+  assert.ok(outcome.kind === 'failed')
+  return outcome.failure
+}
+
+test('whatever a handler throws is a failure with a usable text', async () => {
+  class Odd {
+    toString(): string {
+      throw new Error('no')
+    }
+  }
+  const thrown: readonly unknown[] = [new TypeError('oops'), null, undefined, 7, 'text', {}, new Odd(), Object.create(null), Symbol('s')]
+  for (const value of thrown) {
+    for (const actor of [actorOf(() => { throw value }), actorOf(async () => { throw value })]) {
+      const failure = await failureOf(actor)
+      assert.is(failure.reason, 'handler')
+      assert.is(failure.kind, 'transient')
+      assert.ok(failure.message.length > 0)
+    }
+  }
+})
+
+test('an error’s text is bounded and can be stored', async () => {
+  const failure = await failureOf(actorOf(() => { throw new Error(`${'x\0'.repeat(5_000_000)}\ud800`) }))
+  assert.ok(failure.message.length <= 8_192 && !failure.message.includes('\0') && failure.message.isWellFormed())
+  assert.ok(failure.stack.length <= 8_192 && !failure.stack.includes('\0'))
+})
+
+test('nothing of a context works once its handler has returned', async () => {
+  let kept: AnyContext | undefined
+  const outcome = await outcomeOf(actorOf((_, ctx) => { kept = ctx }))
+  assert.is(outcome.kind, 'done')
+  const ctx = kept
+  assert.ok(ctx)
+  const uses: (() => unknown)[] = [
+    () => ctx.insert('t', { a: 1 }), () => ctx.upsert('t', { a: 1 }, { conflict: 'a' }), () => ctx.sql`select 1`, () => ctx.publish('t', { type: 'x', payload: 1 }),
+    () => ctx.state, () => { ctx.state = 1 }, () => ctx.now, () => ctx.raw, () => ctx.tenantId, () => ctx.log, () => ctx.signal, () => ctx.id(0),
+  ]
+  for (const use of uses) assert.throws(use, (error: unknown) => error instanceof TenantryError && error.code === 'TENANTRY_CONTEXT_CLOSED')
+  for (const use of [() => ctx.query`select 1`, () => ctx.call('x', () => 1)]) {
+    await use().then(() => assert.unreachable(), (error: unknown) => assert.ok(error instanceof TenantryError && error.code === 'TENANTRY_CONTEXT_CLOSED'))
+  }
+})
+
+test('a context closes when its handler fails or its mailbox is taken away, and the signal says so', async () => {
+  const seen: AnyContext[] = []
+  const { instances } = running(actorOf((_, ctx) => {
+    seen.push(ctx)
+    const { signal } = ctx
+    return new Promise((resolve) => signal.addEventListener('abort', resolve))
+  }))
+  instances.dispatch({ mailbox: 1, run: 1, opening: open(), records: [record(0, {})] })
+  const signal = seen[0]?.signal
+  instances.forget([1])
+  assert.ok(signal?.aborted)
+  assert.is(Reflect.get(Object(signal.reason), 'code'), 'TENANTRY_MAILBOX_GONE')
+  assert.throws(() => seen[0]?.id(0))
+})
+
+test('a schema that answers with a promise is waited for', async () => {
+  const outcome = await outcomeOf(actorOf(() => {}, slowly))
+  assert.is(outcome.kind, 'done')
+})
+
+test('a payload that breaks its schema is a bad record that names places, not values', async () => {
+  const strict = { '~standard': { version: 1 as const, vendor: 'test', validate: () => ({ issues: [{ message: 'expected hunter2', path: ['a', { key: 0 }] }] }) } }
+  const failure = await failureOf(actorOf(() => {}, strict))
+  assert.equal([failure.kind, failure.reason], ['bad-record', 'schema'])
+  assert.match(failure.message, 'payload.a.0')
+  assert.not.match(failure.message, 'hunter2')
+})
+
+test('more effects than the limit fail the message, even when the handler swallows the error', async () => {
+  const failure = await failureOf(actorOf((_, ctx) => {
+    for (let i = 0; i < 1_001; i++) {
+      try {
+        ctx.sql`select ${i}`
+      } catch {}
+    }
+  }))
+  assert.equal([failure.kind, failure.reason], ['permanent', 'effect'])
+  const large = await failureOf(actorOf((_, ctx) => ctx.sql`select ${'x'.repeat(9_000_000)}`))
+  assert.equal([large.kind, large.reason], ['permanent', 'effect'])
+})
+
+test('a state past its limit, or that JSON cannot hold, fails the message', async () => {
+  const stateful = (value: unknown) => defineActor({
+    group: 'g', topic: 't', messages: { go: anything }, state: { version: 1, schema: anything, initial: 0 },
+    receive(_, ctx) { ctx.state = value },
+  })
+  for (const value of ['x'.repeat(2_000_000), Number.NaN, () => 1, '\0']) {
+    const failure = await failureOf(stateful(value))
+    assert.equal([failure.kind, failure.reason], ['permanent', 'effect'])
+  }
+})
+
+test('a state is migrated from an older version and never read from a newer one', async () => {
+  const actor = defineActor({
+    group: 'g', topic: 't', messages: { go: anything },
+    state: { version: 2, schema: anything, initial: { n: 0 }, migrate: (old, version) => ({ n: Number(old) + version }) },
+    receive() {},
+  })
+  const opened = async (state: Opening['state']) => {
+    const { instances, decisions, decided } = running(actor)
+    instances.dispatch({ mailbox: 1, run: 1, opening: open('acme', state), records: [record(0, {})] })
+    await decided(1)
+    return decisions[0]?.outcome
+  }
+  const migrated = await opened({ version: 1, json: '41' })
+  assert.ok(migrated?.kind === 'done')
+  assert.equal(migrated.state, { version: 2, json: '{"n":42}' })
+  for (const state of [{ version: 3, json: '{}' }, { version: 2, json: '{' }]) {
+    const outcome = await opened(state)
+    assert.ok(outcome?.kind === 'failed')
+    assert.equal([outcome.failure.kind, outcome.failure.reason], ['permanent', 'state_unreadable'])
+    assert.ok(outcome.key !== null)
+  }
+})
+
+test('a state of an older version without migrate, or that fails its schema, stops the tenant instead of starting anew', async () => {
+  const never = { '~standard': { version: 1 as const, vendor: 'test', validate: () => ({ issues: [{ message: 'no', path: ['reserved'] }] }) } }
+  for (const [schema, version] of [[anything, 1], [never, 2]] as const) {
+    const actor = defineActor({ group: 'g', topic: 't', messages: { go: anything }, state: { version: 2, schema, initial: 0 }, receive() {} })
+    const { instances, decisions } = running(actor)
+    instances.dispatch({ mailbox: 1, run: 1, opening: open('acme', { version, json: '1' }), records: [record(0, {})] })
+    const outcome = decisions[0]?.outcome
+    assert.ok(outcome?.kind === 'failed')
+    assert.is(outcome.failure.reason, 'state_unreadable')
+  }
+})
+
+test('each tenant begins with a copy of the initial state', async () => {
+  const actor = defineActor({
+    group: 'g', topic: 't', messages: { go: anything }, state: { version: 1, schema: anything, initial: { seen: ['start'] } },
+    receive(_, ctx) { Reflect.get(Object(ctx.state), 'seen').push(ctx.tenantId) },
+  })
+  const { instances, decisions } = running(actor)
+  for (const [mailbox, tenant] of ['a', 'b'].entries()) instances.dispatch({ mailbox, run: 1, opening: open(tenant), records: [record(0, {}, tenant)] })
+  assert.equal(decisions.map(({ outcome }) => outcome.kind === 'done' && outcome.state?.json), ['{"seen":["start","a"]}', '{"seen":["start","b"]}'])
+})
+
+test('an integer past 2^53 survives the state exactly', async () => {
+  const actor = defineActor({
+    group: 'g', topic: 't', messages: { go: anything }, state: { version: 1, schema: anything, initial: 0 },
+    receive(_, ctx) { ctx.state = BigInt(String(ctx.state)) * 2n },
+  })
+  const { instances, decisions } = running(actor)
+  instances.dispatch({ mailbox: 1, run: 1, opening: open('acme', { version: 1, json: '9007199254740993' }), records: [record(0, {}), record(1, {})] })
+  assert.equal(decisions.map(({ outcome }) => outcome.kind === 'done' && outcome.state?.json), ['18014398509481986', '36028797018963972'])
+})
+
+test('in offset mode a decision has no key', async () => {
+  const actor = defineActor({ group: 'g', topic: 't', idempotency: 'offset', messages: { go: anything }, receive() {} })
+  const outcome = await outcomeOf(actor)
+  assert.is(outcome.key, null)
+  assert.is(outcome.messageId, 'm-0')
+})
+
+test('a type is looked up by name and version, and never found on an object’s prototype', async () => {
+  const actor = defineActor({ group: 'g', topic: 't', messages: { go: anything, 'go@2': anything }, receive(message, ctx) { ctx.sql`select ${message.schema_version}` } })
+  const { instances, decisions } = running(actor)
+  const send = (fields: object) => {
+    const value = Buffer.from(JSON.stringify({ message_id: 'x', type: 'go', tenant_id: 'acme', payload: 1, ...fields }))
+    instances.dispatch({ mailbox: 1, run: decisions.length + 1, opening: open(), records: [incoming({ offset: 0, timestamp: 0, key: null, value, headers: [] }, 10)] })
+    const outcome = decisions.at(-1)?.outcome
+    return outcome?.kind === 'failed' ? outcome.failure.reason : 'done'
+  }
+  assert.is(send({}), 'done')
+  assert.is(send({ schema_version: 2 }), 'done')
+  assert.is(send({ schema_version: 3 }), 'unknown_version')
+  for (const type of ['stop', '__proto__', 'toString', 'go@2']) assert.is(send({ type }), 'unknown_type')
+})
