@@ -63,6 +63,8 @@ export default async function work(setup: WorkerSetup): Promise<void> {
     }
   })
   setup.port.on('close', () => stopped.resolve())
+  // A thread that ends of itself still says what it had decided.
+  process.on('exit', () => outbound.flush())
   outbound.ready()
   await stopped.promise
   instances.end()

@@ -1,0 +1,213 @@
+import { join } from 'node:path'
+import * as assert from 'uvu/assert'
+import type { Catalog, Column } from '../../core/catalog.ts'
+import { systemClock } from '../../core/clock.ts'
+import type { Facts } from '../../core/errors.ts'
+import { TenantryError } from '../../core/errors.ts'
+import { defaultLimits } from '../../core/limits.ts'
+import { type Log, silentLog } from '../../core/log.ts'
+import type { KafkaRecord } from '../../core/kafka/source.ts'
+import type { Decision } from '../../core/workers.ts'
+import { WorkerPool } from '../../supervisors/worker-pool.ts'
+import { afterEach, test } from '../harness.ts'
+
+const actors = join(import.meta.dirname, '../fixtures/actors/worker-pool')
+/** Files go by path: chaos.ts, counter.ts. */
+const chaos = 0
+const counter = 1
+
+const column = (name: string, kind: Column['kind']): Column => ({
+  name, type: kind === 'integer' ? 'int8' : 'text', typeSchema: 'pg_catalog', kind, nullable: true, hasDefault: false, generated: false,
+})
+const catalog: Catalog = {
+  tables: [{ name: 'public.counts', columns: [column('tenant_id', 'text'), column('n', 'integer'), column('sum', 'integer'), column('note', 'text')], uniques: [], references: [] }],
+}
+
+/** A pool and everything that it told its listener. */
+class Observed {
+  readonly decisions: Decision[] = []
+  readonly lost: number[] = []
+  readonly ready: number[] = []
+  readonly lines: string[] = []
+  readonly pool: WorkerPool
+  #wake = () => {}
+
+  constructor(count: number, changes: { actors?: string; maxHeapMiB?: number } = {}) {
+    const note = (event: string, _fields: Facts) => {
+      this.lines.push(event)
+      this.#wake()
+    }
+    const log: Log = { ...silentLog, info: note, warn: note }
+    this.pool = new WorkerPool({ count, actors, catalog, limits: defaultLimits, clock: systemClock, log, ...changes })
+  }
+
+  start(): Promise<void> {
+    const told = <T>(list: T[]) => (item: T) => {
+      list.push(item)
+      this.#wake()
+    }
+    return this.pool.start({
+      decided: (_worker, decisions) => {
+        this.decisions.push(...decisions)
+        this.#wake()
+      },
+      lost: told(this.lost),
+      ready: told(this.ready),
+    })
+  }
+
+  /** Waits for `condition`; the harness sets the deadline. */
+  async until(condition: () => boolean): Promise<void> {
+    while (!condition()) {
+      const { promise, resolve } = Promise.withResolvers<void>()
+      this.#wake = resolve
+      await promise
+    }
+  }
+}
+
+let current: Observed | undefined
+
+async function started(count: number, changes: { maxHeapMiB?: number } = {}): Promise<Observed> {
+  current = new Observed(count, changes)
+  await current.start()
+  return current
+}
+
+afterEach(async () => {
+  await current?.pool.stop()
+  current = undefined
+})
+
+function record(offset: number, type: string, payload: unknown, tenant: string): KafkaRecord {
+  const value = Buffer.from(JSON.stringify({ message_id: `m-${offset}`, type, tenant_id: tenant, payload }))
+  return { offset, timestamp: 1_764_050_400_000, key: Buffer.from(tenant), value, headers: [[Buffer.from('content-type'), Buffer.from('application/json')]] }
+}
+
+function opening(actor: number, tenant: string, state: { version: number; json: string } | null = null) {
+  return { actor, topic: 't', partition: 0, tenant, state }
+}
+
+const does = (what: string, n = 0) => (offset: number) => record(offset, 'do', { what, n }, 'acme')
+
+test('records go to a thread and come back as decisions with effects, state and messages', async () => {
+  const observed = await started(1)
+  const { pool, decisions } = observed
+  const records = [3, 7, 5].map((n, i) => record(2 ** 40 + i, 'add', { n }, 'ümlaut-✓'))
+  pool.dispatch(0, [{ mailbox: 9, run: 4, opening: opening(counter, 'ümlaut-✓', { version: 1, json: '{"sum":10}' }), records }])
+  await observed.until(() => decisions.length === 3)
+  assert.equal(decisions.map(({ mailbox, run, offset }) => [mailbox, run, offset]), records.map(({ offset }) => [9, 4, offset]))
+  const outcomes = decisions.map(({ outcome }) => outcome)
+  assert.equal(outcomes.map((outcome) => outcome.kind === 'done' && outcome.state?.json), ['{"sum":13}', '{"sum":20}', '{"sum":25}'])
+  const second = outcomes[1]
+  assert.ok(second?.kind === 'done')
+  const [row, message] = second.effects
+  assert.ok(row?.kind === 'row' && message?.kind === 'publish')
+  assert.equal(row.shape.columns, ['tenant_id', 'n', 'sum', 'note'])
+  assert.equal(row.values, ['ümlaut-✓', '7', '20', null])
+  assert.is(message.topic, 'counted.v1')
+  assert.is(Buffer.from(message.key).toString(), 'ümlaut-✓')
+  const envelope = JSON.parse(Buffer.from(message.value).toString())
+  assert.equal([envelope.type, envelope.tenant_id, envelope.causation_id, envelope.payload, envelope.message_id], ['counted', 'ümlaut-✓', `m-${2 ** 40 + 1}`, { sum: 20 }, message.messageId])
+})
+
+test('a thousand mailboxes over two threads are each answered in order, and shapes are one object', async () => {
+  const observed = await started(2)
+  const { pool, decisions } = observed
+  for (let mailbox = 0; mailbox < 1_000; mailbox++) {
+    const records = Array.from({ length: 5 }, (_, i) => record(i, 'add', { n: 1 }, 'acme'))
+    pool.dispatch(mailbox % 2, [{ mailbox, run: 1, opening: opening(counter, 'acme'), records }])
+  }
+  await observed.until(() => decisions.length === 5_000)
+  const offsets = new Map<number, number[]>()
+  for (const { mailbox, offset } of decisions) offsets.set(mailbox, [...(offsets.get(mailbox) ?? []), offset])
+  for (const each of offsets.values()) assert.equal(each, [0, 1, 2, 3, 4])
+  const shapes = new Set(decisions.flatMap(({ outcome }) => (outcome.kind === 'done' ? outcome.effects : [])).map((effect) => effect.kind === 'row' && effect.shape))
+  assert.is([...shapes].filter((shape) => shape !== false).length, 1)
+})
+
+for (const what of ['exit', 'throw-later', 'reject-later']) {
+  test(`a thread that ends by ${what} is reported lost, replaced and reported ready`, async () => {
+    const observed = await started(2)
+    const { pool, decisions } = observed
+    pool.dispatch(1, [{ mailbox: 1, run: 1, opening: opening(chaos, 'acme'), records: [does('nothing')(0)] }])
+    await observed.until(() => decisions.length === 1)
+    pool.dispatch(1, [{ mailbox: 1, run: 1, opening: null, records: [does(what)(1), does('wait', 60_000)(2)] }])
+    await observed.until(() => observed.ready.length === 1)
+    assert.equal(observed.lost, [1])
+    assert.equal(observed.ready, [1])
+    assert.not(decisions.some(({ offset }) => offset === 2))
+    const before = decisions.length
+    pool.dispatch(1, [{ mailbox: 1, run: 2, opening: opening(chaos, 'acme'), records: [does('nothing')(2)] }])
+    pool.dispatch(0, [{ mailbox: 2, run: 1, opening: opening(chaos, 'acme'), records: [does('nothing')(0)] }])
+    await observed.until(() => decisions.length === before + 2)
+  })
+}
+
+test('what a thread had decided before it ended is heard before its loss', async () => {
+  const observed = await started(1)
+  observed.pool.dispatch(0, [{ mailbox: 1, run: 1, opening: opening(chaos, 'acme'), records: [does('nothing')(0), does('nothing')(1), does('exit')(2)] }])
+  await observed.until(() => observed.lost.length === 1)
+  assert.equal(observed.decisions.map(({ offset }) => offset), [0, 1])
+})
+
+test('dispatches to a thread that is lost are nobody’s, until its replacement is ready', async () => {
+  const observed = await started(1)
+  observed.pool.dispatch(0, [{ mailbox: 1, run: 1, opening: opening(chaos, 'acme'), records: [does('exit')(0)] }])
+  await observed.until(() => observed.lost.length === 1)
+  observed.pool.dispatch(0, [{ mailbox: 1, run: 2, opening: opening(chaos, 'acme'), records: [does('nothing')(0)] }])
+  observed.pool.forget(0, [1])
+  await observed.until(() => observed.ready.length === 1)
+  observed.pool.dispatch(0, [{ mailbox: 1, run: 3, opening: opening(chaos, 'acme'), records: [does('nothing')(0)] }])
+  await observed.until(() => observed.decisions.length === 1)
+  assert.is(observed.decisions[0]?.run, 3)
+})
+
+test('a forgotten mailbox answers nothing more', async () => {
+  const observed = await started(1)
+  observed.pool.dispatch(0, [{ mailbox: 1, run: 1, opening: opening(chaos, 'acme'), records: [does('wait', 20)(0)] }])
+  observed.pool.forget(0, [1])
+  observed.pool.dispatch(0, [{ mailbox: 2, run: 1, opening: opening(chaos, 'acme'), records: [does('wait', 60)(0)] }])
+  await observed.until(() => observed.decisions.length === 1)
+  assert.is(observed.decisions[0]?.mailbox, 2)
+})
+
+test('one tenant’s message leaves nothing on prototypes for the next one’s', async () => {
+  const observed = await started(1)
+  observed.pool.dispatch(0, [
+    { mailbox: 1, run: 1, opening: opening(chaos, 'acme'), records: [does('pollute')(0)] },
+    { mailbox: 2, run: 1, opening: opening(chaos, 'acme'), records: [does('look')(0)] },
+  ])
+  await observed.until(() => observed.decisions.length === 2)
+  assert.equal(observed.decisions.map(({ outcome }) => outcome.kind), ['done', 'done'])
+})
+
+test('an actor’s lines of log arrive, and a flood of them is cut and counted', async () => {
+  const observed = await started(1)
+  observed.pool.dispatch(0, [{ mailbox: 1, run: 1, opening: opening(chaos, 'acme'), records: [does('log', 100_000)(0)] }])
+  await observed.until(() => observed.lines.includes('worker.log_dropped'))
+  assert.is(observed.lines.filter((event) => event === 'chaos.line').length, 1_000)
+})
+
+test('actors that cannot be loaded fail the start with the file’s name and leave nothing running', async () => {
+  const folder = join(import.meta.dirname, '../fixtures/actors/broken')
+  current = new Observed(2, { actors: folder })
+  await current.start().then(
+    () => assert.unreachable(),
+    (error: unknown) => assert.match(String(error), 'missing-module.ts'),
+  )
+  assert.equal([current.lost, current.ready], [[], []])
+})
+
+test('stop may be called twice and before start', async () => {
+  const observed = new Observed(1)
+  await observed.pool.stop()
+  await observed.pool.stop()
+  const other = await started(1)
+  await Promise.all([other.pool.stop(), other.pool.stop()])
+  assert.equal(other.lost, [])
+})
+
+test('a pool of no threads is refused', () => {
+  for (const count of [0, -1, 1.5, Number.NaN]) assert.throws(() => new Observed(count), (error: unknown) => error instanceof TenantryError)
+})
