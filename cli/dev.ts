@@ -20,7 +20,11 @@ export function devCommand(): Command {
     .action(async (flags: UpFlags) => {
       const addresses = await devUp(flags.brokers === undefined ? {} : { brokers: flags.brokers === '3' ? 3 : 1 })
       await prepareDev(addresses, configuredTopics(addresses))
-      print(flags.json === true ? JSON.stringify(addresses) : `kafka     ${addresses.kafka}\npostgres  ${addresses.postgres}\nredis     ${addresses.redis}`)
+      print(
+        flags.json === true
+          ? JSON.stringify(addresses)
+          : `kafka     ${addresses.kafka}\npostgres  ${addresses.postgres}\nredis     ${addresses.redis}`,
+      )
     })
 
   dev
@@ -31,7 +35,11 @@ export function devCommand(): Command {
       const status = await devStatus()
       if (flags.json === true) print(JSON.stringify(status))
       else if (status.length === 0) print('nothing was started here yet: tenantry dev up')
-      else for (const one of status) print(`${one.name.padEnd(10)}${one.running ? 'running' : 'stopped'}  ${one.address}${one.pid === null ? '' : `  pid ${one.pid}`}`)
+      else
+        for (const one of status)
+          print(
+            `${one.name.padEnd(10)}${one.running ? 'running' : 'stopped'}  ${one.address}${one.pid === null ? '' : `  pid ${one.pid}`}`,
+          )
       if (status.length === 0 || status.some((one) => !one.running)) process.exitCode = 1
     })
 
@@ -45,7 +53,7 @@ export function devCommand(): Command {
 
   dev
     .command('logs')
-    .description('print the end of a server\'s log')
+    .description("print the end of a server's log")
     .argument('<name>', 'kafka-1, kafka-2, kafka-3, postgres or redis')
     .option('-n, --lines <number>', 'how many lines', '200')
     .action((name: string, flags: { readonly lines: string }) => {

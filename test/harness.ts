@@ -11,7 +11,7 @@ import { REPORT_FILE, type Report } from './runner/report.ts'
  * did not get that far, or that ran no test, as failed. One file is one process.
  */
 
-type Body = () => unknown | Promise<unknown>
+type Body = () => unknown
 
 export interface TestOptions {
   /** How long the test may take, in milliseconds. 60 s when left out. */
@@ -71,7 +71,8 @@ export function afterEach(hook: Body): void {
 }
 
 function register(name: string, body: Body, options: TestOptions, only: boolean): void {
-  if (begun) throw new Error(`"${name}" was registered while tests were running: register all tests when the file loads`)
+  if (begun)
+    throw new Error(`"${name}" was registered while tests were running: register all tests when the file loads`)
   tests.push({ name, body, only, timeoutMs: options.timeoutMs ?? DEFAULT_TIMEOUT_MS })
 }
 
@@ -133,15 +134,25 @@ async function runAll(): Promise<void> {
   own.run()
   await exec()
 
-  for (const hook of hooks.after) await guarded(hook, DEFAULT_TIMEOUT_MS).catch((error: unknown) => outside('an after hook', error))
+  for (const hook of hooks.after)
+    await guarded(hook, DEFAULT_TIMEOUT_MS).catch((error: unknown) => outside('an after hook', error))
   if (chosen.length === 0) outside('the file', new Error('no test was registered'))
-  finish({ total: chosen.length, passed, failed: failures.length, skipped: skipped + tests.length - chosen.length, only: only.length > 0, failures })
+  finish({
+    total: chosen.length,
+    passed,
+    failed: failures.length,
+    skipped: skipped + tests.length - chosen.length,
+    only: only.length > 0,
+    failures,
+  })
 }
 
 /** A failure that belongs to no test. */
 function outside(where: string, thrown: unknown): void {
   failures.push({ name: where, message: messageOf(thrown) })
-  process.stderr.write(`FAIL ${where}: ${thrown instanceof Error ? (thrown.stack ?? thrown.message) : messageOf(thrown)}\n`)
+  process.stderr.write(
+    `FAIL ${where}: ${thrown instanceof Error ? (thrown.stack ?? thrown.message) : messageOf(thrown)}\n`,
+  )
 }
 
 function finish(report: Report): void {
@@ -158,7 +169,8 @@ function finish(report: Report): void {
 
 for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
   process.on(event, (thrown: unknown) => {
-    const error = thrown instanceof Error ? thrown : new Error(`a value that is no Error was thrown: ${messageOf(thrown)}`)
+    const error =
+      thrown instanceof Error ? thrown : new Error(`a value that is no Error was thrown: ${messageOf(thrown)}`)
     if (!begun) {
       process.stderr.write(`${error.stack ?? error.message}\n`)
       process.exit(1)

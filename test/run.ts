@@ -34,7 +34,11 @@ process.exitCode = await main().catch((error: unknown) => {
 
 async function main(): Promise<number> {
   const files = findTestFiles(positionals)
-  const jobs = files.flatMap((file) => file.runtimes.filter((runtime) => values.runtime === undefined || values.runtime === runtime).map((runtime) => ({ file, runtime })))
+  const jobs = files.flatMap((file) =>
+    file.runtimes
+      .filter((runtime) => values.runtime === undefined || values.runtime === runtime)
+      .map((runtime) => ({ file, runtime })),
+  )
   if (jobs.length === 0) {
     print(`no test file matches: ${positionals.join(' ')}`)
     return 1
@@ -44,9 +48,17 @@ async function main(): Promise<number> {
   const cluster = needed ? startTestCluster() : undefined
   cluster?.catch(() => {})
   try {
-    await runJobs(jobs.filter((job) => job.file.kind === 'unit'), UNIT_JOBS, {})
+    await runJobs(
+      jobs.filter((job) => job.file.kind === 'unit'),
+      UNIT_JOBS,
+      {},
+    )
     const env = cluster === undefined ? {} : environmentOf(await cluster)
-    await runJobs(jobs.filter((job) => job.file.kind !== 'unit'), 1, env)
+    await runJobs(
+      jobs.filter((job) => job.file.kind !== 'unit'),
+      1,
+      env,
+    )
   } finally {
     const services = await cluster?.catch(() => undefined)
     await services?.wipe()
@@ -58,7 +70,13 @@ async function runJobs(jobs: readonly Job[], atOnce: number, env: Readonly<Recor
   const waiting = [...jobs]
   const runner = async () => {
     for (let job = waiting.shift(); job !== undefined && !abort.signal.aborted; job = waiting.shift()) {
-      const result = await runFile({ path: job.file.path, runtime: job.runtime, timeoutMs: job.file.timeoutMs, env, signal: abort.signal })
+      const result = await runFile({
+        path: job.file.path,
+        runtime: job.runtime,
+        timeoutMs: job.file.timeoutMs,
+        env,
+        signal: abort.signal,
+      })
       results.push(refuseOnly(result))
       show(results.at(-1) ?? result)
     }
@@ -69,7 +87,12 @@ async function runJobs(jobs: readonly Job[], atOnce: number, env: Readonly<Recor
 /** `test.only` is for one file at a time: in a whole run it would leave tests out unseen. */
 function refuseOnly(result: FileResult): FileResult {
   if (!result.only || positionals.length > 0) return result
-  return { ...result, ok: false, failed: result.failed + 1, failures: [...result.failures, 'the file: it says test.only, which leaves its other tests out'] }
+  return {
+    ...result,
+    ok: false,
+    failed: result.failed + 1,
+    failures: [...result.failures, 'the file: it says test.only, which leaves its other tests out'],
+  }
 }
 
 function show(result: FileResult): void {
@@ -82,11 +105,16 @@ function show(result: FileResult): void {
 function summary(jobs: number): number {
   const sum = (pick: (result: FileResult) => number) => results.reduce((total, result) => total + pick(result), 0)
   const bad = results.filter((result) => !result.ok)
-  if (bad.length > 0) print(`\nFailures:\n${bad.flatMap((result) => result.failures.map((failure) => `  ${result.path} (${result.runtime}): ${failure}`)).join('\n')}\n`)
+  if (bad.length > 0)
+    print(
+      `\nFailures:\n${bad.flatMap((result) => result.failures.map((failure) => `  ${result.path} (${result.runtime}): ${failure}`)).join('\n')}\n`,
+    )
   const notRun = jobs - results.length
   if (notRun > 0) print(`${notRun} file(s) were not run`)
   const skipped = sum((result) => result.skipped)
-  print(`${sum((result) => result.passed)} passed, ${sum((result) => result.failed) + notRun} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`)
+  print(
+    `${sum((result) => result.passed)} passed, ${sum((result) => result.failed) + notRun} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`,
+  )
   if (abort.signal.aborted) return 130
   return bad.length === 0 && notRun === 0 ? 0 : 1
 }

@@ -84,7 +84,11 @@ export async function freshTopic(options: FreshTopicOptions = {}): Promise<strin
       async () => {
         const { topics } = await admin.metadata({ topics: [topic], forceUpdate: true })
         const found = topics.get(topic)
-        return found !== undefined && found.partitionsCount === partitions && found.partitions.every((partition) => partition.leader >= 0)
+        return (
+          found !== undefined &&
+          found.partitionsCount === partitions &&
+          found.partitions.every((partition) => partition.leader >= 0)
+        )
       },
       { deadlineMs: 20_000, what: `${topic} has leaders` },
     )
@@ -107,7 +111,10 @@ export interface EventuallyOptions {
  * Looks until `condition` gives something truthy, and returns that. A throw counts as "not yet". Fails after the
  * deadline with the last error, or with the last value seen.
  */
-export async function eventually<T>(condition: () => T | Promise<T>, options: EventuallyOptions = {}): Promise<NonNullable<Exclude<T, false | 0 | ''>>> {
+export async function eventually<T>(
+  condition: () => T | Promise<T>,
+  options: EventuallyOptions = {},
+): Promise<NonNullable<Exclude<T, false | 0 | ''>>> {
   const deadline = performance.now() + (options.deadlineMs ?? 10_000)
   let last: unknown
   for (;;) {
@@ -120,7 +127,10 @@ export async function eventually<T>(condition: () => T | Promise<T>, options: Ev
     }
     if (performance.now() >= deadline) {
       const seen = last instanceof Error ? last.message : `last seen: ${messageOf(last)}`
-      throw new Error(`${options.what ?? 'the condition'}: not within ${(options.deadlineMs ?? 10_000) / 1000} s (${seen})`, { cause: last })
+      throw new Error(
+        `${options.what ?? 'the condition'}: not within ${(options.deadlineMs ?? 10_000) / 1000} s (${seen})`,
+        { cause: last },
+      )
     }
     await pause(options.every ?? 20)
   }

@@ -36,7 +36,9 @@ function bun() {
   for (const name of existsSync(scope) ? readdirSync(scope) : []) {
     if (existsSync(join(scope, name, 'bin/bun'))) return join(scope, name, 'bin/bun')
   }
-  throw new SetupError(`Bun's binary is not among the packages for ${process.platform}-${process.arch}: leave out --runtime bun.`)
+  throw new SetupError(
+    `Bun's binary is not among the packages for ${process.platform}-${process.arch}: leave out --runtime bun.`,
+  )
 }
 
 function ready() {

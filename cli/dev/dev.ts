@@ -56,7 +56,13 @@ export async function devStatus(options: DevOptions = {}): Promise<ServiceStatus
   const services = findServices(folderOf(options))
   return (services?.all ?? []).map((service) => {
     const pid = service.pid()
-    return { name: service.name, running: pid !== undefined, address: service.address, pid: pid ?? null, log: service.logFile }
+    return {
+      name: service.name,
+      running: pid !== undefined,
+      address: service.address,
+      pid: pid ?? null,
+      log: service.logFile,
+    }
   })
 }
 
@@ -84,9 +90,16 @@ export function devLogs(name: string, options: DevOptions & { readonly lines?: n
   const file = join(folder, `${name}.log`)
   if (!existsSync(file)) {
     const names = existsSync(folder) ? readdirSync(folder).map((found) => found.replace(/\.log$/, '')) : []
-    throw new TenantryError('TENANTRY_DEV_NO_LOG', `There is no log of "${name}". ${names.length > 0 ? `There are: ${names.join(', ')}.` : 'Start the services first: tenantry dev up.'}`, { name })
+    throw new TenantryError(
+      'TENANTRY_DEV_NO_LOG',
+      `There is no log of "${name}". ${names.length > 0 ? `There are: ${names.join(', ')}.` : 'Start the services first: tenantry dev up.'}`,
+      { name },
+    )
   }
-  return readFileSync(file, 'utf8').split('\n').slice(-(options.lines ?? 200) - 1).join('\n')
+  return readFileSync(file, 'utf8')
+    .split('\n')
+    .slice(-(options.lines ?? 200) - 1)
+    .join('\n')
 }
 
 function folderOf(options: DevOptions): string {

@@ -81,9 +81,30 @@ export function kafkaServices(options: KafkaOptions): Service[] {
       program() {
         const java = kafkaProgram()
         const heap = brokers === 3 ? '768m' : '1g'
-        const flags = [`-Xmx${heap}`, '-Xms256m', '-XX:+UseG1GC', '-XX:MaxGCPauseMillis=20', '-XX:+ExplicitGCInvokesConcurrent', '-Djava.awt.headless=true', ...(options.quickStart ? ['-XX:TieredStopAtLevel=1'] : [])]
-        const logging = ['-Dorg.slf4j.simpleLogger.showDateTime=true', '-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS', '-Dorg.slf4j.simpleLogger.log.org.apache.kafka.common.config=warn']
-        return { ...java, args: [...flags, ...logging, ...java.args, 'kafka.Kafka', join(brokerFolder(options.dir, node), 'server.properties')] }
+        const flags = [
+          `-Xmx${heap}`,
+          '-Xms256m',
+          '-XX:+UseG1GC',
+          '-XX:MaxGCPauseMillis=20',
+          '-XX:+ExplicitGCInvokesConcurrent',
+          '-Djava.awt.headless=true',
+          ...(options.quickStart ? ['-XX:TieredStopAtLevel=1'] : []),
+        ]
+        const logging = [
+          '-Dorg.slf4j.simpleLogger.showDateTime=true',
+          '-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS',
+          '-Dorg.slf4j.simpleLogger.log.org.apache.kafka.common.config=warn',
+        ]
+        return {
+          ...java,
+          args: [
+            ...flags,
+            ...logging,
+            ...java.args,
+            'kafka.Kafka',
+            join(brokerFolder(options.dir, node), 'server.properties'),
+          ],
+        }
       },
       probe: () => seesItself(bootstrap, index),
       stopSignal: 'SIGTERM',
@@ -122,11 +143,16 @@ function propertiesOf(node: number, options: KafkaOptions): string {
 
 /** Formats the data folders that are not: the first by Kafka's own tool, the others as its copies with their own ids. */
 async function formatAll(options: KafkaOptions): Promise<void> {
-  const missing = options.ports.map((_, index) => index + 1).filter((node) => !existsSync(join(brokerFolder(options.dir, node), 'data/meta.properties')))
+  const missing = options.ports
+    .map((_, index) => index + 1)
+    .filter((node) => !existsSync(join(brokerFolder(options.dir, node), 'data/meta.properties')))
   const first = missing[0]
   if (first === undefined) return
   if (missing.length !== options.ports.length) {
-    throw new TenantryError('TENANTRY_DEV_KAFKA_DATA', `Of ${options.ports.length} brokers only some have data in ${options.dir}: stop them and wipe it ("dev down --wipe"), then start again.`)
+    throw new TenantryError(
+      'TENANTRY_DEV_KAFKA_DATA',
+      `Of ${options.ports.length} brokers only some have data in ${options.dir}: stop them and wipe it ("dev down --wipe"), then start again.`,
+    )
   }
   const formatted = `${brokerFolder(options.dir, first)}/data.tmp${process.pid}`
   rmSync(formatted, { recursive: true, force: true })
@@ -135,13 +161,25 @@ async function formatAll(options: KafkaOptions): Promise<void> {
   writeFileSync(configuration, `${propertiesOf(first, options)}log.dirs=${formatted}\n`)
   const java = kafkaProgram()
   const id = newId()
-  await promisify(execFile)(java.command, ['-Xmx256m', '-XX:TieredStopAtLevel=1', ...java.args, 'kafka.tools.StorageTool', 'format', '-t', id, '-c', configuration])
+  await promisify(execFile)(java.command, [
+    '-Xmx256m',
+    '-XX:TieredStopAtLevel=1',
+    ...java.args,
+    'kafka.tools.StorageTool',
+    'format',
+    '-t',
+    id,
+    '-c',
+    configuration,
+  ])
   rmSync(configuration)
   for (const node of missing.slice(1)) {
     const copy = `${brokerFolder(options.dir, node)}/data.tmp${process.pid}`
     cpSync(formatted, copy, { recursive: true })
     const meta = readFileSync(join(copy, 'meta.properties'), 'utf8')
-    const own = meta.replace(/^node\.id=.*$/m, `node.id=${node}`).replace(/^directory\.id=.*$/m, `directory.id=${newId()}`)
+    const own = meta
+      .replace(/^node\.id=.*$/m, `node.id=${node}`)
+      .replace(/^directory\.id=.*$/m, `directory.id=${newId()}`)
     writeFileSync(join(copy, 'meta.properties'), own)
     renameSync(copy, join(brokerFolder(options.dir, node), 'data'))
   }
@@ -163,7 +201,13 @@ export async function allBrokersSeeAll(bootstrap: readonly string[]): Promise<vo
 }
 
 async function brokersSeenBy(address: string): Promise<number[]> {
-  const admin = new Admin({ clientId: 'tenantry-dev', bootstrapBrokers: [address], retries: 0, connectTimeout: 1_000, timeout: 5_000 })
+  const admin = new Admin({
+    clientId: 'tenantry-dev',
+    bootstrapBrokers: [address],
+    retries: 0,
+    connectTimeout: 1_000,
+    timeout: 5_000,
+  })
   try {
     const { brokers } = await admin.metadata({ topics: [], forceUpdate: true })
     return [...brokers.keys()]

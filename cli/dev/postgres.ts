@@ -49,7 +49,17 @@ export function postgresService(options: PostgresOptions): Service {
     },
     program() {
       const flags = Object.entries(settings).flatMap(([key, value]) => ['-c', `${key}=${value}`])
-      const args = ['-D', place.data, '-p', String(options.port), '-k', '', '-c', 'listen_addresses=127.0.0.1', ...flags]
+      const args = [
+        '-D',
+        place.data,
+        '-p',
+        String(options.port),
+        '-k',
+        '',
+        '-c',
+        'listen_addresses=127.0.0.1',
+        ...flags,
+      ]
       return demoted(join(place.native, 'bin/postgres'), args)
     },
     probe: () => ensureDatabase(options.port),
@@ -80,7 +90,10 @@ function placeOf(dir: string): Place {
   if (postgresDemotion() !== 'nobody') return { data: join(dir, 'postgres'), native }
   const hash = (text: string) => createHash('sha256').update(text).digest('hex').slice(0, 12)
   const base = existsSync('/var/tmp') ? '/var/tmp' : tmpdir()
-  return { data: join(base, `tenantry-postgres-${hash(dir)}`), native: join(base, `tenantry-postgres-programs-${hash(native + statSync(native).mtimeMs)}`) }
+  return {
+    data: join(base, `tenantry-postgres-${hash(dir)}`),
+    native: join(base, `tenantry-postgres-programs-${hash(native + statSync(native).mtimeMs)}`),
+  }
 }
 
 async function initialise(place: Place): Promise<void> {

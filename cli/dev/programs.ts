@@ -35,7 +35,11 @@ export function kafkaProgram(): Program {
   // Java uses an archive of classes only for the very class path that it was made with: hence the real path.
   const folder = existsSync(jars) ? realpathSync(jars) : jars
   const archive = join(folder, 'classes.jsa')
-  return { command, args: [...(existsSync(archive) ? [`-XX:SharedArchiveFile=${archive}`] : []), '-cp', join(folder, '*')], env: {} }
+  return {
+    command,
+    args: [...(existsSync(archive) ? [`-XX:SharedArchiveFile=${archive}`] : []), '-cp', join(folder, '*')],
+    env: {},
+  }
 }
 
 /** A Redis server: the machine's own, or the one that set-up has unpacked. */
@@ -58,7 +62,13 @@ export async function ensurePrograms(): Promise<void> {
     child.once('error', fail)
     child.once('exit', (code) => {
       if (code === 0) done()
-      else fail(new TenantryError('TENANTRY_DEV_SETUP', 'Set-up could not fetch Kafka and Redis: its message above says why.'))
+      else
+        fail(
+          new TenantryError(
+            'TENANTRY_DEV_SETUP',
+            'Set-up could not fetch Kafka and Redis: its message above says why.',
+          ),
+        )
     })
   })
 }

@@ -101,13 +101,23 @@ export function findServices(dir: string): Services | undefined {
 
 function describe(options: ServicesOptions, ports: Layout): Services {
   const { dir, keep = false, quickStart = !keep } = options
-  const brokers = options.kafka === false ? [] : kafkaServices({ dir, keep, quickStart, ports: ports.brokers, settings: options.kafkaSettings ?? {} })
-  const postgres = options.postgres === false ? undefined : postgresService({ dir, keep, port: ports.postgres, settings: options.postgresSettings ?? {} })
+  const brokers =
+    options.kafka === false
+      ? []
+      : kafkaServices({ dir, keep, quickStart, ports: ports.brokers, settings: options.kafkaSettings ?? {} })
+  const postgres =
+    options.postgres === false
+      ? undefined
+      : postgresService({ dir, keep, port: ports.postgres, settings: options.postgresSettings ?? {} })
   const redis = options.redis === false ? undefined : redisService({ dir, keep, port: ports.redis })
   const all = [...brokers, ...(postgres ? [postgres] : []), ...(redis ? [redis] : [])]
   const bootstrap = brokers.map((broker) => broker.address)
   const asked = <T>(value: T | undefined, name: string): T => {
-    if (value === undefined) throw new TenantryError('TENANTRY_DEV_NOT_STARTED', `${name} is not part of this cluster: ask startServices for it.`)
+    if (value === undefined)
+      throw new TenantryError(
+        'TENANTRY_DEV_NOT_STARTED',
+        `${name} is not part of this cluster: ask startServices for it.`,
+      )
     return value
   }
   const stop = async () => {
@@ -158,10 +168,18 @@ async function layout(dir: string, brokers: 1 | 3): Promise<Layout> {
   const fresh = async (): Promise<number> => (await freePorts(1))[0] ?? 0
   const kept = known ?? { brokers: [], postgres: 0, redis: 0 }
   let kafka = kept.brokers
-  const checks = await Promise.all(kafka.flatMap((ports, index) => [usable(ports.broker, `kafka-${index + 1}`), usable(ports.controller, `kafka-${index + 1}`)]))
+  const checks = await Promise.all(
+    kafka.flatMap((ports, index) => [
+      usable(ports.broker, `kafka-${index + 1}`),
+      usable(ports.controller, `kafka-${index + 1}`),
+    ]),
+  )
   if (kafka.length !== brokers || checks.includes(false)) {
     const ports = await freePorts(brokers * 2)
-    kafka = Array.from({ length: brokers }, (_, index) => ({ broker: ports[index * 2] ?? 0, controller: ports[index * 2 + 1] ?? 0 }))
+    kafka = Array.from({ length: brokers }, (_, index) => ({
+      broker: ports[index * 2] ?? 0,
+      controller: ports[index * 2 + 1] ?? 0,
+    }))
   }
   const made = {
     brokers: kafka,

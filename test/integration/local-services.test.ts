@@ -23,7 +23,10 @@ test('three brokers keep three copies of a partition, two of them in sync at lea
   const admin = new Admin({ clientId: 'test', bootstrapBrokers: services.kafkaAddress.split(',') })
   try {
     const { topics } = await admin.metadata({ topics: [topic], forceUpdate: true })
-    assert.equal(topics.get(topic)?.partitions.map((partition) => partition.replicas.length), [3, 3, 3])
+    assert.equal(
+      topics.get(topic)?.partitions.map((partition) => partition.replicas.length),
+      [3, 3, 3],
+    )
     const [found] = await admin.describeConfigs({ resources: [{ resourceType: 2, resourceName: topic }] })
     assert.is(found?.configs.find((config) => config.name === 'min.insync.replicas')?.value, '2')
   } finally {
@@ -34,7 +37,10 @@ test('three brokers keep three copies of a partition, two of them in sync at lea
 test('starting again finds the same servers, in well under a second', async () => {
   const pids = services.all.map((service) => service.pid())
   const again = await startServices({ dir, brokers: 3 })
-  assert.equal(again.all.map((service) => service.pid()), pids)
+  assert.equal(
+    again.all.map((service) => service.pid()),
+    pids,
+  )
   assert.is(again.kafkaAddress, services.kafkaAddress)
 })
 
@@ -70,8 +76,12 @@ test('PostgreSQL keeps its data through kill -9, and is repaired by the next sta
 
 test('PostgreSQL is durable: fsync, full_page_writes and synchronous_commit are on', async () => {
   const sql = postgres(services.postgresUrl, { max: 1 })
-  const rows = await sql`select name, setting from pg_settings where name in ('fsync', 'full_page_writes', 'synchronous_commit') order by name`
-  assert.equal([...rows], ['fsync', 'full_page_writes', 'synchronous_commit'].map((name) => ({ name, setting: 'on' })))
+  const rows =
+    await sql`select name, setting from pg_settings where name in ('fsync', 'full_page_writes', 'synchronous_commit') order by name`
+  assert.equal(
+    [...rows],
+    ['fsync', 'full_page_writes', 'synchronous_commit'].map((name) => ({ name, setting: 'on' })),
+  )
   await sql.end()
 })
 
@@ -94,7 +104,10 @@ test('stop leaves nothing running, and the ports stay the same at the next start
   await services.stop()
   for (const pid of pids) assert.is(spawnSync('kill', ['-0', String(pid)]).status === 0 && !isZombie(pid), false)
   services = await startServices({ dir, brokers: 3 })
-  assert.equal(services.all.map((service) => service.address), addresses)
+  assert.equal(
+    services.all.map((service) => service.address),
+    addresses,
+  )
 })
 
 test('a fresh database of the shared server is empty, and is gone once dropped', async () => {

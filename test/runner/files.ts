@@ -43,7 +43,12 @@ function describe(path: string): TestFile {
   return {
     path,
     kind,
-    runtimes: runtimes === undefined ? (kind === 'unit' ? ['node', 'bun'] : ['node']) : runtimes.split(',').map((name) => runtimeOf(name.trim(), path)),
+    runtimes:
+      runtimes === undefined
+        ? kind === 'unit'
+          ? ['node', 'bun']
+          : ['node']
+        : runtimes.split(',').map((name) => runtimeOf(name.trim(), path)),
     timeoutMs: 1000 * (seconds === undefined ? (kind === 'unit' ? 120 : 600) : Number(seconds)),
   }
 }

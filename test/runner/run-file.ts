@@ -86,13 +86,20 @@ export async function runFile(run: FileRun): Promise<FileResult> {
   return resultOf(run, report, problems, output, performance.now() - started)
 }
 
-function resultOf(run: FileRun, report: Report | undefined, problems: string[], output: string, durationMs: number): FileResult {
+function resultOf(
+  run: FileRun,
+  report: Report | undefined,
+  problems: string[],
+  output: string,
+  durationMs: number,
+): FileResult {
   const failures = report?.failures.map((failure) => `${failure.name}: ${failure.message.split('\n')[0]}`) ?? []
   if (report === undefined) problems.push('it ended without a report of its tests')
   else if (report.total === 0) problems.push('it ran no test')
   else if (report.passed !== report.total && failures.length === 0) problems.push('not all of its tests passed')
   // The exit status and the report say the same thing twice when a test has failed: count it once.
-  const extra = failures.length > 0 ? problems.filter((problem) => !problem.startsWith('its process ended with 1')) : problems
+  const extra =
+    failures.length > 0 ? problems.filter((problem) => !problem.startsWith('its process ended with 1')) : problems
   return {
     path: run.path,
     runtime: run.runtime,

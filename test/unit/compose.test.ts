@@ -15,7 +15,10 @@ const service = z.object({
   command: z.array(z.string()).optional(),
   image: z.string().optional(),
 })
-const read = (name: string) => z.object({ services: z.record(z.string(), service) }).parse(parse(readFileSync(join(folder, name), 'utf8'), { merge: true })).services
+const read = (name: string) =>
+  z
+    .object({ services: z.record(z.string(), service) })
+    .parse(parse(readFileSync(join(folder, name), 'utf8'), { merge: true })).services
 
 const base = read('compose.yml')
 const development = read('compose.dev.yml')
@@ -31,7 +34,8 @@ test('brokers in compose have the settings of the local ones, and three of them 
 
 test('the development override changes no setting that the local brokers have', () => {
   for (const setting of Object.keys({ ...brokerSettings, ...replicationSettings(3) })) {
-    for (const name of brokers) assert.is(development[name]?.environment?.[variable(setting)], undefined, `${name}: ${setting}`)
+    for (const name of brokers)
+      assert.is(development[name]?.environment?.[variable(setting)], undefined, `${name}: ${setting}`)
   }
 })
 
@@ -49,12 +53,15 @@ test('Redis in compose has the settings of the local one', () => {
 
 test('compose creates the topics of the default configuration', () => {
   const { config } = loadConfig({ env: {}, needs: [], cwd: folder })
-  const wanted = Object.entries(config.topics).map(([name, topic]) => `${name}:${topic.partitions}:${topic.retentionMs}`)
+  const wanted = Object.entries(config.topics).map(
+    ([name, topic]) => `${name}:${topic.partitions}:${topic.retentionMs}`,
+  )
   assert.equal(base['topics']?.environment?.['TOPICS']?.split(/\s+/).sort(), wanted.sort())
 })
 
 test('every variable that compose reads without a default is in .env.example', () => {
   const text = ['compose.yml', 'compose.dev.yml'].map((name) => readFileSync(join(folder, name), 'utf8')).join('\n')
   const given = readFileSync(join(folder, '.env.example'), 'utf8')
-  for (const [, name] of text.matchAll(/(?<!\$)\$\{([A-Z0-9_]+)/g)) assert.match(given, new RegExp(`^#? ?${name}=`, 'm'), name)
+  for (const [, name] of text.matchAll(/(?<!\$)\$\{([A-Z0-9_]+)/g))
+    assert.match(given, new RegExp(`^#? ?${name}=`, 'm'), name)
 })

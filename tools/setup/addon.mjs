@@ -12,7 +12,11 @@ import { readStamp, writeStamp } from './stamp.mjs'
 
 const folder = join(root, 'node_modules/@confluentinc/kafka-javascript')
 /** All that is needed of a build of 360 MB. */
-const FILES = ['build/Release/confluent-kafka-javascript.node', 'build/deps/librdkafka.so.1', 'build/deps/librdkafka++.so.1']
+const FILES = [
+  'build/Release/confluent-kafka-javascript.node',
+  'build/deps/librdkafka.so.1',
+  'build/deps/librdkafka++.so.1',
+]
 /** Without these, a build "succeeds" and then cannot talk to a secured or compressing cluster. */
 const FEATURES = ['ssl', 'zstd', 'gzip', 'lz4', 'sasl_scram', 'oidc']
 const HEADERS = ['openssl/ssl.h', 'zstd.h', 'lz4.h', 'sasl/sasl.h', 'curl/curl.h', 'zlib.h']
@@ -29,12 +33,19 @@ function identity(node) {
 /** What decides whether a build can succeed: looked up by name only, as it is asked at every start. */
 function ability() {
   const tools = ['g++', 'make', 'python3', 'apt-get'].filter((name) => onPath(name))
-  const headers = HEADERS.filter((name) => [...includeFolders(), join(unpacked, 'include')].some((at) => existsSync(join(at, name))))
+  const headers = HEADERS.filter((name) =>
+    [...includeFolders(), join(unpacked, 'include')].some((at) => existsSync(join(at, name))),
+  )
   return [...tools, ...headers].join(' ')
 }
 
 function includeFolders() {
-  return ['/usr/include', `/usr/include/${systemLibraries.split('/').pop()}`, '/usr/local/include', ...(process.env.CPATH || '').split(':').filter(Boolean)]
+  return [
+    '/usr/include',
+    `/usr/include/${systemLibraries.split('/').pop()}`,
+    '/usr/local/include',
+    ...(process.env.CPATH || '').split(':').filter(Boolean),
+  ]
 }
 
 export function addonReady(node) {
@@ -124,7 +135,9 @@ async function missingForBuild() {
   if (!onPath('make')) return 'no make'
   if (!onPath('python3')) return 'no python3'
   if (await compiles()) return ''
-  const had = await step('headers for the Confluent addon (Debian packages, not installed)', () => unpackDebian(PACKAGES, 'headers'))
+  const had = await step('headers for the Confluent addon (Debian packages, not installed)', () =>
+    unpackDebian(PACKAGES, 'headers'),
+  )
   if (!had) return 'headers are missing'
   relinkLibraries()
   return (await compiles()) ? '' : 'headers or libraries are missing'
@@ -152,6 +165,7 @@ async function build(node) {
     await run(program, [...first, ...args], { cwd: root, env }) // without the parallel make, in case that was it
     if (!(await probe(node))) return false
   }
-  for (const rest of ['build/Release/obj.target', 'build/Release/.deps']) rmSync(join(folder, rest), { recursive: true, force: true })
+  for (const rest of ['build/Release/obj.target', 'build/Release/.deps'])
+    rmSync(join(folder, rest), { recursive: true, force: true })
   return true
 }

@@ -69,7 +69,9 @@ export function relinkLibraries() {
     const link = join(unpackedLibraries, name)
     if (!name.endsWith('.so') || !lstatSync(link).isSymbolicLink() || existsSync(link)) continue
     const target = basename(readlinkSync(link))
-    const found = installed.includes(target) ? target : installed.filter((file) => file.startsWith(`${name}.`)).sort((a, b) => a.length - b.length)[0]
+    const found = installed.includes(target)
+      ? target
+      : installed.filter((file) => file.startsWith(`${name}.`)).sort((a, b) => a.length - b.length)[0]
     if (!found) continue
     rmSync(link)
     symlinkSync(join(systemLibraries, found), link)

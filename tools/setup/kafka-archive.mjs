@@ -45,11 +45,31 @@ async function make(java, classPath, work, archive) {
       '',
     ].join('\n'),
   )
-  const format = ['-Xmx256m', '-XX:TieredStopAtLevel=1', '-cp', classPath, 'kafka.tools.StorageTool', 'format', '-t', 'AAAAAAAAQACAAAAAAAAAAQ', '-c', properties]
+  const format = [
+    '-Xmx256m',
+    '-XX:TieredStopAtLevel=1',
+    '-cp',
+    classPath,
+    'kafka.tools.StorageTool',
+    'format',
+    '-t',
+    'AAAAAAAAQACAAAAAAAAAAQ',
+    '-c',
+    properties,
+  ]
   const formatted = await run(java, format)
   if (formatted.code !== 0) return
   await new Promise((resolve) => {
-    const args = ['-Xmx512m', '-XX:+UseG1GC', '-XX:TieredStopAtLevel=1', `-XX:ArchiveClassesAtExit=${archive}`, '-cp', classPath, 'kafka.Kafka', properties]
+    const args = [
+      '-Xmx512m',
+      '-XX:+UseG1GC',
+      '-XX:TieredStopAtLevel=1',
+      `-XX:ArchiveClassesAtExit=${archive}`,
+      '-cp',
+      classPath,
+      'kafka.Kafka',
+      properties,
+    ]
     const child = spawn(java, args, { stdio: ['ignore', 'pipe', 'pipe'] })
     let seen = ''
     const read = (chunk) => {

@@ -1,5 +1,14 @@
 // Kafka's jars, through Maven, in the user's cache. They run on the machine's own Java.
-import { existsSync, mkdirSync, readdirSync, realpathSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { dirname, join } from 'node:path'
 import { ensureArchive } from './kafka-archive.mjs'
 import { cacheFolder, onPath, root, toolsFolder } from './paths.mjs'
@@ -18,10 +27,14 @@ export function kafkaReady() {
 /** Says at once what is missing, before a minute has gone into the rest of set-up. */
 export function checkKafkaTools() {
   if (!javaProgram()) {
-    throw new SetupError('Java was not found, and Kafka runs on it: apt-get install openjdk-17-jre-headless maven, then run again.')
+    throw new SetupError(
+      'Java was not found, and Kafka runs on it: apt-get install openjdk-17-jre-headless maven, then run again.',
+    )
   }
   if (!kafkaReady() && !existsSync(join(folder, 'complete')) && !onPath('mvn')) {
-    throw new SetupError('Maven (mvn) was not found, and Kafka is fetched with it: apt-get install maven, then run again.')
+    throw new SetupError(
+      'Maven (mvn) was not found, and Kafka is fetched with it: apt-get install maven, then run again.',
+    )
   }
 }
 
@@ -43,11 +56,21 @@ export async function ensureKafka() {
 
 async function fetchJars() {
   const temporary = `${folder}.tmp${process.pid}`
-  const args = ['-q', '-B', '-ntp', '-f', join(root, 'tools/kafka-pom.xml'), 'dependency:copy-dependencies', `-DoutputDirectory=${temporary}`]
+  const args = [
+    '-q',
+    '-B',
+    '-ntp',
+    '-f',
+    join(root, 'tools/kafka-pom.xml'),
+    'dependency:copy-dependencies',
+    `-DoutputDirectory=${temporary}`,
+  ]
   const { code } = await run('mvn', args)
   if (code !== 0 || !existsSync(temporary) || !readdirSync(temporary).some((file) => file.startsWith('kafka_'))) {
     rmSync(temporary, { recursive: true, force: true })
-    throw new SetupError('Maven could not fetch Kafka: the last lines of .tools/setup.log say why; put it right and run again.')
+    throw new SetupError(
+      'Maven could not fetch Kafka: the last lines of .tools/setup.log say why; put it right and run again.',
+    )
   }
   writeFileSync(join(temporary, 'complete'), '')
   try {

@@ -28,7 +28,13 @@ export function readyNode() {
 
 /** The path of that Node's binary, fetched when it must be. */
 export async function ensureNode() {
-  return readyNode() || join(await fetchNode(wantedVersion(), `Node ${wantedVersion()} from npm (this machine has ${process.version})`), 'bin/node')
+  return (
+    readyNode() ||
+    join(
+      await fetchNode(wantedVersion(), `Node ${wantedVersion()} from npm (this machine has ${process.version})`),
+      'bin/node',
+    )
+  )
 }
 
 /** The folder above include/node of the headers for `node`, fetched when they are not beside it; undefined when there are none. */
@@ -67,11 +73,23 @@ async function fetchNode(version, title) {
     rmSync(temporary, { recursive: true, force: true })
     mkdirSync(temporary, { recursive: true })
     const [program, ...first] = npmCommand()
-    const args = ['install', '--prefix', temporary, '--ignore-scripts', '--no-save', '--no-package-lock', '--no-audit', '--no-fund', `${name}@${version}`]
+    const args = [
+      'install',
+      '--prefix',
+      temporary,
+      '--ignore-scripts',
+      '--no-save',
+      '--no-package-lock',
+      '--no-audit',
+      '--no-fund',
+      `${name}@${version}`,
+    ]
     const { code } = await run(program, [...first, ...args], { cwd: temporary, env: npmEnvironment(process.execPath) })
     if (code !== 0 || !existsSync(join(temporary, 'node_modules', name, 'bin/node'))) {
       rmSync(temporary, { recursive: true, force: true })
-      throw new SetupError(`Node ${version} could not be fetched from npm (${name}); tenantry needs Node 22.22 or later: install one, or see .tools/setup.log.`)
+      throw new SetupError(
+        `Node ${version} could not be fetched from npm (${name}); tenantry needs Node 22.22 or later: install one, or see .tools/setup.log.`,
+      )
     }
     try {
       renameSync(join(temporary, 'node_modules', name), folder)

@@ -4,7 +4,8 @@ import { dirname } from 'node:path'
 import { onPath } from './paths.mjs'
 import { SetupError } from './say.mjs'
 
-const UNWANTED = /^npm_(lifecycle|package)_|^npm_config_(omit|include|ignore_scripts|loglevel|silent|dry_run|json|prefix|local_prefix|global_prefix|global|location|workspace|workspaces|node_options)/i
+const UNWANTED =
+  /^npm_(lifecycle|package)_|^npm_config_(omit|include|ignore_scripts|loglevel|silent|dry_run|json|prefix|local_prefix|global_prefix|global|location|workspace|workspaces|node_options)/i
 
 /** `[program, ...first arguments]` that start npm under `node`. */
 export function npmCommand(node = process.execPath) {
@@ -16,7 +17,7 @@ export function npmCommand(node = process.execPath) {
     } catch {
       continue
     }
-    if (/npm-cli\.js$/.test(real)) return [node, real]
+    if (real.endsWith('/npm-cli.js')) return [node, real]
     if (found !== process.env.npm_execpath) return [found]
   }
   throw new SetupError('npm was not found: install it (apt-get install npm), then run again.')
@@ -26,7 +27,8 @@ export function npmCommand(node = process.execPath) {
 export function npmEnvironment(node, extra = {}) {
   const env = {}
   for (const [key, value] of Object.entries(process.env)) {
-    if (UNWANTED.test(key) || key === 'NODE_ENV' || key === 'NODE_OPTIONS' || key === 'JOBS' || key === 'MAKEFLAGS') continue
+    if (UNWANTED.test(key) || key === 'NODE_ENV' || key === 'NODE_OPTIONS' || key === 'JOBS' || key === 'MAKEFLAGS')
+      continue
     env[key] = value
   }
   env.PATH = `${dirname(node)}:${process.env.PATH || ''}`

@@ -26,7 +26,8 @@ export async function ensurePackages(node) {
       const [program, ...first] = npmCommand(node)
       const args = ['ci', '--ignore-scripts', '--include=dev', '--include=optional', '--no-audit', '--no-fund']
       const { code } = await run(program, [...first, ...args], { cwd: root, env: npmEnvironment(node) })
-      if (code !== 0) throw new SetupError('npm ci failed: the last lines of .tools/setup.log say why; put it right and run again.')
+      if (code !== 0)
+        throw new SetupError('npm ci failed: the last lines of .tools/setup.log say why; put it right and run again.')
     })
   }
   await hydratePostgres(node)

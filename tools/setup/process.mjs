@@ -111,7 +111,9 @@ function bootId() {
 
 function fromPs(pid) {
   try {
-    const line = execFileSync('ps', ['-o', 'stat=,ppid=,lstart=,ucomm=', '-p', String(pid)], { encoding: 'utf8' }).trim()
+    const line = execFileSync('ps', ['-o', 'stat=,ppid=,lstart=,ucomm=', '-p', String(pid)], {
+      encoding: 'utf8',
+    }).trim()
     const match = /^(\S+)\s+(\d+)\s+(\S+\s+\S+\s+\S+\s+\S+\s+\S+)\s+(.*)$/.exec(line)
     if (!match || match[1].startsWith('Z')) return undefined
     return { name: match[4], parent: Number(match[2]), start: match[3] }

@@ -14,5 +14,6 @@ export function redisReady() {
 export async function ensureRedis() {
   if (redisReady()) return
   const had = await step('Redis (Debian package, not installed)', () => unpackDebian(PACKAGES, 'redis'))
-  if (!had || !redisReady()) throw new SetupError('No Redis server was found and none could be fetched: install redis-server, then run again.')
+  if (!had || !redisReady())
+    throw new SetupError('No Redis server was found and none could be fetched: install redis-server, then run again.')
 }
