@@ -1,13 +1,16 @@
 #!/usr/bin/env node
-import { Command } from 'commander'
-import { messageOf } from '../core/errors.ts'
-import { devCommand } from './dev.ts'
+import { exit, exitCodeOf } from './exit.ts'
+import { tellError } from './output.ts'
+import { createProgram } from './program.ts'
 
-const program = new Command('tenantry').addCommand(devCommand())
+// A reader that has seen enough (`tenantry config print | head`) is no error.
+process.stdout.on('error', (error: Error) => {
+  process.exit('code' in error && error.code === 'EPIPE' ? 0 : exit('failed'))
+})
 
 try {
-  await program.parseAsync()
+  await createProgram().parseAsync()
 } catch (error) {
-  process.stderr.write(`${messageOf(error)}\n`)
-  process.exitCode = 1
+  tellError(error, process.argv.includes('--json'))
+  process.exitCode = exitCodeOf(error)
 }

@@ -1,0 +1,66 @@
+import { CommanderError } from 'commander'
+import { ConfigError } from '../core/config/problems.ts'
+import { messageOf, TenantryError } from '../core/errors.ts'
+import { redactText } from '../core/redact.ts'
+import { exit, exitCodeOf } from './exit.ts'
+
+/** Data goes to standard output, and nothing else does; talk goes to standard error. */
+
+/** Writes data, with a line end. */
+export function data(text: string): void {
+  process.stdout.write(text.endsWith('\n') ? text : `${text}\n`)
+}
+
+/** Writes one JSON value. */
+export function json(value: unknown): void {
+  data(JSON.stringify(value, null, 2))
+}
+
+/** Tells people something. */
+export function say(text: string): void {
+  process.stderr.write(`${text}\n`)
+}
+
+/** Columns, each as wide as its widest cell. */
+export function table(rows: readonly (readonly string[])[]): string {
+  const widths: number[] = []
+  for (const row of rows) row.forEach((cell, column) => (widths[column] = Math.max(widths[column] ?? 0, cell.length)))
+  return rows.map((row) => row.map((cell, column) => (column === row.length - 1 ? cell : cell.padEnd(widths[column] ?? 0))).join('  ')).join('\n')
+}
+
+/** Says what went wrong: its code, the sentence and what to do; as one JSON object where the command was to give JSON. */
+export function tellError(error: unknown, asJson: boolean): void {
+  if (error instanceof CommanderError) {
+    // Commander has said it already.
+    if (asJson && error.exitCode !== 0) process.stderr.write(`${JSON.stringify({ error: { code: 'TENANTRY_USAGE', message: error.message, exit: exit('usage') } })}\n`)
+    return
+  }
+  const code = error instanceof TenantryError ? error.code : 'TENANTRY_BUG'
+  const message = printable(redactText(messageOf(error)))
+  if (asJson) {
+    const facts = error instanceof ConfigError ? { problems: error.problems } : error instanceof TenantryError ? error.facts : {}
+    process.stderr.write(`${redactText(JSON.stringify({ error: { code, message, exit: exitCodeOf(error), ...facts } }))}\n`)
+    return
+  }
+  if (error instanceof ConfigError) {
+    const { length } = error.problems
+    say(`The configuration has ${length === 1 ? 'a problem' : `${length} problems`} (${code}):`)
+    say(message.replace(/^/gm, '  '))
+    say('`tenantry config explain KEY` says what a key may be.')
+    return
+  }
+  if (exitCodeOf(error) === exit('bug')) {
+    say(`This is an error inside tenantry (${code}); please report it with these lines:`)
+    say(printable(redactText(error instanceof Error ? (error.stack ?? error.message) : message)))
+    return
+  }
+  say(`${message}${/[.!?]$/.test(message) ? '' : '.'} (${code})`)
+}
+
+/** Without the control characters that a terminal would obey. */
+// oxlint-disable-next-line no-control-regex
+const controls = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g
+
+export function printable(text: string): string {
+  return text.replace(controls, '')
+}

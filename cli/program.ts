@@ -1,0 +1,35 @@
+import { Command } from 'commander'
+import { configCommand } from './config.ts'
+import { devCommand } from './dev.ts'
+import { exitCodes } from './exit.ts'
+import { table } from './output.ts'
+import { topicsCommand } from './topics.ts'
+import { version } from './version.ts'
+
+/** The command line, without running it. Errors and help are thrown as CommanderError, never exit by themselves. */
+export function createProgram(): Command {
+  const program = new Command('tenantry')
+    .description('Consumes Kafka for many tenants: each in order, its effects in PostgreSQL exactly once.')
+    .version(version(), '-V, --version')
+    .option('-c, --config <file>', 'the configuration (default: TENANTRY_CONFIG, or tenantry.yml here if there is one)')
+    .option('--set <key=value>', 'set one key of the configuration; may be repeated', collect)
+    .showHelpAfterError('(tenantry help COMMAND says what it takes)')
+    .addHelpText('after', `\nExit codes:\n${table(exitCodes.map(({ code, meaning }) => [`  ${String(code).padStart(3)}`, meaning]))}\n`)
+
+  for (const command of [devCommand(), configCommand(), topicsCommand()]) program.addCommand(command)
+  settle(program)
+  return program
+}
+
+/** Commands that were made elsewhere do not inherit by themselves. */
+function settle(command: Command): void {
+  command.exitOverride()
+  for (const child of command.commands) {
+    child.copyInheritedSettings(command)
+    settle(child)
+  }
+}
+
+function collect(value: string, before: readonly string[] = []): readonly string[] {
+  return [...before, value]
+}
