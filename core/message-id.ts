@@ -7,7 +7,6 @@ import type { MessageKey } from './message-key.ts'
  * character by character.
  */
 
-const lowerUuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
 const looseUuid = /^(?:urn:uuid:|\{)?([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\}?$/i
 const ulid = /^[0-7][0-9a-hjkmnp-tv-z]{25}$/i
 
@@ -34,9 +33,20 @@ export function timeOfId(id: string): number {
 
 /** The id as 36 lower-case characters, undefined unless it is a UUID in one of its spellings. */
 export function canonicalUuid(id: string): string | undefined {
-  if (lowerUuid.test(id)) return id
+  if (isLowerUuid(id)) return id
   if (id.length < 36) return undefined
   return looseUuid.exec(id)?.[1]?.toLowerCase()
+}
+
+/** A third of the time that a regular expression takes; every message's id comes by here. */
+function isLowerUuid(id: string): boolean {
+  if (id.length !== 36) return false
+  for (let i = 0; i < 36; i++) {
+    const code = id.charCodeAt(i)
+    const hyphen = i === 8 || i === 13 || i === 18 || i === 23
+    if (hyphen ? code !== 0x2d : !((code >= 0x30 && code <= 0x39) || (code >= 0x61 && code <= 0x66))) return false
+  }
+  return true
 }
 
 /** What a derived id is a function of. `use` keeps outgoing messages, `ctx.id` and calls apart. */
@@ -71,7 +81,17 @@ function layOut(first12: string, third4: string, hex: string): string {
 
 function uuidTime(uuid: string): number {
   const carriesTime = uuid.charCodeAt(14) === 0x37 || uuid.startsWith(derivedGroup, 14)
-  return carriesTime ? Number.parseInt(uuid.slice(0, 8), 16) * 65_536 + Number.parseInt(uuid.slice(9, 13), 16) : -1
+  return carriesTime ? hexAt(uuid, 0, 8) * 65_536 + hexAt(uuid, 9, 13) : -1
+}
+
+/** The value of lower-case hexadecimal digits. */
+function hexAt(text: string, from: number, to: number): number {
+  let value = 0
+  for (let i = from; i < to; i++) {
+    const code = text.charCodeAt(i)
+    value = value * 16 + (code >= 0x61 ? code - 0x57 : code - 0x30)
+  }
+  return value
 }
 
 function dayOf(time: number): number {
