@@ -93,7 +93,7 @@ export type IncomingDispatch = {
 export function unpackDispatches(frame: DispatchFrame, maxHeaders: number): IncomingDispatch[] {
   const bytes = Buffer.from(frame.bytes.buffer, frame.bytes.byteOffset, frame.bytes.byteLength)
   const reader = new WordReader(frame.words)
-  // Values that are UTF-8 together and each begin on a character are so one by one.
+  // Values that are UTF-8 together are so one by one where they begin and end between characters.
   const allUtf8 = isUtf8(bytes.subarray(0, frame.valueBytes))
   const dispatches: IncomingDispatch[] = []
   let valueAt = 0
@@ -120,12 +120,17 @@ export function unpackDispatches(frame: DispatchFrame, maxHeaders: number): Inco
         headers = lastHeaders.headers
         headersAt += size
       }
-      const knownUtf8 = allUtf8 && ((bytes[start] ?? 0) & 0xc0) !== 0x80
+      const knownUtf8 = allUtf8 && isBoundary(bytes, start, frame.valueBytes) && isBoundary(bytes, valueAt, frame.valueBytes)
       records.push({ offset, timestamp, bytes, start, end: length < 0 ? -1 : start + length, headers, knownUtf8 })
     }
     dispatches.push({ mailbox, run, opening, records })
   }
   return dispatches
+}
+
+/** Whether a character begins at `at`, in bytes that are UTF-8 up to `end`. */
+function isBoundary(bytes: Buffer, at: number, end: number): boolean {
+  return at >= end || ((bytes[at] ?? 0) & 0xc0) !== 0x80
 }
 
 /** Headers of one record, kept for the next: a producer's are mostly the same. */
