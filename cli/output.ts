@@ -25,21 +25,31 @@ export function say(text: string): void {
 export function table(rows: readonly (readonly string[])[]): string {
   const widths: number[] = []
   for (const row of rows) row.forEach((cell, column) => (widths[column] = Math.max(widths[column] ?? 0, cell.length)))
-  return rows.map((row) => row.map((cell, column) => (column === row.length - 1 ? cell : cell.padEnd(widths[column] ?? 0))).join('  ')).join('\n')
+  return rows
+    .map((row) =>
+      row.map((cell, column) => (column === row.length - 1 ? cell : cell.padEnd(widths[column] ?? 0))).join('  '),
+    )
+    .join('\n')
 }
 
 /** Says what went wrong: its code, the sentence and what to do; as one JSON object where the command was to give JSON. */
 export function tellError(error: unknown, asJson: boolean): void {
   if (error instanceof CommanderError) {
     // Commander has said it already.
-    if (asJson && error.exitCode !== 0) process.stderr.write(`${JSON.stringify({ error: { code: 'TENANTRY_USAGE', message: error.message, exit: exit('usage') } })}\n`)
+    if (asJson && error.exitCode !== 0)
+      process.stderr.write(
+        `${JSON.stringify({ error: { code: 'TENANTRY_USAGE', message: error.message, exit: exit('usage') } })}\n`,
+      )
     return
   }
   const code = error instanceof TenantryError ? error.code : 'TENANTRY_BUG'
   const message = printable(redactText(messageOf(error)))
   if (asJson) {
-    const facts = error instanceof ConfigError ? { problems: error.problems } : error instanceof TenantryError ? error.facts : {}
-    process.stderr.write(`${redactText(JSON.stringify({ error: { code, message, exit: exitCodeOf(error), ...facts } }))}\n`)
+    const facts =
+      error instanceof ConfigError ? { problems: error.problems } : error instanceof TenantryError ? error.facts : {}
+    process.stderr.write(
+      `${redactText(JSON.stringify({ error: { code, message, exit: exitCodeOf(error), ...facts } }))}\n`,
+    )
     return
   }
   if (error instanceof ConfigError) {
@@ -57,10 +67,7 @@ export function tellError(error: unknown, asJson: boolean): void {
   say(`${message}${/[.!?]$/.test(message) ? '' : '.'} (${code})`)
 }
 
-/** Without the control characters that a terminal would obey. */
-// oxlint-disable-next-line no-control-regex
-const controls = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g
-
+/** Without the control characters that a terminal would obey; tabs and line ends stay. */
 export function printable(text: string): string {
-  return text.replace(controls, '')
+  return text.replace(/[^\P{Cc}\t\n]/gu, '')
 }

@@ -14,7 +14,10 @@ export function createProgram(): Command {
     .option('-c, --config <file>', 'the configuration (default: TENANTRY_CONFIG, or tenantry.yml here if there is one)')
     .option('--set <key=value>', 'set one key of the configuration; may be repeated', collect)
     .showHelpAfterError('(tenantry help COMMAND says what it takes)')
-    .addHelpText('after', `\nExit codes:\n${table(exitCodes.map(({ code, meaning }) => [`  ${String(code).padStart(3)}`, meaning]))}\n`)
+    .addHelpText(
+      'after',
+      `\nExit codes:\n${table(exitCodes.map(({ code, meaning }) => [`  ${String(code).padStart(3)}`, meaning]))}\n`,
+    )
 
   for (const command of [devCommand(), configCommand(), topicsCommand()]) program.addCommand(command)
   settle(program)

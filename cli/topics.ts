@@ -23,12 +23,15 @@ export function topicsCommand(): Command {
       if (wantsJson(command)) return json(differences)
       if (differences.length === 0) say(`All ${specs.length} topics are as configured.`)
       else data(table(differences.map((difference) => [...row(difference)])))
-      if (differences.some(({ kind }) => kind !== 'refused')) say('`tenantry topics apply` makes these changes; it never deletes a topic, a partition or a record.')
+      if (differences.some(({ kind }) => kind !== 'refused'))
+        say('`tenantry topics apply` makes these changes; it never deletes a topic, a partition or a record.')
     })
 
   topics
     .command('apply')
-    .description('create topics, add partitions, change settings; never deletes or shrinks. Exits with 6 when something was refused')
+    .description(
+      'create topics, add partitions, change settings; never deletes or shrinks. Exits with 6 when something was refused',
+    )
     .option('--dev', small)
     .option('--json', 'print one JSON array of what was done and what was refused')
     .action(async (flags: { readonly dev?: boolean }, command: Command) => {
@@ -56,7 +59,11 @@ function row(difference: TopicDifference): readonly string[] {
   if (difference.kind === 'create') {
     const { partitions, replicationFactor, minInSyncReplicas, retentionMs } = difference.spec
     const retention = retentionMs === -1 ? 'forever' : formatDuration(retentionMs)
-    return ['+ create', topic, `${partitions} partitions, ${replicationFactor} copies (${minInSyncReplicas} in sync), kept ${retention}`]
+    return [
+      '+ create',
+      topic,
+      `${partitions} partitions, ${replicationFactor} copies (${minInSyncReplicas} in sync), kept ${retention}`,
+    ]
   }
   if (difference.kind === 'partitions') return ['~ grow', topic, `partitions ${difference.from} -> ${difference.to}`]
   const { setting, from, to } = difference

@@ -36,11 +36,24 @@ export class BucketHistogram extends Histogram {
     const values: Sample[] = []
     this.#counts.forEach((count, index) => {
       total += count
-      values.push({ metricName: `${name}_bucket`, labels: { le: this.#bounds[index] ?? '+Inf' }, sharedLabels: {}, value: total })
+      values.push({
+        metricName: `${name}_bucket`,
+        labels: { le: this.#bounds[index] ?? '+Inf' },
+        sharedLabels: {},
+        value: total,
+      })
     })
-    values.push({ metricName: `${name}_sum`, labels: {}, sharedLabels: {}, value: this.#sum }, { metricName: `${name}_count`, labels: {}, sharedLabels: {}, value: total })
+    values.push(
+      { metricName: `${name}_sum`, labels: {}, sharedLabels: {}, value: this.#sum },
+      { metricName: `${name}_count`, labels: {}, sharedLabels: {}, value: total },
+    )
     return { name, help: this.#help, type: 'histogram', aggregator: 'sum', values }
   }
 }
 
-type Sample = { metricName: string; labels: Record<string, string | number>; sharedLabels: Record<string, string>; value: number }
+type Sample = {
+  metricName: string
+  labels: Record<string, string | number>
+  sharedLabels: Record<string, string>
+  value: number
+}

@@ -27,7 +27,8 @@ export class EventLoopWatch {
   read(): LoopReading {
     const delay = this.#delay
     // The histogram counts whole intervals: an idle loop shows the resolution itself.
-    const late = (ns: number) => (Number.isFinite(ns) && delay.count > 0 ? Math.max(0, ns / 1e9 - resolutionMs / 1_000) : 0)
+    const late = (ns: number) =>
+      Number.isFinite(ns) && delay.count > 0 ? Math.max(0, ns / 1e9 - resolutionMs / 1_000) : 0
     const reading = { p50: late(delay.percentile(50)), p99: late(delay.percentile(99)), max: late(delay.max) }
     delay.reset()
     const now = performance.eventLoopUtilization()

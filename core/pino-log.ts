@@ -104,7 +104,10 @@ export class PinoLog implements Log {
 
   #sumUp(event: string, { suppressed, severity }: Window): void {
     if (suppressed === 0) return
-    this.#pino[severity]({ event: 'log.repeated', of: event, count: suppressed }, `${suppressed} more lines of this event were left out.`)
+    this.#pino[severity](
+      { event: 'log.repeated', of: event, count: suppressed },
+      `${suppressed} more lines of this event were left out.`,
+    )
   }
 
   #safe(fields: Facts): Record<string, unknown> {
@@ -112,7 +115,7 @@ export class PinoLog implements Log {
     const safe: Record<string, unknown> = {}
     for (const [key, value] of Object.entries(fields)) {
       if (typeof value === 'string') safe[key] = namesSecret(key) ? masked : redact(value)
-      else if (Array.isArray(value)) safe[key] = value.map((item) => (typeof item === 'string' ? redact(item) : item))
+      else if (typeof value === 'object' && value !== null) safe[key] = value.map(redact)
       else safe[key] = value
     }
     return safe

@@ -29,7 +29,8 @@ export class PrometheusMetrics implements EngineMetrics, Lifecycle {
 
   constructor({ clock, version }: PrometheusOptions) {
     this.#clock = clock
-    const histogram = ({ name, help, buckets = [] }: MetricSpec) => new BucketHistogram(this.#registry, name, help, buckets)
+    const histogram = ({ name, help, buckets = [] }: MetricSpec) =>
+      new BucketHistogram(this.#registry, name, help, buckets)
     for (const key of keysOf(catalogue)) {
       const { name, help, labels, type } = catalogue[key]
       const common = { name, help, labelNames: [...labels], registers: [this.#registry] }
@@ -71,7 +72,10 @@ export class PrometheusMetrics implements EngineMetrics, Lifecycle {
     this.#add('consumed', { group, topic, partition: String(partition) }, count)
   }
 
-  committed(group: string, { processed, duplicates, deadLettered, skipped = 0, bytes, elapsedMs }: CommitFigures): void {
+  committed(
+    group: string,
+    { processed, duplicates, deadLettered, skipped = 0, bytes, elapsedMs }: CommitFigures,
+  ): void {
     this.#add('done', { group, outcome: 'processed' }, processed)
     this.#add('done', { group, outcome: 'duplicate' }, duplicates)
     this.#add('done', { group, outcome: 'dead_lettered' }, deadLettered)
@@ -116,7 +120,9 @@ export class PrometheusMetrics implements EngineMetrics, Lifecycle {
     this.#set('blockedTenants', {}, reading.blockedTenants)
     this.#readPartitions(reading.partitions)
     this.#clear('workerUtilisation')
-    reading.workerUtilisation?.forEach((share, worker) => this.#set('workerUtilisation', { worker: String(worker) }, share))
+    reading.workerUtilisation?.forEach((share, worker) =>
+      this.#set('workerUtilisation', { worker: String(worker) }, share),
+    )
   }
 
   #readPartitions(partitions: readonly PartitionReading[]): void {
@@ -127,7 +133,8 @@ export class PrometheusMetrics implements EngineMetrics, Lifecycle {
       const lag = end < 0 ? undefined : Math.max(0, end - watermark)
       if (lag !== undefined) this.#set('lagRecords', labels, lag)
       if (lag === 0) this.#set('lagSeconds', labels, 0)
-      else if (committedTimestamp !== undefined) this.#set('lagSeconds', labels, Math.max(0, (this.#clock.now() - committedTimestamp) / 1_000))
+      else if (committedTimestamp !== undefined)
+        this.#set('lagSeconds', labels, Math.max(0, (this.#clock.now() - committedTimestamp) / 1_000))
       this.#gauges.get('partitions')?.inc({ group, phase }, 1)
       this.#gauges.get('partitionsPaused')?.inc({ group }, paused ? 1 : 0)
     }

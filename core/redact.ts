@@ -25,7 +25,9 @@ export function namesSecret(key: string): boolean {
  * Secrets of fewer than four characters are left: taking them out would only make texts unreadable.
  */
 export function redactor(secrets: readonly string[]): (text: string) => string {
-  const known = [...new Set(secrets.flatMap((secret) => [secret, encodeURIComponent(secret)]))].filter((secret) => secret.length >= 4).sort((a, b) => b.length - a.length)
+  const known = [...new Set(secrets.flatMap((secret) => [secret, encodeURIComponent(secret)]))]
+    .filter((secret) => secret.length >= 4)
+    .sort((a, b) => b.length - a.length)
   if (known.length === 0) return redactText
   return (text) => {
     let shown = redactText(text)

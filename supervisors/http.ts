@@ -62,6 +62,7 @@ export class HttpServer implements Lifecycle {
 
   #listen(): Promise<void> {
     const { host, port, log } = this.#options
+    const answer = getRequestListener(routes(this.#options).fetch)
     const server = createServer(
       {
         maxHeaderSize: maxHeaderBytes,
@@ -70,7 +71,7 @@ export class HttpServer implements Lifecycle {
         keepAliveTimeout: keepAliveTimeoutMs,
         connectionsCheckingInterval: 1_000,
       },
-      getRequestListener(routes(this.#options).fetch),
+      (incoming, outgoing) => void answer(incoming, outgoing),
     )
     server.maxConnections = maxConnections
     this.#server = server
@@ -79,7 +80,9 @@ export class HttpServer implements Lifecycle {
       server.once('error', refuse)
       server.listen(port, host, () => {
         server.off('error', refuse)
-        server.on('error', (error: Error) => log.warn('http.error', { reason: messageOf(error) }, 'The HTTP server met an error.'))
+        server.on('error', (error: Error) =>
+          log.warn('http.error', { reason: messageOf(error) }, 'The HTTP server met an error.'),
+        )
         const address = server.address()
         this.#port = typeof address === 'object' && address !== null ? address.port : port
         log.info('http.listening', { url: this.url }, 'Health and metrics are served.')
@@ -124,10 +127,16 @@ function routes({ host, allowedHosts, ready, live, metrics, log }: HttpServerOpt
     const state = ready()
     return context.json({ ready: state.ready, reasons: state.reasons.map(redactText) }, state.ready ? 200 : 503)
   })
-  app.get('/metrics', async (context) => context.text(await metrics(), 200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }))
+  app.get('/metrics', async (context) =>
+    context.text(await metrics(), 200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }),
+  )
   app.notFound((context) => context.json({ error: 'there is /health/live, /health/ready and /metrics' }, 404))
   app.onError((error, context) => {
-    log.error('http.failed', { path: context.req.path.slice(0, 64), reason: messageOf(error) }, 'A request could not be answered.')
+    log.error(
+      'http.failed',
+      { path: context.req.path.slice(0, 64), reason: messageOf(error) },
+      'A request could not be answered.',
+    )
     return context.json({ error: 'internal error' }, 500)
   })
   return app
@@ -144,7 +153,15 @@ function cannotListen(error: Error, host: string, port: number): TenantryError {
   const code = 'code' in error ? error.code : undefined
   const facts = { host, port }
   if (code === 'EADDRINUSE') {
-    return new TenantryError('TENANTRY_HTTP_PORT_TAKEN', `Port ${port} at ${host} is taken by another process: set http.port (0 takes a free one), or end that process.`, facts)
+    return new TenantryError(
+      'TENANTRY_HTTP_PORT_TAKEN',
+      `Port ${port} at ${host} is taken by another process: set http.port (0 takes a free one), or end that process.`,
+      facts,
+    )
   }
-  return new TenantryError('TENANTRY_HTTP_CANNOT_LISTEN', `Cannot listen at ${host}:${port} (${errorOf(error).message}): set http.host and http.port.`, facts)
+  return new TenantryError(
+    'TENANTRY_HTTP_CANNOT_LISTEN',
+    `Cannot listen at ${host}:${port} (${errorOf(error).message}): set http.host and http.port.`,
+    facts,
+  )
 }

@@ -19,26 +19,44 @@ export function checkConfig(config: Config, needs: readonly Need[], file: string
     problems.push({ path: ['kafka', 'brokers'], what: `is required: set it in ${place}, or KAFKA_BROKERS=host:port` })
   }
   if (needs.includes('postgres') && postgres.url === '') {
-    problems.push({ path: ['postgres', 'url'], what: `is required: set it in ${place}, or DATABASE_URL=postgres://user@host/database` })
+    problems.push({
+      path: ['postgres', 'url'],
+      what: `is required: set it in ${place}, or DATABASE_URL=postgres://user@host/database`,
+    })
   }
   for (const key of ['url', 'migrateUrl'] as const) {
     const url = postgres[key]
-    if (url !== undefined && url !== '' && !/^postgres(ql)?:\/\/./.test(url)) problems.push({ path: ['postgres', key], what: 'expected postgres://user@host:port/database' })
+    if (url !== undefined && url !== '' && !/^postgres(ql)?:\/\/./.test(url))
+      problems.push({ path: ['postgres', key], what: 'expected postgres://user@host:port/database' })
   }
-  if (redis.url !== undefined && !/^rediss?:\/\/./.test(redis.url)) problems.push({ path: ['redis', 'url'], what: 'expected redis://host:port or rediss://host:port' })
+  if (redis.url !== undefined && !/^rediss?:\/\/./.test(redis.url))
+    problems.push({ path: ['redis', 'url'], what: 'expected redis://host:port or rediss://host:port' })
 
   const { tls, sasl } = kafka
   if ((tls.cert === undefined) !== (tls.key === undefined)) {
-    problems.push({ path: ['kafka', 'tls', tls.cert === undefined ? 'cert' : 'key'], what: 'is required: a certificate and its key go together' })
+    problems.push({
+      path: ['kafka', 'tls', tls.cert === undefined ? 'cert' : 'key'],
+      what: 'is required: a certificate and its key go together',
+    })
   }
   if (!tls.enabled && (tls.ca !== undefined || tls.cert !== undefined)) {
-    problems.push({ path: ['kafka', 'tls', 'enabled'], what: 'is false, though certificates are given: set it to true, or remove them' })
+    problems.push({
+      path: ['kafka', 'tls', 'enabled'],
+      what: 'is false, though certificates are given: set it to true, or remove them',
+    })
   }
-  if (sasl?.mechanism === 'PLAIN' && !tls.enabled) warnings.push('kafka.sasl: PLAIN without kafka.tls sends the password as readable text')
-  if (tls.enabled && !tls.verify) warnings.push('kafka.tls.verify is false: anybody on the way can read and change what is sent')
+  if (sasl?.mechanism === 'PLAIN' && !tls.enabled)
+    warnings.push('kafka.sasl: PLAIN without kafka.tls sends the password as readable text')
+  if (tls.enabled && !tls.verify)
+    warnings.push('kafka.tls.verify is false: anybody on the way can read and change what is sent')
 
-  if (commit.backoffMinMs > commit.backoffMaxMs) problems.push({ path: ['commit', 'backoffMin'], what: 'is more than commit.backoffMax' })
-  if (commit.maxBytes > backpressure.budgetBytes) problems.push({ path: ['commit', 'maxBytes'], what: 'is more than backpressure.budgetBytes: a commit could never be so large' })
+  if (commit.backoffMinMs > commit.backoffMaxMs)
+    problems.push({ path: ['commit', 'backoffMin'], what: 'is more than commit.backoffMax' })
+  if (commit.maxBytes > backpressure.budgetBytes)
+    problems.push({
+      path: ['commit', 'maxBytes'],
+      what: 'is more than backpressure.budgetBytes: a commit could never be so large',
+    })
 
   for (const group of Object.values(config.groups)) warnings.push(...keyRetentionWarnings(config, group.topics ?? []))
   return { problems, warnings: [...new Set(warnings)] }
@@ -53,6 +71,8 @@ export function keyRetentionWarnings(config: Config, topics: readonly string[]):
   return topics.flatMap((name) => {
     const topic = config.topics[name]
     if (topic === undefined || (topic.retentionMs !== -1 && topic.retentionMs <= keysMs)) return []
-    return [`retention.keys is shorter than ${name} keeps its records: a message sent again after that is processed again`]
+    return [
+      `retention.keys is shorter than ${name} keeps its records: a message sent again after that is processed again`,
+    ]
   })
 }

@@ -9,7 +9,8 @@ export function nameDefaults(tree: Tree): void {
 }
 
 function lay(tree: Tree, path: readonly string[], value: Plain): void {
-  if (typeof value === 'object' && value !== null && !isList(value)) for (const [key, item] of Object.entries(value)) lay(tree, [...path, key], item)
+  if (typeof value === 'object' && value !== null && !isList(value))
+    for (const [key, item] of Object.entries(value)) lay(tree, [...path, key], item)
   else tree.set({ path, value, origin: byDefault })
 }
 

@@ -7,15 +7,29 @@ import { choice, count, duration, flag, optionalText, size, text, wholeNumber } 
 
 export const postgres = z
   .strictObject({
-    url: text({ doc: 'Address of the database, with user, password and `sslmode`. Required.', default: '', secret: 'url' }),
+    url: text({
+      doc: 'Address of the database, with user, password and `sslmode`. Required.',
+      default: '',
+      secret: 'url',
+    }),
     migrateUrl: optionalText({
       doc: "The same database as the owner of the tables, for `tenantry migrate`; `url` where it is not given. The daemon's own login then needs no right to create anything.",
       secret: 'url',
     }),
     applicationName: text({ doc: 'Shown in pg_stat_activity.', default: 'tenantry' }),
     connectTimeout: duration({ doc: 'How long to wait for a connection.', default: '10s', min: '100ms', max: '5m' }),
-    statementTimeout: duration({ doc: "Bound of one statement of an actor's own (`ctx.sql`).", default: '5s', min: '10ms', max: '10m' }),
-    lockTimeout: duration({ doc: "How long a statement of an actor's own may wait for a lock.", default: '2s', min: '10ms', max: '10m' }),
+    statementTimeout: duration({
+      doc: "Bound of one statement of an actor's own (`ctx.sql`).",
+      default: '5s',
+      min: '10ms',
+      max: '10m',
+    }),
+    lockTimeout: duration({
+      doc: "How long a statement of an actor's own may wait for a lock.",
+      default: '2s',
+      min: '10ms',
+      max: '10m',
+    }),
     transactionTimeout: duration({
       doc: 'PostgreSQL itself ends a commit that takes longer, so that a frozen daemon holds nobody up.',
       default: '30s',
@@ -35,7 +49,10 @@ export const postgres = z
 
 export const redis = z
   .strictObject({
-    url: optionalText({ doc: 'Address of Redis or Valkey, with its password. None: limits are kept by each daemon alone.', secret: 'url' }),
+    url: optionalText({
+      doc: 'Address of Redis or Valkey, with its password. None: limits are kept by each daemon alone.',
+      secret: 'url',
+    }),
     timeout: duration({ doc: 'An answer that takes longer counts as none.', default: '50ms', min: '1ms', max: '10s' }),
   })
   .transform(({ timeout, ...rest }) => ({ ...rest, timeoutMs: timeout }))
@@ -45,15 +62,45 @@ export const redis = z
 export const workers = z
   .strictObject({
     count: z
-      .union([z.literal('auto'), wholeNumber(1, 1_024)], { error: 'expected auto, or a whole number from 1 to 1024' })
+      .union([z.literal('auto'), wholeNumber(1, 1_024, 'auto, or ')], {
+        error: 'expected auto, or a whole number from 1 to 1024',
+      })
       .default('auto')
-      .meta({ description: "Threads that run actors. `auto`: the cores that this process may use (affinity and the container's limit), less one, at least one." }),
-    creditRecords: count({ doc: 'Records that may be at one worker, running or waiting.', default: 4_000, min: 1, max: 1_000_000 }),
+      .meta({
+        description:
+          "Threads that run actors. `auto`: the cores that this process may use (affinity and the container's limit), less one, at least one.",
+      }),
+    creditRecords: count({
+      doc: 'Records that may be at one worker, running or waiting.',
+      default: 4_000,
+      min: 1,
+      max: 1_000_000,
+    }),
     creditBytes: size({ doc: 'Their bytes.', default: '8MiB', min: '64KiB', max: '1GiB' }),
-    stuckAfter: duration({ doc: 'A thread that does not answer for so long counts as lost and is replaced.', default: '30s', min: '1s', max: '1h' }),
-    maxHeapBytes: size({ doc: 'Heap of one worker thread (Node only; buffers do not count).', default: '512MiB', min: '32MiB', max: '64GiB' }),
-    maxRestarts: count({ doc: 'More lost workers than this within `restartWindow`: the daemon gives up.', default: 10, min: 0, max: 10_000 }),
-    restartWindow: duration({ doc: 'The time over which lost workers are counted.', default: '1m', min: '1s', max: '1d' }),
+    stuckAfter: duration({
+      doc: 'A thread that does not answer for so long counts as lost and is replaced.',
+      default: '30s',
+      min: '1s',
+      max: '1h',
+    }),
+    maxHeapBytes: size({
+      doc: 'Heap of one worker thread (Node only; buffers do not count).',
+      default: '512MiB',
+      min: '32MiB',
+      max: '64GiB',
+    }),
+    maxRestarts: count({
+      doc: 'More lost workers than this within `restartWindow`: the daemon gives up.',
+      default: 10,
+      min: 0,
+      max: 10_000,
+    }),
+    restartWindow: duration({
+      doc: 'The time over which lost workers are counted.',
+      default: '1m',
+      min: '1s',
+      max: '1d',
+    }),
     drainDeadline: duration({
       doc: 'After SIGTERM, how long to wait for what is running to end and be committed. Give the container 15 seconds more.',
       default: '25s',
@@ -76,7 +123,7 @@ export const commit = z
     maxRecords: count({ doc: 'Records in one group commit.', default: 4_000, min: 1, max: 100_000 }),
     maxBytes: size({ doc: 'Bytes of one group commit.', default: '8MiB', min: '64KiB', max: '256MiB' }),
     answerDeadline: duration({
-      doc: "A commit without an answer for so long counts as unknown: its backend is ended, and PostgreSQL asked what became of it.",
+      doc: 'A commit without an answer for so long counts as unknown: its backend is ended, and PostgreSQL asked what became of it.',
       default: '15s',
       min: '1s',
       max: '30m',
@@ -95,10 +142,25 @@ export const commit = z
 
 export const backpressure = z
   .strictObject({
-    budgetBytes: size({ doc: 'What may be queued and in flight in the daemon. Past it, partitions pause.', default: '128MiB', min: '1MiB', max: '64GiB' }),
+    budgetBytes: size({
+      doc: 'What may be queued and in flight in the daemon. Past it, partitions pause.',
+      default: '128MiB',
+      min: '1MiB',
+      max: '64GiB',
+    }),
     budgetRecords: count({ doc: 'The same in records.', default: 200_000, min: 1, max: 100_000_000 }),
-    mailboxRecords: count({ doc: 'What may be queued for one tenant of one partition.', default: 50_000, min: 1, max: 10_000_000 }),
-    outboxRows: count({ doc: 'Messages committed and not yet published. Past it, the groups that publish pause.', default: 100_000, min: 1, max: 100_000_000 }),
+    mailboxRecords: count({
+      doc: 'What may be queued for one tenant of one partition.',
+      default: 50_000,
+      min: 1,
+      max: 10_000_000,
+    }),
+    outboxRows: count({
+      doc: 'Messages committed and not yet published. Past it, the groups that publish pause.',
+      default: 100_000,
+      min: 1,
+      max: 100_000_000,
+    }),
   })
   .prefault({})
   .meta({ description: 'Bounds of memory.' })
@@ -107,23 +169,35 @@ export const http = z
   .strictObject({
     enabled: flag({ doc: 'Serve /health/live, /health/ready and /metrics.', default: true }),
     host: text({ doc: 'Address to listen at. `0.0.0.0` for probes from outside.', default: '127.0.0.1' }),
-    port: wholeNumber(0, 65_535).default(9464).meta({ description: 'Port to listen at; 0 takes a free one and logs it.' }),
-    allowedHosts: z
-      .array(z.string().min(1), { error: 'expected a list of host names' })
-      .default([])
-      .meta({
-        description:
-          'Names that a request may give as its Host, besides localhost and IP addresses; `*` allows all. Others are refused, as a page in a browser could otherwise reach this port.',
-      }),
+    port: wholeNumber(0, 65_535)
+      .default(9464)
+      .meta({ description: 'Port to listen at; 0 takes a free one and logs it.' }),
+    allowedHosts: z.array(z.string().min(1), { error: 'expected a list of host names' }).default([]).meta({
+      description:
+        'Names that a request may give as its Host, besides localhost and IP addresses; `*` allows all. Others are refused, as a page in a browser could otherwise reach this port.',
+    }),
   })
   .prefault({})
   .meta({ description: 'Health and metrics.' })
 
 export const log = z
   .strictObject({
-    level: choice(['debug', 'info', 'warn', 'error', 'silent'], { doc: 'The least severe lines to write.', default: 'info' }),
-    repeatLimit: count({ doc: 'Lines of one event within `repeatWindow`; further ones are counted and summed up in one line.', default: 10, min: 1, max: 1_000_000 }),
-    repeatWindow: duration({ doc: 'The time over which lines of one event are counted.', default: '10s', min: '100ms', max: '1h' }),
+    level: choice(['debug', 'info', 'warn', 'error', 'silent'], {
+      doc: 'The least severe lines to write.',
+      default: 'info',
+    }),
+    repeatLimit: count({
+      doc: 'Lines of one event within `repeatWindow`; further ones are counted and summed up in one line.',
+      default: 10,
+      min: 1,
+      max: 1_000_000,
+    }),
+    repeatWindow: duration({
+      doc: 'The time over which lines of one event are counted.',
+      default: '10s',
+      min: '100ms',
+      max: '1h',
+    }),
   })
   .transform(({ repeatWindow, ...rest }) => ({ ...rest, repeatWindowMs: repeatWindow }))
   .prefault({})
@@ -131,7 +205,10 @@ export const log = z
 
 export const actors = z
   .strictObject({
-    folder: text({ doc: 'Where the actors are: every .ts, .mts, .js and .mjs file in it, relative to the configuration file.', default: './actors' }),
+    folder: text({
+      doc: 'Where the actors are: every .ts, .mts, .js and .mjs file in it, relative to the configuration file.',
+      default: './actors',
+    }),
   })
   .prefault({})
   .meta({ description: 'What to run.' })
@@ -148,10 +225,30 @@ export const idempotency = z
 
 export const retention = z
   .strictObject({
-    keys: duration({ doc: 'How long the key of a message is kept: a copy sent later is a new message.', default: '31d', min: '1d', max: '3650d' }),
-    progress: duration({ doc: 'How long old rows of partition_progress are kept. The last of a partition is never deleted.', default: '7d', min: '1h', max: '3650d' }),
-    traceability: duration({ doc: 'How long rows of message_traceability are kept.', default: '30d', min: '1h', max: '3650d' }),
-    offsetsLog: duration({ doc: 'How long rows of consumer_offsets_log are kept.', default: '7d', min: '1h', max: '3650d' }),
+    keys: duration({
+      doc: 'How long the key of a message is kept: a copy sent later is a new message.',
+      default: '31d',
+      min: '1d',
+      max: '3650d',
+    }),
+    progress: duration({
+      doc: 'How long old rows of partition_progress are kept. The last of a partition is never deleted.',
+      default: '7d',
+      min: '1h',
+      max: '3650d',
+    }),
+    traceability: duration({
+      doc: 'How long rows of message_traceability are kept.',
+      default: '30d',
+      min: '1h',
+      max: '3650d',
+    }),
+    offsetsLog: duration({
+      doc: 'How long rows of consumer_offsets_log are kept.',
+      default: '7d',
+      min: '1h',
+      max: '3650d',
+    }),
   })
   .transform(({ keys, progress, traceability: trace, offsetsLog }) => ({
     keysMs: keys,
@@ -164,13 +261,18 @@ export const retention = z
 
 export const traceability = z
   .strictObject({
-    mode: choice(['all', 'failures', 'sampled', 'off'], { doc: 'Which records leave a row in message_traceability.', default: 'failures' }),
+    mode: choice(['all', 'failures', 'sampled', 'off'], {
+      doc: 'Which records leave a row in message_traceability.',
+      default: 'failures',
+    }),
     sampleRate: z
       .number({ error: 'expected a number from 0 to 1' })
       .min(0, { error: 'expected a number from 0 to 1' })
       .max(1, { error: 'expected a number from 0 to 1' })
       .default(0.01)
-      .meta({ description: 'With `sampled`: the share of messages, chosen by message id. Failures are always among them.' }),
+      .meta({
+        description: 'With `sampled`: the share of messages, chosen by message id. Failures are always among them.',
+      }),
   })
   .prefault({})
   .meta({ description: 'A trace of what happened to each message.' })
@@ -181,7 +283,12 @@ export const limits = z
   .strictObject({
     maxPayloadBytes: limit("A record's value.", defaultLimits.maxPayloadBytes, '256MiB'),
     maxDepth: count({ doc: 'Nesting of objects and arrays.', default: defaultLimits.maxDepth, min: 4, max: 1_000 }),
-    maxIdLength: count({ doc: 'Characters of message_id, tenant_id, type and trace_id.', default: defaultLimits.maxIdLength, min: 36, max: 1_024 }),
+    maxIdLength: count({
+      doc: 'Characters of message_id, tenant_id, type and trace_id.',
+      default: defaultLimits.maxIdLength,
+      min: 36,
+      max: 1_024,
+    }),
     maxHeaders: count({ doc: 'Headers of a record.', default: defaultLimits.maxHeaders, min: 1, max: 10_000 }),
     maxEffects: count({ doc: 'Effects of one message.', default: defaultLimits.maxEffects, min: 1, max: 100_000 }),
     maxEffectBytes: limit('All effects of one message, encoded.', defaultLimits.maxEffectBytes, '256MiB'),

@@ -20,7 +20,11 @@ const prefix = 'TENANTRY_'
 const fileSuffix = '_FILE'
 const maxSecretBytes = 256 * 1024
 
-export type EnvironmentLayer = { readonly assignments: readonly Assignment[]; readonly problems: readonly Problem[]; readonly warnings: readonly string[] }
+export type EnvironmentLayer = {
+  readonly assignments: readonly Assignment[]
+  readonly problems: readonly Problem[]
+  readonly warnings: readonly string[]
+}
 
 /**
  * `TENANTRY_SECTION__KEY` (`__` goes one level down, `_` is a new word: `TENANTRY_HTTP__ALLOWED_HOSTS`), the well-known
@@ -34,8 +38,14 @@ export function readEnvironment(env: Env, named: (path: readonly string[]) => re
   const ours: Assignment[] = []
   const take = (into: Assignment[], variable: string, path: readonly string[], text: string) => {
     const shape = shapeAt(path)
-    if (shape?.kind === 'value') into.push({ path, value: wordFor(shape, text), origin: { kind: 'environment', where: variable } })
-    else problems.push({ where: variable, key: keyName(path), what: `holds further keys: name one of them, as in ${variable}__${exampleBelow(shape)}` })
+    if (shape?.kind === 'value')
+      into.push({ path, value: wordFor(shape, text), origin: { kind: 'environment', where: variable } })
+    else
+      problems.push({
+        where: variable,
+        key: keyName(path),
+        what: `holds further keys: name one of them, as in ${variable}__${exampleBelow(shape)}`,
+      })
   }
 
   for (const variable of Object.keys(env).toSorted()) {
@@ -80,7 +90,11 @@ export function readEnvironment(env: Env, named: (path: readonly string[]) => re
       if (content.length > maxSecretBytes) throw new RangeError('it is larger than 256KiB')
       take(into, variable, path, content.toString('utf8').replace(/\r?\n$/, ''))
     } catch (error) {
-      problems.push({ where: variable, key: keyName(path), what: `the file it names cannot be read: ${messageOf(error)}` })
+      problems.push({
+        where: variable,
+        key: keyName(path),
+        what: `the file it names cannot be read: ${messageOf(error)}`,
+      })
     }
   }
 }
@@ -93,14 +107,20 @@ export function envWord(key: string): string {
     .toUpperCase()
 }
 
-function keyOf(variable: string, named: (path: readonly string[]) => readonly string[]): { readonly path: readonly string[] } | { readonly problem: string } {
+function keyOf(
+  variable: string,
+  named: (path: readonly string[]) => readonly string[],
+): { readonly path: readonly string[] } | { readonly problem: string } {
   let shape: Shape = rootShape()
   const path: string[] = []
   for (const word of variable.slice(prefix.length).split('__')) {
     if (shape.kind === 'value') return { problem: `${keyName(path)} has no keys below it` }
     const names: readonly string[] = shape.kind === 'section' ? [...shape.entries.keys()] : named(path)
-    const name: string | undefined = names.find((candidate) => envWord(candidate) === word) ?? (shape.kind === 'map' ? newName(word, path, shape.driver) : undefined)
-    const next: Shape | undefined = name === undefined ? undefined : shape.kind === 'section' ? shape.entries.get(name) : shape.each
+    const name: string | undefined =
+      names.find((candidate) => envWord(candidate) === word) ??
+      (shape.kind === 'map' ? newName(word, path, shape.driver) : undefined)
+    const next: Shape | undefined =
+      name === undefined ? undefined : shape.kind === 'section' ? shape.entries.get(name) : shape.each
     if (name === undefined || next === undefined) {
       const near = nearest(word, names.map(envWord))
       const known = path.length > 0 ? keyName(path) : 'the configuration'
@@ -118,7 +138,11 @@ function keyOf(variable: string, named: (path: readonly string[]) => readonly st
 }
 
 /** A name that the environment may bring in: a group, or a key of a driver. Topics' names have dots, which it cannot spell. */
-function newName(word: string, path: readonly string[], driver: 'confluent' | 'platformatic' | undefined): string | undefined {
+function newName(
+  word: string,
+  path: readonly string[],
+  driver: 'confluent' | 'platformatic' | undefined,
+): string | undefined {
   if (!/^[A-Z0-9][A-Z0-9_]*$/.test(word)) return undefined
   const lower = word.toLowerCase()
   if (driver === 'confluent') return lower.replaceAll('_', '.')

@@ -25,7 +25,12 @@ export type Explanation = {
  */
 export function explain({ config, tree }: Loaded, key: string): readonly Explanation[] {
   const found = pathOf(key, (path) => tree.keys(path))
-  if (!('path' in found)) throw new TenantryError('TENANTRY_CONFIG_UNKNOWN_KEY', `${found.problem} (\`tenantry config print\` shows all keys)`, { key })
+  if (!('path' in found))
+    throw new TenantryError(
+      'TENANTRY_CONFIG_UNKNOWN_KEY',
+      `${found.problem} (\`tenantry config print\` shows all keys)`,
+      { key },
+    )
   const { path } = found
   const shape = shapeAt(path)
   if (shape === undefined) return []
@@ -44,7 +49,11 @@ export function explain({ config, tree }: Loaded, key: string): readonly Explana
   })
 }
 
-function* leaves(path: readonly string[], shape: Shape, names: (path: readonly string[]) => readonly string[]): Generator<{ path: readonly string[]; shape: Value }> {
+function* leaves(
+  path: readonly string[],
+  shape: Shape,
+  names: (path: readonly string[]) => readonly string[],
+): Generator<{ path: readonly string[]; shape: Value }> {
   if (shape.kind === 'value') yield { path, shape }
   else if (shape.kind === 'map') for (const name of names(path)) yield* leaves([...path, name], shape.each, names)
   else for (const [key, entry] of shape.entries) yield* leaves([...path, key], entry, names)
@@ -94,6 +103,11 @@ export function printed({ tree }: Loaded): string {
 
 /** One line of YAML: JSON is YAML, and plain words need no quotes. */
 function inline(value: Plain): string {
-  if (typeof value === 'string' && /^[A-Za-z][A-Za-z0-9 ._/-]*$/.test(value) && !/^(true|false|null|yes|no|on|off|y|n)$/i.test(value)) return value
+  if (
+    typeof value === 'string' &&
+    /^[A-Za-z][A-Za-z0-9 ._/-]*$/.test(value) &&
+    !/^(true|false|null|yes|no|on|off|y|n)$/i.test(value)
+  )
+    return value
   return JSON.stringify(value)
 }

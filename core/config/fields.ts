@@ -17,7 +17,11 @@ export function text(options: Text & { readonly default: string }) {
 
 /** A text that need not be there. */
 export function optionalText(options: Text) {
-  return z.string({ error: 'expected a text (put it in quotes)' }).min(1, { error: 'must not be empty' }).optional().meta(metaOf(options))
+  return z
+    .string({ error: 'expected a text (put it in quotes)' })
+    .min(1, { error: 'must not be empty' })
+    .optional()
+    .meta(metaOf(options))
 }
 
 function metaOf(options: Text) {
@@ -29,17 +33,25 @@ export function flag(options: { readonly doc: string; readonly default: boolean 
 }
 
 /** A whole number from `min` to `max`. */
-export function count(options: { readonly doc: string; readonly default: number; readonly min: number; readonly max: number }) {
+export function count(options: {
+  readonly doc: string
+  readonly default: number
+  readonly min: number
+  readonly max: number
+}) {
   return wholeNumber(options.min, options.max).default(options.default).meta({ description: options.doc })
 }
 
-export function wholeNumber(min: number, max: number) {
-  const error = `expected a whole number from ${min} to ${max}`
+export function wholeNumber(min: number, max: number, or = '') {
+  const error = `expected ${or}a whole number from ${min} to ${max}`
   return z.int({ error }).min(min, { error }).max(max, { error })
 }
 
 /** Exactly one of `values`. */
-export function choice<const T extends readonly [string, ...string[]]>(values: T, options: { readonly doc: string; readonly default: T[number] }) {
+export function choice<const T extends readonly [string, ...string[]]>(
+  values: T,
+  options: { readonly doc: string; readonly default: T[number] },
+) {
   return oneOf(values).default(options.default).meta({ description: options.doc })
 }
 
@@ -49,7 +61,9 @@ export function oneOf<const T extends readonly [string, ...string[]]>(values: T)
 
 /** Written `"30s"`, `"5m"`, `"7d"`; milliseconds after parsing, under a name that ends in `Ms`. */
 export function duration(options: Bounds) {
-  return durationBetween(options.min, options.max).prefault(options.default).meta({ description: options.doc, unit: 'duration' })
+  return durationBetween(options.min, options.max)
+    .prefault(options.default)
+    .meta({ description: options.doc, unit: 'duration' })
 }
 
 /** A duration without a default. */
@@ -95,11 +109,18 @@ export function size(options: Bounds) {
 }
 
 /** Keys of a Kafka driver's own configuration, handed on as they are, those that break a guarantee excepted. */
-export function driverKeys(driver: 'confluent' | 'platformatic', refuse: (key: string, value: string | number | boolean) => string | undefined) {
+export function driverKeys(
+  driver: 'confluent' | 'platformatic',
+  refuse: (key: string, value: string | number | boolean) => string | undefined,
+) {
   return z
-    .record(z.string(), z.union([z.string(), z.number(), z.boolean()], { error: 'expected a text, a number, or true or false' }), {
-      error: `expected keys of ${driver}'s own configuration`,
-    })
+    .record(
+      z.string(),
+      z.union([z.string(), z.number(), z.boolean()], { error: 'expected a text, a number, or true or false' }),
+      {
+        error: `expected keys of ${driver}'s own configuration`,
+      },
+    )
     .superRefine((keys, context) => {
       for (const [key, value] of Object.entries(keys)) {
         const reason = refuse(key, value)

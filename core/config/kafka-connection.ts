@@ -25,16 +25,22 @@ export function connectionOf({ kafka }: Config): KafkaConnection {
  * The topics that configuration wants. `maxReplicas` lowers copies to what a small cluster has brokers for; records must
  * still be in one copy fewer than there are, two of three, one of one.
  */
-export function topicSpecsOf({ topics }: Pick<Config, 'topics'>, maxReplicas = Number.POSITIVE_INFINITY): readonly TopicSpec[] {
-  return Object.entries(topics).map(([name, { partitions, retentionMs, replicationFactor, minInSyncReplicas, configs }]) => {
-    const replicas = Math.min(replicationFactor, maxReplicas)
-    return {
-      name,
-      partitions,
-      retentionMs,
-      replicationFactor: replicas,
-      minInSyncReplicas: replicas < replicationFactor ? Math.min(minInSyncReplicas, Math.max(1, replicas - 1)) : minInSyncReplicas,
-      configs: Object.fromEntries(Object.entries(configs).map(([key, value]) => [key, String(value)])),
-    }
-  })
+export function topicSpecsOf(
+  { topics }: Pick<Config, 'topics'>,
+  maxReplicas = Number.POSITIVE_INFINITY,
+): readonly TopicSpec[] {
+  return Object.entries(topics).map(
+    ([name, { partitions, retentionMs, replicationFactor, minInSyncReplicas, configs }]) => {
+      const replicas = Math.min(replicationFactor, maxReplicas)
+      return {
+        name,
+        partitions,
+        retentionMs,
+        replicationFactor: replicas,
+        minInSyncReplicas:
+          replicas < replicationFactor ? Math.min(minInSyncReplicas, Math.max(1, replicas - 1)) : minInSyncReplicas,
+        configs: Object.fromEntries(Object.entries(configs).map(([key, value]) => [key, String(value)])),
+      }
+    },
+  )
 }

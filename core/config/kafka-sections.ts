@@ -1,11 +1,24 @@
 import { z } from 'zod'
 import { refusedByConfluent, refusedByPlatformatic } from './driver-keys.ts'
-import { choice, count, driverKeys, duration, durationBetween, flag, oneOf, optionalText, size, text } from './fields.ts'
+import {
+  choice,
+  count,
+  driverKeys,
+  duration,
+  durationBetween,
+  flag,
+  oneOf,
+  optionalText,
+  size,
+  text,
+} from './fields.ts'
 
 /** The sections that concern Kafka: kafka, producer, consumer, topics, groups. */
 
-const confluent = (doc: string) => driverKeys('confluent', refusedByConfluent).meta({ description: doc, driver: 'confluent' })
-const platformatic = (doc: string) => driverKeys('platformatic', refusedByPlatformatic).meta({ description: doc, driver: 'platformatic' })
+const confluent = (doc: string) =>
+  driverKeys('confluent', refusedByConfluent).meta({ description: doc, driver: 'confluent' })
+const platformatic = (doc: string) =>
+  driverKeys('platformatic', refusedByPlatformatic).meta({ description: doc, driver: 'platformatic' })
 
 const broker = z
   .string({ error: 'expected host:port' })
@@ -14,7 +27,9 @@ const broker = z
 const tls = z
   .strictObject({
     enabled: flag({ doc: 'Speak TLS to the brokers.', default: false }),
-    ca: optionalText({ doc: "The authorities to trust: a PEM file's path, or the PEM itself. The system's own where it is not given." }),
+    ca: optionalText({
+      doc: "The authorities to trust: a PEM file's path, or the PEM itself. The system's own where it is not given.",
+    }),
     cert: optionalText({ doc: "Our certificate for mutual TLS: a PEM file's path, or the PEM itself." }),
     key: optionalText({ doc: "The certificate's key: a PEM file's path, or the PEM itself.", secret: true }),
     keyPassword: optionalText({ doc: 'Password of the key.', secret: true }),
@@ -26,8 +41,14 @@ const tls = z
 const sasl = z
   .strictObject({
     mechanism: oneOf(['PLAIN', 'SCRAM-SHA-256', 'SCRAM-SHA-512']).meta({ description: 'How to log in.' }),
-    username: z.string({ error: 'expected a text (put it in quotes)' }).min(1).meta({ description: 'Whom to log in as.' }),
-    password: z.string({ error: 'expected a text (put it in quotes)' }).min(1).meta({ description: 'Its password.', secret: true }),
+    username: z
+      .string({ error: 'expected a text (put it in quotes)' })
+      .min(1)
+      .meta({ description: 'Whom to log in as.' }),
+    password: z
+      .string({ error: 'expected a text (put it in quotes)' })
+      .min(1)
+      .meta({ description: 'Its password.', secret: true }),
   })
   .optional()
   .meta({ description: 'Login at the brokers; none where it is not given.' })
@@ -53,13 +74,30 @@ export const kafka = z
 
 export const producer = z
   .strictObject({
-    compression: choice(['none', 'gzip', 'snappy', 'lz4', 'zstd'], { doc: 'Compression of what the outbox publishes.', default: 'none' }),
-    linger: duration({ doc: 'How long a message may wait for others to share its request.', default: '5ms', min: '0ms', max: '10s' }),
-    deliveryTimeout: duration({ doc: 'How long one delivery may take, its retries included, before the outbox tries again.', default: '30s', min: '1s', max: '10m' }),
+    compression: choice(['none', 'gzip', 'snappy', 'lz4', 'zstd'], {
+      doc: 'Compression of what the outbox publishes.',
+      default: 'none',
+    }),
+    linger: duration({
+      doc: 'How long a message may wait for others to share its request.',
+      default: '5ms',
+      min: '0ms',
+      max: '10s',
+    }),
+    deliveryTimeout: duration({
+      doc: 'How long one delivery may take, its retries included, before the outbox tries again.',
+      default: '30s',
+      min: '1s',
+      max: '10m',
+    }),
     confluent: confluent('Keys of librdkafka for producers.'),
     platformatic: platformatic('Options of @platformatic/kafka for producers.'),
   })
-  .transform(({ linger, deliveryTimeout, ...rest }) => ({ ...rest, lingerMs: linger, deliveryTimeoutMs: deliveryTimeout }))
+  .transform(({ linger, deliveryTimeout, ...rest }) => ({
+    ...rest,
+    lingerMs: linger,
+    deliveryTimeoutMs: deliveryTimeout,
+  }))
   .prefault({})
   .meta({ description: 'How the outbox publishes. Always acks=all and idempotent.' })
 
@@ -84,9 +122,21 @@ export const consumer = z
       min: '100ms',
       max: '5m',
     }),
-    maxFetchBytes: size({ doc: 'Bound of what is fetched and not yet delivered, over all partitions of a group.', default: '32MiB', min: '64KiB', max: '2GiB' }),
-    tenantHeader: optionalText({ doc: "Name of the header that holds the tenant. The record's key where it is not given." }),
-    offsetInterval: duration({ doc: "How often Kafka's committed offsets follow the progress in PostgreSQL.", default: '1s', min: '100ms', max: '5m' }),
+    maxFetchBytes: size({
+      doc: 'Bound of what is fetched and not yet delivered, over all partitions of a group.',
+      default: '32MiB',
+      min: '64KiB',
+      max: '2GiB',
+    }),
+    tenantHeader: optionalText({
+      doc: "Name of the header that holds the tenant. The record's key where it is not given.",
+    }),
+    offsetInterval: duration({
+      doc: "How often Kafka's committed offsets follow the progress in PostgreSQL.",
+      default: '1s',
+      min: '100ms',
+      max: '5m',
+    }),
     onForeignOffset: choice(foreignOffset, {
       doc: "When somebody moved the group's offset with Kafka's own tools: stop the partition and say so, accept the new offset, or ignore it.",
       default: 'stop',
@@ -107,19 +157,36 @@ export const consumer = z
   .prefault({})
   .meta({ description: 'How records are fetched, and what a group does unless groups.<name> says otherwise.' })
 
-const topicName = z.string().regex(/^[a-zA-Z0-9._-]{1,249}$/, { error: "expected a topic's name: letters, digits, dots, underscores, hyphens" })
+const topicName = z
+  .string()
+  .regex(/^[a-zA-Z0-9._-]{1,249}$/, { error: "expected a topic's name: letters, digits, dots, underscores, hyphens" })
 
 const topic = z
   .strictObject({
-    partitions: count({ doc: 'How many partitions. Apply may add some, never remove one.', default: 12, min: 1, max: 10_000 }),
+    partitions: count({
+      doc: 'How many partitions. Apply may add some, never remove one.',
+      default: 12,
+      min: 1,
+      max: 10_000,
+    }),
     retention: z
-      .union([z.literal('forever'), durationBetween('1s', '3650d')], { error: 'expected a duration such as "7d", or forever' })
+      .union([z.literal('forever'), durationBetween('1s', '3650d')], {
+        error: 'expected a duration such as "7d", or forever',
+      })
       .prefault('7d')
       .meta({ description: 'How long Kafka keeps a record.', unit: 'duration' }),
     replicationFactor: count({ doc: 'Copies of each partition.', default: 3, min: 1, max: 32 }),
-    minInSyncReplicas: count({ doc: 'Copies that must have a record before it counts as written.', default: 2, min: 1, max: 32 }),
+    minInSyncReplicas: count({
+      doc: 'Copies that must have a record before it counts as written.',
+      default: 2,
+      min: 1,
+      max: 32,
+    }),
     configs: z
-      .record(z.string(), z.union([z.string(), z.number(), z.boolean()], { error: 'expected a text, a number, or true or false' }))
+      .record(
+        z.string(),
+        z.union([z.string(), z.number(), z.boolean()], { error: 'expected a text, a number, or true or false' }),
+      )
       .default({})
       .meta({ description: "Further settings of the topic, by Kafka's names." }),
   })
@@ -142,26 +209,37 @@ export const topics = z
     'sys.deadletter.v1': { partitions: 6, retention: '30d' },
     'sys.audit.v1': { partitions: 12, retention: '90d' },
   })
-  .meta({ description: 'What `tenantry topics plan` and `apply` want the topics to be. The four standard ones are there without being named.' })
+  .meta({
+    description:
+      'What `tenantry topics plan` and `apply` want the topics to be. The four standard ones are there without being named.',
+  })
 
 const start = z
-  .union([oneOf(['earliest', 'latest', 'error']), z.iso.datetime({ offset: true }).transform((time) => Date.parse(time))], {
-    error: 'expected earliest, latest, error, or a time such as "2026-11-01T00:00:00Z"',
-  })
+  .union(
+    [oneOf(['earliest', 'latest', 'error']), z.iso.datetime({ offset: true }).transform((time) => Date.parse(time))],
+    {
+      error: 'expected earliest, latest, error, or a time such as "2026-11-01T00:00:00Z"',
+    },
+  )
   .prefault('error')
   .meta({
     description:
       'Where to begin a topic that this group has never read and for which Kafka has no offset either: `earliest`, `latest`, a time such as `"2026-11-01T00:00:00Z"`, or `error`: say that it must be decided.',
   })
 
-const groupName = z.string().regex(/^[a-zA-Z0-9._-]{1,128}$/, { error: "expected a group's name: letters, digits, dots, underscores, hyphens" })
+const groupName = z
+  .string()
+  .regex(/^[a-zA-Z0-9._-]{1,128}$/, { error: "expected a group's name: letters, digits, dots, underscores, hyphens" })
 
 const group = z.strictObject({
   topics: z
     .array(topicName, { error: 'expected a list of topics' })
     .min(1, { error: 'expected at least one topic' })
     .optional()
-    .meta({ description: "The topics that this daemon reads for the group; those of the group's actors where it is not given." }),
+    .meta({
+      description:
+        "The topics that this daemon reads for the group; those of the group's actors where it is not given.",
+    }),
   start,
   protocol: oneOf(['consumer', 'classic']).optional().meta({ description: 'Instead of consumer.protocol.' }),
   instanceId: optionalText({
@@ -173,8 +251,6 @@ const group = z.strictObject({
   platformatic: platformatic("Options of @platformatic/kafka for this group's consumer."),
 })
 
-export const groups = z
-  .record(groupName, group)
-  .prefault({})
-  .meta({ description: 'The consumer groups that this daemon runs, by name; those of all actors found where none is named.' })
-
+export const groups = z.record(groupName, group).prefault({}).meta({
+  description: 'The consumer groups that this daemon runs, by name; those of all actors found where none is named.',
+})

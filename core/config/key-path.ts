@@ -15,7 +15,8 @@ export function pathOf(key: string, names: Names): { readonly path: readonly str
   let rest = key.split('.')
   while (rest.length > 0) {
     if (shape.kind === 'value') return { problem: `${keyName(path)} has no keys below it` }
-    const taken: number = shape.kind === 'section' ? 1 : nameLength(rest, shape.each, names(path), shape.driver !== undefined)
+    const taken: number =
+      shape.kind === 'section' ? 1 : nameLength(rest, shape.each, names(path), shape.driver !== undefined)
     const name = rest.slice(0, taken).join('.')
     const next: Shape | undefined = shape.kind === 'section' ? shape.entries.get(name) : shape.each
     if (next === undefined) return { problem: unknown(key, path, shape) }
@@ -27,7 +28,8 @@ export function pathOf(key: string, names: Names): { readonly path: readonly str
 }
 
 function nameLength(rest: readonly string[], each: Shape, names: readonly string[], isDriver: boolean): number {
-  for (let length = rest.length; length > 0; length--) if (names.includes(rest.slice(0, length).join('.'))) return length
+  for (let length = rest.length; length > 0; length--)
+    if (names.includes(rest.slice(0, length).join('.'))) return length
   if (isDriver || each.kind !== 'section') return rest.length
   const below = rest.findLastIndex((part, index) => index > 0 && each.entries.has(part))
   return below === -1 ? rest.length : below

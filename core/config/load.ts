@@ -72,20 +72,34 @@ export function loadConfig(options: LoadOptions): Loaded {
   if (config === undefined) throw new ConfigError(problems)
 
   const base = file === undefined ? cwd : dirname(file)
-  const tls = pemTexts(config.kafka.tls, (key, what) => problems.push({ where: whereOf(tree, ['kafka', 'tls', key]), key: `kafka.tls.${key}`, what }), (key) =>
-    tree.origin(['kafka', 'tls', key])?.kind === 'file' ? base : cwd,
+  const tls = pemTexts(
+    config.kafka.tls,
+    (key, what) => problems.push({ where: whereOf(tree, ['kafka', 'tls', key]), key: `kafka.tls.${key}`, what }),
+    (key) => (tree.origin(['kafka', 'tls', key])?.kind === 'file' ? base : cwd),
   )
-  const folderBase = tree.origin(['actors', 'folder'])?.kind === 'environment' || tree.origin(['actors', 'folder'])?.kind === 'flag' ? cwd : base
+  const folderBase =
+    tree.origin(['actors', 'folder'])?.kind === 'environment' || tree.origin(['actors', 'folder'])?.kind === 'flag'
+      ? cwd
+      : base
   const finished: Config = {
     ...config,
     kafka: { ...config.kafka, tls },
     actors: { folder: resolve(folderBase, config.actors.folder) },
-    workers: { ...config.workers, count: config.workers.count === 'auto' ? Math.max(1, usableCores() - 1) : config.workers.count },
+    workers: {
+      ...config.workers,
+      count: config.workers.count === 'auto' ? Math.max(1, usableCores() - 1) : config.workers.count,
+    },
   }
   const checked = checkConfig(finished, needs, file === undefined ? undefined : shortName(file, cwd))
   for (const { path, what } of checked.problems) problems.push({ where: whereOf(tree, path), key: keyName(path), what })
   if (problems.length > 0) throw new ConfigError(problems)
-  return { config: finished, tree, file, warnings: [...environment.warnings, ...checked.warnings], redact: redactor(secretValues(tree)) }
+  return {
+    config: finished,
+    tree,
+    file,
+    warnings: [...environment.warnings, ...checked.warnings],
+    redact: redactor(secretValues(tree)),
+  }
 }
 
 function findFile(given: string | undefined, env: Env, cwd: string): string | undefined {
@@ -125,8 +139,16 @@ function setFlag(tree: Tree, { key, value, flag }: Flag, problems: Problem[]): v
   const { path } = found
   const shape = shapeAt(path)
   if (shape?.kind !== 'value') problems.push({ where: flag, key, what: 'holds further keys: name one of them' })
-  else if (shape.secret === true || namesSecret(path.at(-1) ?? '') || (shape.secret === 'url' && redactText(value) !== value)) {
-    problems.push({ where: flag, key, what: 'a secret on the command line is seen by everybody on the machine: use the environment, or a file (…_FILE)' })
+  else if (
+    shape.secret === true ||
+    namesSecret(path.at(-1) ?? '') ||
+    (shape.secret === 'url' && redactText(value) !== value)
+  ) {
+    problems.push({
+      where: flag,
+      key,
+      what: 'a secret on the command line is seen by everybody on the machine: use the environment, or a file (…_FILE)',
+    })
   } else tree.set({ path, value: wordFor(shape, value), origin: { kind: 'flag', where: flag } })
 }
 
@@ -150,7 +172,11 @@ function sentence(what: string, path: readonly string[], value: Plain | undefine
 }
 
 function isShort(value: Plain): boolean {
-  return typeof value === 'number' || typeof value === 'boolean' || (typeof value === 'string' && value.length <= 40 && redactText(value) === value)
+  return (
+    typeof value === 'number' ||
+    typeof value === 'boolean' ||
+    (typeof value === 'string' && value.length <= 40 && redactText(value) === value)
+  )
 }
 
 function whereOf(tree: Tree, path: readonly string[]): string {

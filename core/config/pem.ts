@@ -9,7 +9,11 @@ type PemKey = 'ca' | 'cert' | 'key'
 const maxPemBytes = 1024 * 1024
 
 /** `tls` with the text of each PEM file in place of its path; relative paths start at `folderOf` the key. */
-export function pemTexts(tls: Tls, problem: (key: PemKey, what: string) => void, folderOf: (key: PemKey) => string): Tls {
+export function pemTexts(
+  tls: Tls,
+  problem: (key: PemKey, what: string) => void,
+  folderOf: (key: PemKey) => string,
+): Tls {
   const text = (key: PemKey): Partial<Record<PemKey, string>> => {
     const given = tls[key]
     if (given === undefined) return {}

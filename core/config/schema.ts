@@ -1,5 +1,18 @@
 import { z } from 'zod'
-import { actors, backpressure, commit, http, idempotency, limits, log, postgres, redis, retention, traceability, workers } from './engine-sections.ts'
+import {
+  actors,
+  backpressure,
+  commit,
+  http,
+  idempotency,
+  limits,
+  log,
+  postgres,
+  redis,
+  retention,
+  traceability,
+  workers,
+} from './engine-sections.ts'
 import { consumer, groups, kafka, producer, topics } from './kafka-sections.ts'
 
 /**

@@ -64,7 +64,9 @@ function shapeOf(json: JsonSchema, required: boolean): Shape {
   const doc = json.description ?? ''
   if (json.properties) {
     const needed = new Set(json.required ?? [])
-    const entries = new Map(Object.entries(json.properties).map(([key, value]) => [key, shapeOf(schemaOf(value), needed.has(key))]))
+    const entries = new Map(
+      Object.entries(json.properties).map(([key, value]) => [key, shapeOf(schemaOf(value), needed.has(key))]),
+    )
     return { kind: 'section', doc, entries, optional: !required && json.default === undefined }
   }
   if (isSchema(json.additionalProperties)) {
@@ -85,7 +87,9 @@ function shapeOf(json: JsonSchema, required: boolean): Shape {
     default: plain(json.default),
     required,
     types: new Set(branches.flatMap((branch) => branch.type ?? [])),
-    choices: branches.flatMap((branch) => [...(branch.enum ?? []), branch.const]).filter((choice) => typeof choice === 'string'),
+    choices: branches
+      .flatMap((branch) => [...(branch.enum ?? []), branch.const])
+      .filter((choice) => typeof choice === 'string'),
     unit: unit === 'duration' || unit === 'size' ? unit : undefined,
     secret: secret === true || secret === 'url' ? secret : false,
     minimum: branches.find((branch) => branch.minimum !== undefined)?.minimum,
@@ -103,7 +107,8 @@ function schemaOf(value: unknown): JsonSchema {
 
 /** `value` when JSON can say it; undefined otherwise. */
 export function plain(value: unknown): Plain | undefined {
-  if (value === null || typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean') return value
+  if (value === null || typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean')
+    return value
   if (Array.isArray(value)) return value.map((item) => plain(item) ?? null)
   if (typeof value !== 'object') return undefined
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, plain(item) ?? null]))
@@ -121,7 +126,10 @@ export function shapeAt(path: readonly string[]): Shape | undefined {
 }
 
 /** Every key with a value, in the order of the schema; `<name>` stands for a name that the user gives. */
-export function* valueKeys(shape: Shape = rootShape(), path: readonly string[] = []): Generator<{ readonly path: readonly string[]; readonly shape: Value }> {
+export function* valueKeys(
+  shape: Shape = rootShape(),
+  path: readonly string[] = [],
+): Generator<{ readonly path: readonly string[]; readonly shape: Value }> {
   if (shape.kind === 'value') yield { path, shape }
   else if (shape.kind === 'map') yield* valueKeys(shape.each, [...path, shape.driver ? '<key>' : '<name>'])
   else for (const [key, entry] of shape.entries) yield* valueKeys(entry, [...path, key])

@@ -3,7 +3,14 @@
  * typed side says so in its names (`drainDeadlineMs`, `budgetBytes`).
  */
 
-const milliseconds: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800_000 }
+const milliseconds: Readonly<Record<string, number>> = {
+  ms: 1,
+  s: 1_000,
+  m: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+  w: 604_800_000,
+}
 
 const bytes: Readonly<Record<string, number>> = {
   B: 1,
@@ -53,7 +60,12 @@ export function formatSize(size: number): string {
   return format(size, bytes, ['TiB', 'GiB', 'MiB', 'KiB', 'GB', 'MB', 'kB'], 'B')
 }
 
-function format(value: number, units: Readonly<Record<string, number>>, names: readonly string[], smallest: string): string {
+function format(
+  value: number,
+  units: Readonly<Record<string, number>>,
+  names: readonly string[],
+  smallest: string,
+): string {
   for (const name of names) {
     const factor = units[name] ?? 1
     if (value >= factor && value % factor === 0) return `${value / factor}${name}`

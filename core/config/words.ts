@@ -25,7 +25,10 @@ const reference = /\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}/g
  * `${NAME}` and `${NAME:-instead}` replaced by the environment; `$$` is one `$`. Undefined where nothing was to be
  * replaced. `missing` are the variables that are not set, or empty, and have nothing instead.
  */
-export function interpolate(text: string, env: Readonly<Record<string, string | undefined>>): { readonly text: string; readonly missing: readonly string[] } | undefined {
+export function interpolate(
+  text: string,
+  env: Readonly<Record<string, string | undefined>>,
+): { readonly text: string; readonly missing: readonly string[] } | undefined {
   if (!text.includes('$')) return undefined
   const missing: string[] = []
   let found = false

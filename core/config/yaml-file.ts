@@ -1,4 +1,15 @@
-import { type Alias, isAlias, isMap, isNode, isScalar, isSeq, LineCounter, type Node, parseDocument, type YAMLMap } from 'yaml'
+import {
+  type Alias,
+  isAlias,
+  isMap,
+  isNode,
+  isScalar,
+  isSeq,
+  LineCounter,
+  type Node,
+  parseDocument,
+  type YAMLMap,
+} from 'yaml'
 import { nearest } from './nearest.ts'
 import type { Problem } from './problems.ts'
 import { type Plain, plain, rootShape, type Shape, type Value, valueKeys } from './shape.ts'
@@ -44,8 +55,17 @@ class Reader {
 
   read(text: string): FileLayer {
     // No prettyErrors: they quote the source, which may hold a password.
-    const document = parseDocument(text, { version: '1.2', lineCounter: this.#lines, prettyErrors: false, uniqueKeys: true, stringKeys: true, merge: false })
-    for (const error of [...document.errors, ...document.warnings]) {
+    const document = parseDocument(text, {
+      version: '1.2',
+      lineCounter: this.#lines,
+      prettyErrors: false,
+      uniqueKeys: true,
+      stringKeys: true,
+      merge: false,
+    })
+    const syntax = document.errors.find(({ code }) => code !== 'DUPLICATE_KEY')
+    // After a first error of syntax all others are its echo.
+    for (const error of syntax ? [syntax] : [...document.errors, ...document.warnings]) {
       this.#problems.push({ where: this.#at(error.pos[0]), key: '', what: sentenceOf(error.code, error.message) })
     }
     if (document.errors.length === 0) {
@@ -60,7 +80,14 @@ class Reader {
     if (isAlias(node)) {
       const target = ++this.#aliases > maxAliases ? undefined : this.#resolve(node)
       if (target) this.#walk(target, shape, path, origin)
-      else this.#problem(node, path, this.#aliases > maxAliases ? `the file has more than ${maxAliases} aliases` : 'refers to an anchor that is not there')
+      else
+        this.#problem(
+          node,
+          path,
+          this.#aliases > maxAliases
+            ? `the file has more than ${maxAliases} aliases`
+            : 'refers to an anchor that is not there',
+        )
       return
     }
     if (shape.kind === 'value') return this.#value(node, shape, path, origin)
@@ -81,7 +108,8 @@ class Reader {
       }
       const name = key.value
       const entry = shape.kind === 'map' ? shape.each : shape.entries.get(name)
-      if (entry === undefined || forbiddenKeys.has(name)) this.#problem(key, [...path, name], unknownKey(name, path, shape))
+      if (entry === undefined || forbiddenKeys.has(name))
+        this.#problem(key, [...path, name], unknownKey(name, path, shape))
       else this.#walk(value, entry, [...path, name], { kind: 'file', where: this.#where(key) })
     }
   }
@@ -97,7 +125,11 @@ class Reader {
       const text = typeof value === 'string' ? interpolate(value, this.#env) : undefined
       if (text) {
         for (const missing of text.missing) {
-          this.#problem(node, path, `the environment variable ${missing} is not set: set it, or write \${${missing}:-value}`)
+          this.#problem(
+            node,
+            path,
+            `the environment variable ${missing} is not set: set it, or write \${${missing}:-value}`,
+          )
         }
         this.#assignments.push({ path, value: wordFor(shape, text.text), origin })
         return
@@ -113,15 +145,22 @@ class Reader {
       const items: Plain[] = []
       for (const item of node.items) {
         const found = isAlias(item) && ++this.#aliases <= maxAliases ? this.#resolve(item) : item
-        const text = isScalar(found) && typeof found.value === 'string' ? interpolate(found.value, this.#env) : undefined
-        for (const missing of text?.missing ?? []) this.#problem(found, path, `the environment variable ${missing} is not set`)
+        const text =
+          isScalar(found) && typeof found.value === 'string' ? interpolate(found.value, this.#env) : undefined
+        for (const missing of text?.missing ?? [])
+          this.#problem(found, path, `the environment variable ${missing} is not set`)
         if (isScalar(found)) items.push(text?.text ?? plain(found.value) ?? null)
         else this.#problem(found, path, 'expected a list of plain values')
       }
       this.#assignments.push({ path, value: items, origin })
       return
     }
-    this.#problem(node, path, isMap(node) ? 'expected a value, not keys' : 'has no value: remove the key, or give it one', origin)
+    this.#problem(
+      node,
+      path,
+      isMap(node) ? 'expected a value, not keys' : 'has no value: remove the key, or give it one',
+      origin,
+    )
   }
 
   #problem(node: unknown, path: readonly string[], what: string, origin?: Origin): void {
@@ -153,5 +192,7 @@ export function unknownKey(name: string, path: readonly string[], shape: Shape):
   if (near !== undefined) return `unknown key: did you mean ${keyName([...path, near])}?`
   const elsewhere = [...valueKeys()].find(({ path: candidate }) => candidate.at(-1) === name)
   if (elsewhere) return `unknown key here: did you mean ${keyName(elsewhere.path)}?`
-  return siblings.length > 0 ? `unknown key: ${path.length > 0 ? keyName(path) : 'the file'} has ${siblings.join(', ')}` : 'unknown key'
+  return siblings.length > 0
+    ? `unknown key: ${path.length > 0 ? keyName(path) : 'the file'} has ${siblings.join(', ')}`
+    : 'unknown key'
 }

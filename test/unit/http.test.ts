@@ -93,12 +93,14 @@ test('metrics that fail are a 500 without details', async () => {
 
 test('other paths are 404, also those that climb', async () => {
   const url = await served()
-  for (const path of ['/', '/health', '/../../etc/passwd', '/%2e%2e/%2e%2e/etc/passwd', '/metrics/..%00']) assert.is((await fetch(url + path)).status, 404, path)
+  for (const path of ['/', '/health', '/../../etc/passwd', '/%2e%2e/%2e%2e/etc/passwd', '/metrics/..%00'])
+    assert.is((await fetch(url + path)).status, 404, path)
 })
 
 test('methods that would change something are refused', async () => {
   const url = await served()
-  for (const method of ['POST', 'PUT', 'DELETE', 'OPTIONS']) assert.is(await get(`${url}/metrics`, {}, method), 405, method)
+  for (const method of ['POST', 'PUT', 'DELETE', 'OPTIONS'])
+    assert.is(await get(`${url}/metrics`, {}, method), 405, method)
   assert.is(await get(`${url}/metrics`, {}, 'HEAD'), 200)
 })
 
@@ -106,7 +108,15 @@ test('a request for a name that is not ours is refused, as one from a page in a 
   const url = await served({ allowedHosts: ['metrics.example'] })
   assert.is(await get(`${url}/metrics`, { host: 'evil.example' }), 421)
   assert.is(await get(`${url}/metrics`, { host: 'evil.example:9464' }), 421)
-  for (const host of ['localhost', 'localhost:1', '10.1.2.3:9464', '[::1]:9464', 'metrics.example', 'METRICS.example:80']) assert.is(await get(`${url}/metrics`, { host }), 200, host)
+  for (const host of [
+    'localhost',
+    'localhost:1',
+    '10.1.2.3:9464',
+    '[::1]:9464',
+    'metrics.example',
+    'METRICS.example:80',
+  ])
+    assert.is(await get(`${url}/metrics`, { host }), 200, host)
 })
 
 test('a port that is taken is said so, with what to do', async () => {
@@ -121,12 +131,18 @@ test('a port that is taken is said so, with what to do', async () => {
 })
 
 test('headers past the limit are refused', async () => {
-  const answer = await raw(await served(), `GET /metrics HTTP/1.1\r\nhost: localhost\r\nx: ${'a'.repeat(100_000)}\r\n\r\n`).catch(() => 'reset')
+  const answer = await raw(
+    await served(),
+    `GET /metrics HTTP/1.1\r\nhost: localhost\r\nx: ${'a'.repeat(100_000)}\r\n\r\n`,
+  ).catch(() => 'reset')
   assert.match(answer, /^(HTTP\/1\.1 4\d\d|reset|$)/)
 })
 
 test('a body is not read, however large it says it is', async () => {
-  const answer = await raw(await served(), 'POST /metrics HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000000000\r\n\r\nx')
+  const answer = await raw(
+    await served(),
+    'POST /metrics HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000000000\r\n\r\nx',
+  )
   assert.match(answer, /^HTTP\/1\.1 405/)
 })
 
@@ -139,7 +155,15 @@ test('stopping ends open connections, and may be called twice and before a start
   const closed = new Promise((resolve) => kept.once('close', resolve))
   await Promise.all([server?.stop(), server?.stop()])
   await closed
-  const never = new HttpServer({ host: '127.0.0.1', port: 0, allowedHosts: [], ready: () => state, live: () => true, metrics: async () => '', log: silentLog })
+  const never = new HttpServer({
+    host: '127.0.0.1',
+    port: 0,
+    allowedHosts: [],
+    ready: () => state,
+    live: () => true,
+    metrics: async () => '',
+    log: silentLog,
+  })
   await never.stop()
   await never.start()
   await never.stop()

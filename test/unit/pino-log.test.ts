@@ -1,4 +1,5 @@
 import * as assert from 'uvu/assert'
+import { z } from 'zod'
 import type { Clock } from '../../core/clock.ts'
 import { PinoLog, type PinoLogOptions } from '../../core/pino-log.ts'
 import { redactor } from '../../core/redact.ts'
@@ -44,7 +45,7 @@ function logged(options: Partial<PinoLogOptions> = {}) {
     destination: { write: (text) => void texts.push(text) },
     ...options,
   })
-  const lines = () => texts.map((text): Record<string, unknown> => Object.fromEntries(Object.entries(JSON.parse(text))))
+  const lines = () => texts.map((text) => z.record(z.string(), z.unknown()).parse(JSON.parse(text)))
   return { clock, log, texts, lines }
 }
 
@@ -76,7 +77,11 @@ test('lines below the level are not written, and silent writes none', () => {
 
 test('secrets do not reach a line, wherever they stand', () => {
   const { log, texts } = logged()
-  log.error('postgres.away', { url: 'postgres://me:pa@ss/w:rd@db/x', reasons: ['was hunter2-secret'], saslPassword: 'abc', token: 5 }, 'No answer from postgres://me:other@db as hunter2-secret.')
+  log.error(
+    'postgres.away',
+    { url: 'postgres://me:pa@ss/w:rd@db/x', reasons: ['was hunter2-secret'], saslPassword: 'abc', token: 5 },
+    'No answer from postgres://me:other@db as hunter2-secret.',
+  )
   const all = texts.join('')
   for (const secret of ['pa@ss', 'hunter2', 'other', 'abc']) assert.not(all.includes(secret), secret)
   assert.ok(all.includes('postgres://me:********@db/x'))
@@ -87,9 +92,17 @@ test('an event that comes again and again is written a few times a window and th
   const { clock, log, lines } = logged()
   for (let i = 0; i < 50; i++) log.warn('kafka.away', { attempt: i }, 'Kafka does not answer.')
   log.warn('other', {}, 'Another event is not held back.')
-  assert.equal(lines().map(({ event }) => event), ['kafka.away', 'kafka.away', 'other'])
+  assert.equal(
+    lines().map(({ event }) => event),
+    ['kafka.away', 'kafka.away', 'other'],
+  )
   clock.turn(1_000)
-  assert.equal(lines().slice(3).map(({ event, of, count, level }) => ({ event, of, count, level })), [{ event: 'log.repeated', of: 'kafka.away', count: 48, level: 'warn' }])
+  assert.equal(
+    lines()
+      .slice(3)
+      .map(({ event, of, count, level }) => ({ event, of, count, level })),
+    [{ event: 'log.repeated', of: 'kafka.away', count: 48, level: 'warn' }],
+  )
   log.warn('kafka.away', {}, 'A new window.')
   assert.is(lines().length, 5)
 })
