@@ -202,6 +202,9 @@ export function defineActor(definition: UntypedDefinition): Actor {
   for (const [dependency, { timeoutMs }] of Object.entries(dependencies)) {
     if (!(timeoutMs > 0 && timeoutMs <= 600_000)) throw badActor(`dependencies.${dependency}.timeoutMs must be between 1 and 600000`)
   }
+  const { consistency = 'pipelined', idempotency = 'message-id' } = definition
+  if (consistency !== 'pipelined' && consistency !== 'serial') throw badActor("consistency must be 'pipelined' or 'serial'")
+  if (idempotency !== 'message-id' && idempotency !== 'offset') throw badActor("idempotency must be 'message-id' or 'offset'")
   return {
     [actorMark]: true,
     name,
@@ -210,8 +213,8 @@ export function defineActor(definition: UntypedDefinition): Actor {
     messages,
     state,
     dependencies,
-    consistency: definition.consistency ?? 'pipelined',
-    idempotency: definition.idempotency ?? 'message-id',
+    consistency,
+    idempotency,
     tables: definition.tables,
     receive: definition.receive,
   }

@@ -57,6 +57,8 @@ const effectCodes = new Set([
   'TENANTRY_NOT_JSON',
   'TENANTRY_TOO_MANY_EFFECTS',
   'TENANTRY_STATE_TOO_LARGE',
+  'TENANTRY_NOT_DECLARED',
+  'TENANTRY_UNKNOWN_DEPENDENCY',
 ])
 
 function classOf(thrown: unknown): string {

@@ -1,0 +1,79 @@
+import { join } from 'node:path'
+import * as assert from 'uvu/assert'
+import { defineActor, isActor } from '../../actors/define-actor.ts'
+import { checkTables, loadTopology } from '../../actors/topology.ts'
+import { TenantryError } from '../../core/errors.ts'
+import { test } from '../harness.ts'
+import { anything } from '../schemas.ts'
+
+const folder = (name: string) => join(import.meta.dirname, '../fixtures/actors', name)
+
+async function refusal(name: string): Promise<TenantryError> {
+  try {
+    await loadTopology(folder(name))
+  } catch (error) {
+    if (error instanceof TenantryError) return error
+    throw error
+  }
+  throw new Error(`${name} was loaded`)
+}
+
+test('actors are found by file, described, and numbered by path', async () => {
+  const { actors } = await loadTopology(folder('worker-pool'))
+  assert.equal(actors.map(({ index, group, topic, name, stateful, stateVersion, messages }) => [index, group, topic, name, stateful, stateVersion, messages]), [
+    [0, 'chaos', 'chaos.v1', 'chaos.v1', false, 0, ['do']],
+    [1, 'counter', 'counter.v1', 'counter.v1', true, 1, ['add']],
+  ])
+  assert.match(actors[1]?.file ?? '', /counter\.ts$/)
+})
+
+test('one file is a topology, too', async () => {
+  const { actors } = await loadTopology(join(folder('worker-pool'), 'counter.ts'))
+  assert.equal(actors.map(({ group }) => group), ['counter'])
+})
+
+test('two actors for one group and topic are refused with both files', async () => {
+  const error = await refusal('twins')
+  assert.is(error.code, 'TENANTRY_TWO_ACTORS')
+  assert.match(error.message, /a\.ts and .*b\.ts both consume t\.v1 in group g/)
+})
+
+test('a file that cannot be loaded, or holds no actor, is named', async () => {
+  const broken = await refusal('broken')
+  assert.is(broken.code, 'TENANTRY_ACTOR_UNLOADABLE')
+  assert.match(broken.message, /missing-module\.ts cannot be loaded: .*not-there/)
+  assert.match((await refusal('none')).message, /plain\.ts is not an actor/)
+})
+
+test('a folder that is not there is said', async () => {
+  assert.is((await refusal('nowhere')).code, 'TENANTRY_ACTORS_NOT_FOUND')
+})
+
+test('a declared table that does not exist fails the start with the actor’s file and the nearest name', () => {
+  const actor = defineActor({ group: 'g', topic: 't', messages: { go: anything }, tables: ['campaings'], receive() {} })
+  const topology = { actors: [{ index: 0, name: 'a', group: 'g', topic: 't', stateful: false, stateVersion: 0, consistency: 'pipelined' as const, idempotency: 'offset' as const, dependencies: [], tables: actor.tables, messages: [], file: '/x/a.ts', actor }] }
+  const catalog = { tables: [{ name: 'public.campaigns', columns: [], uniques: [], references: [] }] }
+  assert.throws(() => checkTables(topology, catalog), /a\.ts: .*campaings.*did you mean campaigns/)
+})
+
+test('a definition that cannot work is refused, naming the part', () => {
+  const good = { group: 'g', topic: 't', messages: { go: anything }, receive() {} }
+  assert.ok(isActor(defineActor(good)))
+  const wrong: readonly [changes: object, message: RegExp][] = [
+    [{ recieve() {} }, /recieve is not known \(did you mean receive\?\)/],
+    [{ group: '' }, /group/],
+    [{ topic: 'a b' }, /topic/],
+    [{ name: 'x\n' }, /name/],
+    [{ messages: {} }, /messages is empty/],
+    [{ messages: { '@2': anything } }, /type is empty/],
+    [{ messages: { go: {} } }, /messages\['go'\] is not a Standard Schema/],
+    [{ receive: undefined }, /receive must be a function/],
+    [{ dependencies: { api: { timeoutMs: 0 } } }, /dependencies\.api\.timeoutMs/],
+    [{ state: { version: 0, schema: anything, initial: 1 } }, /state\.version/],
+    [{ state: { version: 1, schema: {}, initial: 1 } }, /state\.schema/],
+    [{ state: { version: 1, schema: anything } }, /state\.initial/],
+    [{ consistency: 'eventual' }, /consistency/],
+    [{ idempotency: 'never' }, /idempotency/],
+  ]
+  for (const [changes, message] of wrong) assert.throws(() => Reflect.apply(defineActor, undefined, [{ ...good, ...changes }]), message)
+})
