@@ -1,29 +1,40 @@
 /** The known name that was probably meant, as ` (did you mean x?)`; '' where none is near. */
 export function didYouMean(name: string, known: Iterable<string>): string {
-  const limit = Math.max(1, Math.floor(name.length / 3))
+  const near = nearestName(name, known)
+  return near === undefined ? '' : ` (did you mean ${near}?)`
+}
+
+/** The candidate that `word` was probably meant to be; undefined where none is near. */
+export function nearestName(word: string, candidates: Iterable<string>): string | undefined {
+  const wanted = word.toLowerCase()
   let best: string | undefined
-  let bestDistance = limit + 1
-  for (const candidate of known) {
-    if (Math.abs(candidate.length - name.length) >= bestDistance) continue
-    const distance = editDistance(name.toLowerCase(), candidate.toLowerCase())
-    if (distance < bestDistance) {
+  let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1
+  for (const candidate of candidates) {
+    const distance = editDistance(wanted, candidate.toLowerCase(), bestDistance)
+    if (distance < bestDistance && distance < candidate.length) {
       best = candidate
       bestDistance = distance
     }
   }
-  return best === undefined ? '' : ` (did you mean ${best}?)`
+  return best
 }
 
-/** Levenshtein's. Names are short: one row of the table is kept. */
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i)
+/** Insertions, deletions, replacements and swaps of neighbours that turn `a` into `b`; at least `limit` when it is that far. */
+function editDistance(a: string, b: string, limit: number): number {
+  if (Math.abs(a.length - b.length) >= limit) return limit
+  let before: number[] = []
+  let last = Array.from({ length: b.length + 1 }, (_, index) => index)
   for (let i = 1; i <= a.length; i++) {
-    const next = [i]
+    const row = [i]
     for (let j = 1; j <= b.length; j++) {
-      const substitution = (row[j - 1] ?? 0) + (a.charCodeAt(i - 1) === b.charCodeAt(j - 1) ? 0 : 1)
-      next.push(Math.min(substitution, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1))
+      const same = a[i - 1] === b[j - 1]
+      let cost = Math.min((last[j] ?? 0) + 1, (row[j - 1] ?? 0) + 1, (last[j - 1] ?? 0) + (same ? 0 : 1))
+      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1])
+        cost = Math.min(cost, (before[j - 2] ?? 0) + 1)
+      row.push(cost)
     }
-    row = next
+    before = last
+    last = row
   }
-  return row[b.length] ?? 0
+  return last[b.length] ?? limit
 }

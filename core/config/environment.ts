@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { messageOf } from '../errors.ts'
-import { nearest } from './nearest.ts'
+import { nearestName } from '../nearest-name.ts'
 import type { Problem } from './problems.ts'
 import { rootShape, type Shape, shapeAt, valueKeys } from './shape.ts'
 import { type Assignment, keyName } from './tree.ts'
@@ -122,7 +122,7 @@ function keyOf(
     const next: Shape | undefined =
       name === undefined ? undefined : shape.kind === 'section' ? shape.entries.get(name) : shape.each
     if (name === undefined || next === undefined) {
-      const near = nearest(word, names.map(envWord))
+      const near = nearestName(word, names.map(envWord))
       const known = path.length > 0 ? keyName(path) : 'the configuration'
       return {
         problem:

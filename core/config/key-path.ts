@@ -1,4 +1,4 @@
-import { nearest } from './nearest.ts'
+import { nearestName } from '../nearest-name.ts'
 import { rootShape, type Shape, valueKeys } from './shape.ts'
 import { keyName } from './tree.ts'
 
@@ -39,6 +39,6 @@ function unknown(key: string, path: readonly string[], shape: Shape): string {
   const all = [...valueKeys()].map(({ path: candidate }) => keyName(candidate))
   const siblings = shape.kind === 'section' ? [...shape.entries.keys()].map((name) => keyName([...path, name])) : []
   const last = key.split('.').at(-1)
-  const near = nearest(key, [...siblings, ...all]) ?? all.find((candidate) => candidate.split('.').at(-1) === last)
+  const near = nearestName(key, [...siblings, ...all]) ?? all.find((candidate) => candidate.split('.').at(-1) === last)
   return near === undefined ? `unknown key ${key}` : `unknown key ${key}: did you mean ${near}?`
 }

@@ -10,7 +10,7 @@ import {
   parseDocument,
   type YAMLMap,
 } from 'yaml'
-import { nearest } from './nearest.ts'
+import { nearestName } from '../nearest-name.ts'
 import type { Problem } from './problems.ts'
 import { type Plain, plain, rootShape, type Shape, type Value, valueKeys } from './shape.ts'
 import { type Assignment, keyName, type Origin } from './tree.ts'
@@ -188,7 +188,7 @@ function sentenceOf(code: string, message: string): string {
 /** `unknown key "prot": did you mean port?` */
 export function unknownKey(name: string, path: readonly string[], shape: Shape): string {
   const siblings = shape.kind === 'section' ? [...shape.entries.keys()] : []
-  const near = nearest(name, siblings)
+  const near = nearestName(name, siblings)
   if (near !== undefined) return `unknown key: did you mean ${keyName([...path, near])}?`
   const elsewhere = [...valueKeys()].find(({ path: candidate }) => candidate.at(-1) === name)
   if (elsewhere) return `unknown key here: did you mean ${keyName(elsewhere.path)}?`
