@@ -3,7 +3,7 @@
 import { randomBytes } from 'node:crypto'
 import { existsSync, readdirSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
-import { addonReady, ensureAddon } from './setup/addon.mjs'
+import { addonReady, buildIsLikely, ensureAddon, prepareBuild } from './setup/addon.mjs'
 import { runChild, sweep, watchAncestors } from './setup/child.mjs'
 import { checkKafkaTools, ensureKafka, kafkaReady } from './setup/kafka.mjs'
 import { takeLock } from './setup/lock.mjs'
@@ -51,6 +51,7 @@ async function setUp() {
   if (wantsServices()) checkKafkaTools()
   const free = await takeLock(join(toolsFolder, 'lock'), () => say('waiting for another set-up in this checkout …'))
   try {
+    if (buildIsLikely()) prepareBuild().catch(() => {})
     const services = wantsServices() ? [ensureKafka(), ensureRedis()] : []
     const main = (async () => {
       const node = await ensureNode()

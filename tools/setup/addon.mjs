@@ -64,7 +64,7 @@ export async function ensureAddon(node) {
     if (await probe(node)) built = true
     else if (await fromCache(node)) built = true
     else {
-      missing = await missingForBuild()
+      missing = await prepareBuild()
       if (!missing) built = await step('Confluent addon (C++, about a minute)', () => build(node))
     }
     if (built) await toCache(node)
@@ -127,6 +127,18 @@ function copyFiles(from, to) {
     mkdirSync(dirname(join(to, file)), { recursive: true })
     copyFileSync(join(from, file), join(to, file))
   }
+}
+
+/** Looks for what a build needs, once; started early, as it may fetch headers while packages are being installed. */
+let preparation
+export function prepareBuild() {
+  preparation = preparation || missingForBuild()
+  return preparation
+}
+
+/** Whether a build is likely: no addon of any kind in the cache, and none was tried here. */
+export function buildIsLikely() {
+  return !forbidden() && readStamp().addon === undefined && !existsSync(join(cacheFolder, 'addon'))
 }
 
 /** What is missing for a build with all features, in a few words; '' when nothing is. Unpacks headers where it can. */

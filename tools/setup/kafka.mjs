@@ -43,10 +43,22 @@ function javaProgram() {
   return process.env.JAVA_HOME && existsSync(own) ? own : onPath('java')
 }
 
+/** Kafka 4 needs Java 17: an older one would only say UnsupportedClassVersionError in a log. */
+async function checkJavaVersion() {
+  const { stdout } = await run('sh', ['-c', '"$0" -version 2>&1', javaProgram()], { capture: true })
+  const version = /version "(?:1\.)?(\d+)/.exec(stdout)
+  if (version && Number(version[1]) < 17) {
+    throw new SetupError(
+      `Kafka needs Java 17 or later, and this machine has ${version[1]}: apt-get install openjdk-17-jre-headless, or set JAVA_HOME, then run again.`,
+    )
+  }
+}
+
 /** Fetches the jars unless they are there. */
 export async function ensureKafka() {
   if (kafkaReady()) return
   checkKafkaTools()
+  await checkJavaVersion()
   if (!existsSync(join(folder, 'complete'))) await step('Kafka 4.4.0 (Maven)', fetchJars)
   await ensureArchive(javaProgram(), realpathSync(folder))
   mkdirSync(dirname(link), { recursive: true })
