@@ -50,6 +50,15 @@ export function checkConfig(config: Config, needs: readonly Need[], file: string
   if (tls.enabled && !tls.verify)
     warnings.push('kafka.tls.verify is false: anybody on the way can read and change what is sent')
 
+  const confluentKeys = [
+    kafka.confluent,
+    config.consumer.confluent,
+    ...Object.values(config.groups).map((group) => group.confluent),
+  ]
+  if (kafka.driver === 'platformatic' && confluentKeys.some((keys) => Object.keys(keys).length > 0)) {
+    warnings.push('keys of librdkafka (confluent) are given, but kafka.driver is platformatic, which has none')
+  }
+
   if (commit.backoffMinMs > commit.backoffMaxMs)
     problems.push({ path: ['commit', 'backoffMin'], what: 'is more than commit.backoffMax' })
   if (commit.maxBytes > backpressure.budgetBytes)

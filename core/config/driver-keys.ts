@@ -1,5 +1,5 @@
 /**
- * The keys of the Kafka drivers that a guarantee rests on. The configuration hands driver keys through, except these:
+ * The keys of librdkafka that a guarantee rests on. The configuration hands its keys through, except these:
  * each is refused with the reason and, where there is one, the key of ours that does what was meant.
  */
 
@@ -18,7 +18,6 @@ const seeks = 'tenantry seeks to the position of its last commit; where a new gr
 const ours = (key: string) => `set ${key} instead, so that both drivers and the command line agree`
 const noAssignor = 'assignment follows groups.<name>.protocol, and taking partitions over relies on it'
 
-/** Keys of librdkafka (kafka.confluent, consumer.confluent, producer.confluent). */
 const confluentRules: Readonly<Record<string, Rule>> = {
   'enable.auto.commit': { reason: progressDecides, allowed: isFalse },
   'auto.commit.enable': { reason: progressDecides, allowed: isFalse },
@@ -50,11 +49,6 @@ const confluentRules: Readonly<Record<string, Rule>> = {
   'max.in.flight.requests.per.connection': { reason: 'the outbox would publish out of order' },
   'transactional.id': { reason: 'the outbox publishes after the commit in PostgreSQL, not in a Kafka transaction' },
   partitioner: { reason: 'keys are placed as Java places them (murmur2), so that a tenant stays in one partition' },
-  partitioner_cb: { reason: 'keys are placed as Java places them (murmur2), so that a tenant stays in one partition' },
-  rebalance_cb: { reason: 'tenantry follows rebalances itself' },
-  offset_commit_cb: { reason: 'tenantry commits offsets itself' },
-  dr_cb: { reason: 'the outbox waits for its own delivery reports' },
-  dr_msg_cb: { reason: 'the outbox waits for its own delivery reports' },
   'bootstrap.servers': { reason: ours('kafka.brokers') },
   'metadata.broker.list': { reason: ours('kafka.brokers') },
   'client.id': { reason: ours('kafka.clientId') },
@@ -66,60 +60,16 @@ const confluentRules: Readonly<Record<string, Rule>> = {
   'plugin.library.paths': { reason: 'it would load foreign code into the process' },
 }
 
-/** Options of @platformatic/kafka's clients. */
-const platformaticRules: Readonly<Record<string, Rule>> = {
-  autocommit: { reason: progressDecides, allowed: isFalse },
-  mode: { reason: seeks },
-  fallbackMode: { reason: seeks, allowed: oneOf('fail') },
-  offsets: { reason: seeks },
-  isolationLevel: {
-    reason: 'aborted transactions would be processed as if they had happened',
-    allowed: oneOf('READ_COMMITTED', '1'),
-  },
-  groupProtocol: { reason: ours('groups.<name>.protocol') },
-  groupRemoteAssignor: { reason: noAssignor },
-  protocols: { reason: noAssignor },
-  partitionAssigner: { reason: noAssignor },
-  groupId: { reason: 'the group is the name under groups' },
-  groupInstanceId: { reason: ours('groups.<name>.instanceId') },
-  sessionTimeout: { reason: ours('consumer.sessionTimeout') },
-  autocreateTopics: {
-    reason: 'a misspelt topic would be made with the wrong partitions; use tenantry topics apply',
-    allowed: isFalse,
-  },
-  idempotent: { reason: 'the outbox would publish out of order and twice', allowed: isTrue },
-  acks: { reason: 'a message could be lost with one broker', allowed: oneOf('all', '-1') },
-  transactionalId: { reason: 'the outbox publishes after the commit in PostgreSQL, not in a Kafka transaction' },
-  partitioner: { reason: 'keys are placed as Java places them (murmur2), so that a tenant stays in one partition' },
-  deserializers: { reason: 'records are taken as bytes' },
-  serializers: { reason: 'records are sent as bytes' },
-  bootstrapBrokers: { reason: ours('kafka.brokers') },
-  clientId: { reason: ours('kafka.clientId') },
-  tls: { reason: ours('kafka.tls') },
-  ssl: { reason: ours('kafka.tls') },
-  sasl: { reason: ours('kafka.sasl') },
-}
-
 /** Why this key of librdkafka cannot be set to this value; undefined when it can. */
 export function refusedByConfluent(key: string, value: Value): string | undefined {
-  return refused(confluentRules, key, value)
-}
-
-/** Why this option of @platformatic/kafka cannot be set to this value; undefined when it can. */
-export function refusedByPlatformatic(key: string, value: Value): string | undefined {
-  return refused(platformaticRules, key, value)
-}
-
-function refused(rules: Readonly<Record<string, Rule>>, key: string, value: Value): string | undefined {
   // librdkafka takes topic properties with this prefix, too.
   const name = key.startsWith('topic.') ? key.slice('topic.'.length) : key
-  const rule = Object.hasOwn(rules, name) ? rules[name] : undefined
-  if (rule === undefined || rule.allowed?.(value)) return undefined
-  return rule.reason
+  if (name.endsWith('_cb')) return 'callbacks belong to the driver'
+  const rule = Object.hasOwn(confluentRules, name) ? confluentRules[name] : undefined
+  return rule === undefined || rule.allowed?.(value) ? undefined : rule.reason
 }
 
 /** For docs/configuration.md: every refused key with its reason. */
-export const refusedKeys: readonly { readonly driver: string; readonly key: string; readonly reason: string }[] = [
-  ...Object.entries(confluentRules).map(([key, { reason }]) => ({ driver: 'confluent', key, reason })),
-  ...Object.entries(platformaticRules).map(([key, { reason }]) => ({ driver: 'platformatic', key, reason })),
-]
+export const refusedKeys: readonly { readonly key: string; readonly reason: string }[] = Object.entries(
+  confluentRules,
+).map(([key, { reason }]) => ({ key, reason }))

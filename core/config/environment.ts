@@ -137,16 +137,11 @@ function keyOf(
   return { path }
 }
 
-/** A name that the environment may bring in: a group, or a key of a driver. Topics' names have dots, which it cannot spell. */
-function newName(
-  word: string,
-  path: readonly string[],
-  driver: 'confluent' | 'platformatic' | undefined,
-): string | undefined {
+/** A name that the environment may bring in: a group, or a key of librdkafka. Topics' names have dots, which it cannot spell. */
+function newName(word: string, path: readonly string[], driver: boolean): string | undefined {
   if (!/^[A-Z0-9][A-Z0-9_]*$/.test(word)) return undefined
   const lower = word.toLowerCase()
-  if (driver === 'confluent') return lower.replaceAll('_', '.')
-  if (driver === 'platformatic') return lower.replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase())
+  if (driver) return lower.replaceAll('_', '.')
   return path.length === 1 && path[0] === 'groups' ? lower : undefined
 }
 

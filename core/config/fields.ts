@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { refusedByConfluent } from './driver-keys.ts'
 import { formatDuration, formatSize, parseDuration, parseSize } from './units.ts'
 
 /**
@@ -108,24 +109,19 @@ export function size(options: Bounds) {
     .meta({ description: options.doc, unit: 'size' })
 }
 
-/** Keys of a Kafka driver's own configuration, handed on as they are, those that break a guarantee excepted. */
-export function driverKeys(
-  driver: 'confluent' | 'platformatic',
-  refuse: (key: string, value: string | number | boolean) => string | undefined,
-) {
+/** Keys of librdkafka's own configuration, handed on as they are, those that break a guarantee excepted. */
+export function confluentKeys(doc: string) {
   return z
     .record(
       z.string(),
       z.union([z.string(), z.number(), z.boolean()], { error: 'expected a text, a number, or true or false' }),
-      {
-        error: `expected keys of ${driver}'s own configuration`,
-      },
     )
     .superRefine((keys, context) => {
       for (const [key, value] of Object.entries(keys)) {
-        const reason = refuse(key, value)
+        const reason = refusedByConfluent(key, value)
         if (reason !== undefined) context.addIssue({ code: 'custom', path: [key], message: `cannot be set: ${reason}` })
       }
     })
     .default({})
+    .meta({ description: doc, driver: true })
 }

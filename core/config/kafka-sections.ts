@@ -1,9 +1,8 @@
 import { z } from 'zod'
-import { refusedByConfluent, refusedByPlatformatic } from './driver-keys.ts'
 import {
   choice,
+  confluentKeys,
   count,
-  driverKeys,
   duration,
   durationBetween,
   flag,
@@ -14,11 +13,6 @@ import {
 } from './fields.ts'
 
 /** The sections that concern Kafka: kafka, producer, consumer, topics, groups. */
-
-const confluent = (doc: string) =>
-  driverKeys('confluent', refusedByConfluent).meta({ description: doc, driver: 'confluent' })
-const platformatic = (doc: string) =>
-  driverKeys('platformatic', refusedByPlatformatic).meta({ description: doc, driver: 'platformatic' })
 
 const broker = z
   .string({ error: 'expected host:port' })
@@ -66,8 +60,7 @@ export const kafka = z
     }),
     tls,
     sasl,
-    confluent: confluent('Keys of librdkafka for consumers and producers alike.'),
-    platformatic: platformatic('Options of @platformatic/kafka for consumers and producers alike.'),
+    confluent: confluentKeys('Keys of librdkafka, for the confluent driver.'),
   })
   .prefault({})
   .meta({ description: 'How to reach Kafka.' })
@@ -78,24 +71,15 @@ export const producer = z
       doc: 'Compression of what the outbox publishes.',
       default: 'none',
     }),
-    linger: duration({
-      doc: 'How long a message may wait for others to share its request.',
-      default: '5ms',
-      min: '0ms',
-      max: '10s',
-    }),
     deliveryTimeout: duration({
       doc: 'How long one delivery may take, its retries included, before the outbox tries again.',
       default: '30s',
       min: '1s',
       max: '10m',
     }),
-    confluent: confluent('Keys of librdkafka for producers.'),
-    platformatic: platformatic('Options of @platformatic/kafka for producers.'),
   })
-  .transform(({ linger, deliveryTimeout, ...rest }) => ({
+  .transform(({ deliveryTimeout, ...rest }) => ({
     ...rest,
-    lingerMs: linger,
     deliveryTimeoutMs: deliveryTimeout,
   }))
   .prefault({})
@@ -145,8 +129,7 @@ export const consumer = z
       doc: 'When retention ran past our position, or the log was truncated: stop the partition and say so, or go on from the earliest or latest record.',
       default: 'stop',
     }),
-    confluent: confluent('Keys of librdkafka for consumers.'),
-    platformatic: platformatic('Options of @platformatic/kafka for consumers.'),
+    confluent: confluentKeys('Keys of librdkafka for consumers, over kafka.confluent.'),
   })
   .transform(({ sessionTimeout, releaseTimeout, offsetInterval, ...rest }) => ({
     ...rest,
@@ -247,10 +230,9 @@ const group = z.strictObject({
   }),
   onForeignOffset: oneOf(foreignOffset).optional().meta({ description: 'Instead of consumer.onForeignOffset.' }),
   onOutOfRange: oneOf(outOfRange).optional().meta({ description: 'Instead of consumer.onOutOfRange.' }),
-  confluent: confluent("Keys of librdkafka for this group's consumer."),
-  platformatic: platformatic("Options of @platformatic/kafka for this group's consumer."),
+  confluent: confluentKeys("Keys of librdkafka for this group's consumer, over the others."),
 })
 
 export const groups = z.record(groupName, group).prefault({}).meta({
-  description: 'The consumer groups that this daemon runs, by name; those of all actors found where none is named.',
+  description: 'The consumer groups that this daemon runs, by name. Every group that an actor names must be here.',
 })

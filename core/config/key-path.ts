@@ -15,8 +15,7 @@ export function pathOf(key: string, names: Names): { readonly path: readonly str
   let rest = key.split('.')
   while (rest.length > 0) {
     if (shape.kind === 'value') return { problem: `${keyName(path)} has no keys below it` }
-    const taken: number =
-      shape.kind === 'section' ? 1 : nameLength(rest, shape.each, names(path), shape.driver !== undefined)
+    const taken: number = shape.kind === 'section' ? 1 : nameLength(rest, shape.each, names(path), shape.driver)
     const name = rest.slice(0, taken).join('.')
     const next: Shape | undefined = shape.kind === 'section' ? shape.entries.get(name) : shape.each
     if (next === undefined) return { problem: unknown(key, path, shape) }

@@ -22,7 +22,8 @@ export type MapOf = {
   readonly doc: string
   readonly each: Shape
   readonly default: Plain
-  readonly driver: 'confluent' | 'platformatic' | undefined
+  /** librdkafka's keys: named by it, and with dots in them. */
+  readonly driver: boolean
 }
 
 export type Value = {
@@ -76,7 +77,7 @@ function shapeOf(json: JsonSchema, required: boolean): Shape {
       doc,
       each: shapeOf(json.additionalProperties, true),
       default: plain(json.default) ?? {},
-      driver: driver === 'confluent' || driver === 'platformatic' ? driver : undefined,
+      driver: driver === true,
     }
   }
   const branches = json.anyOf ? json.anyOf.map(schemaOf) : [json]

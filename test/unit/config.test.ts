@@ -121,13 +121,11 @@ test('the environment reaches topics and groups by their names, and driver keys'
     TENANTRY_TOPICS__CORE_COMMANDS_V1__PARTITIONS: '3',
     TENANTRY_GROUPS__ACTUATOR__START: 'latest',
     TENANTRY_KAFKA__CONFLUENT__SOCKET_KEEPALIVE_ENABLE: 'true',
-    TENANTRY_KAFKA__PLATFORMATIC__MAX_WAIT_TIME: '100',
   }
   const { config } = load(required, { env })
   assert.is(config.topics['core.commands.v1']?.partitions, 3)
   assert.is(config.groups['actuator']?.start, 'latest')
   assert.equal(config.kafka.confluent, { 'socket.keepalive.enable': true })
-  assert.equal(config.kafka.platformatic, { maxWaitTime: 100 })
 })
 
 test('variables that only look like ours are left alone, with a word about those that were probably meant', () => {
@@ -236,27 +234,22 @@ test('what a command needs is asked for, and nothing else', () => {
 test('driver keys pass through, and those that break a guarantee are refused with the reason', () => {
   const { config } = load(`${required}consumer: { confluent: { fetch.min.bytes: 1000, enable.auto.commit: false } }`)
   assert.equal(config.consumer.confluent, { 'fetch.min.bytes': 1_000, 'enable.auto.commit': false })
-  const refused: readonly (readonly [string, string])[] = [
-    ['confluent', 'enable.auto.commit: true'],
-    ['confluent', 'enable.auto.commit: "true"'],
-    ['confluent', 'enable.auto.offset.store: true'],
-    ['confluent', 'auto.offset.reset: earliest'],
-    ['confluent', 'topic.auto.offset.reset: earliest'],
-    ['confluent', 'isolation.level: read_uncommitted'],
-    ['confluent', 'partition.assignment.strategy: range'],
-    ['confluent', 'group.protocol: classic'],
-    ['confluent', 'acks: 1'],
-    ['confluent', 'enable.idempotence: false'],
-    ['confluent', 'max.in.flight: 5'],
-    ['confluent', 'transactional.id: x'],
-    ['platformatic', 'autocommit: true'],
-    ['platformatic', 'fallbackMode: earliest'],
-    ['platformatic', 'isolationLevel: READ_UNCOMMITTED'],
-    ['platformatic', 'acks: 0'],
-    ['platformatic', 'idempotent: false'],
+  const refused = [
+    'enable.auto.commit: true',
+    'enable.auto.commit: "true"',
+    'enable.auto.offset.store: true',
+    'auto.offset.reset: earliest',
+    'topic.auto.offset.reset: earliest',
+    'isolation.level: read_uncommitted',
+    'partition.assignment.strategy: range',
+    'group.protocol: classic',
+    'acks: 1',
+    'enable.idempotence: false',
+    'max.in.flight: 5',
+    'transactional.id: x',
   ]
-  for (const [driver, key] of refused) {
-    const [problem = 'no problem', more] = problems(`kafka:\n  ${driver}:\n    ${key}\n`)
+  for (const key of refused) {
+    const [problem = 'no problem', more] = problems(`kafka:\n  confluent:\n    ${key}\n`)
     assert.match(problem, /^tenantry\.yml:3:5: kafka\.[a-z]+\.[A-Za-z.]+: cannot be set: ./, key)
     assert.is(more, undefined)
   }
