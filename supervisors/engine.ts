@@ -39,8 +39,8 @@ export type GroupOptions = {
   readonly actors: readonly ActorRole[]
   /** Where a topic begins that neither we nor Kafka know for this group; a number is a time in ms. */
   readonly start: 'earliest' | 'latest' | 'error' | number
-  /** Kafka's offset was set with another tool: stop and say so, or go on from our progress. */
-  readonly onForeignOffset: 'stop' | 'ignore'
+  /** Kafka's offset was set with another tool: stop and say so, take it over as the new position, or go on from our progress. */
+  readonly onForeignOffset: 'stop' | 'accept' | 'ignore'
   /** The log no longer has our position: stop and say so, or go on at its start or end. */
   readonly onOutOfRange: 'stop' | 'earliest' | 'latest'
   /** The header that names the tenant; null: the record's key does. */
@@ -74,6 +74,8 @@ export type EngineOptions = {
   readonly ledger: Ledger
   readonly publisher: Publisher
   readonly settings: EngineSettings
+  /** The engine cannot go on. Called once at most. */
+  readonly failed: (error: TenantryError) => void
 }
 
 /**
@@ -282,6 +284,7 @@ export class Engine {
   #fatal(error: TenantryError): void {
     this.#options.log.error('engine.fatal', { code: error.code, ...error.facts, error: error.message }, 'Nothing more can be committed.')
     this.#troubles.set('fatal', error.message)
+    this.#options.failed(error)
   }
 
   // Ownership

@@ -168,6 +168,4 @@ export interface Ledger {
    * tenant, in one transaction. Doing it twice is once.
    */
   refuseOutbox(ref: PartitionRef, position: OutboxPosition, reason: string): Promise<void>
-  /** For actors that call out: which of these keys are known already. Indices into `keys`. */
-  knownKeys(group: string, tenants: readonly string[], uuids: readonly string[]): Promise<readonly number[]>
 }

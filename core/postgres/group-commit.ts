@@ -1,0 +1,266 @@
+import type postgres from 'postgres'
+import type { SqlText } from '../effects.ts'
+import { byteaText, plainArray, textArray } from './array-text.ts'
+import type { EffectStatement } from './effects.ts'
+import type { MessageKey } from '../message-key.ts'
+import type { Commit, Outcome, PartitionCommit, Range } from './transactions.ts'
+
+/** A statement on its way, and whose it is. */
+export type Step = { readonly of: 'own' | 'effect'; readonly query: PromiseLike<{ readonly command: string }> }
+
+export type Traceability = { readonly mode: 'all' | 'failures' | 'sampled' | 'off'; readonly sampleRate: number }
+
+/** The partitions of a commit as the functions of migrations/0001_progress.sql take them. */
+function named(partitions: readonly PartitionCommit[]) {
+  return {
+    groups: textArray(partitions.map(({ ref }) => ref.group)),
+    topicIds: plainArray(partitions.map(({ ref }) => ref.topicId)),
+    numbers: plainArray(partitions.map(({ ref }) => ref.partition)),
+    epochs: plainArray(partitions.map(({ epoch }) => epoch)),
+    seqs: plainArray(partitions.map(({ seq }) => seq)),
+  }
+}
+
+function recorded(partitions: readonly PartitionCommit[]) {
+  return {
+    watermarks: plainArray(partitions.map(({ watermark }) => watermark)),
+    aheads: textArray(partitions.map(({ ahead }) => multirange(ahead))),
+    kafkaOffsets: plainArray(partitions.map(({ kafkaOffset }) => kafkaOffset)),
+  }
+}
+
+function multirange(ranges: readonly Range[]): string {
+  return `{${ranges.map(([from, to]) => `[${from},${to})`).join(',')}}`
+}
+
+export function commitProgress(sql: postgres.Sql, { id, partitions }: Commit): Step {
+  const { groups, topicIds, numbers, epochs, seqs } = named(partitions)
+  const { watermarks, aheads, kafkaOffsets } = recorded(partitions)
+  return own(sql`select sys.fn_commit_progress(${groups}, ${topicIds}, ${numbers}, ${epochs}, ${seqs}, ${id}, ${watermarks}, ${aheads}, ${kafkaOffsets})`)
+}
+
+export function fence(sql: postgres.Sql, { partitions }: Commit): Step {
+  const { groups, topicIds, numbers, epochs, seqs } = named(partitions)
+  return own(sql`select sys.fn_fence(${groups}, ${topicIds}, ${numbers}, ${epochs}, ${seqs})`)
+}
+
+export function recordProgress(sql: postgres.Sql, { id, partitions }: Commit): Step {
+  const { groups, topicIds, numbers, epochs, seqs } = named(partitions)
+  const { watermarks, aheads, kafkaOffsets } = recorded(partitions)
+  return own(sql`select sys.fn_record_progress(${groups}, ${topicIds}, ${numbers}, ${epochs}, ${seqs}, ${id}, ${watermarks}, ${aheads}, ${kafkaOffsets})`)
+}
+
+/** The keys that a commit claims, sorted, each with the index of its outcome; and outcomes whose key another has. */
+export type Claims = { readonly claims: readonly Claim[]; readonly copies: readonly number[] }
+export type Claim = { readonly index: number; readonly key: MessageKey; readonly tenant: string; readonly group: string }
+
+/** Of two outcomes with one key, the first by position owns it. */
+export function claimsOf({ outcomes, partitions }: Commit): Claims {
+  const owners = new Map<string, Claim>()
+  const copies: number[] = []
+  outcomes.forEach(({ result, tenant, partition }, index) => {
+    const key = result.kind === 'done' || result.kind === 'failed' ? result.key : null
+    if (key === null) return
+    const group = partitions[partition]?.ref.group ?? ''
+    const name = `${key.uuid}${tenant}\n${group}`
+    if (owners.has(name)) copies.push(index)
+    else owners.set(name, { index, key, tenant, group })
+  })
+  const claims = [...owners.values()].sort((a, b) => (a.key.uuid < b.key.uuid ? -1 : a.key.uuid > b.key.uuid ? 1 : a.tenant < b.tenant ? -1 : 1))
+  return { claims, copies }
+}
+
+function keyArrays(claims: readonly Claim[]) {
+  return {
+    uuids: plainArray(claims.map(({ key }) => key.uuid)),
+    tenants: textArray(claims.map(({ tenant }) => tenant)),
+    groups: textArray(claims.map(({ group }) => group)),
+    days: plainArray(claims.map(({ key }) => key.day)),
+  }
+}
+
+export function claimKeys(sql: postgres.Sql, claims: readonly Claim[]): Step {
+  const { uuids, tenants, groups, days } = keyArrays(claims)
+  return own(sql`select sys.fn_claim_keys(${uuids}, ${tenants}, ${groups}, ${days})`)
+}
+
+export function claimNewKeys(sql: postgres.Sql, claims: readonly Claim[]): postgres.PendingQuery<{ place: number }[]> {
+  const { uuids, tenants, groups, days } = keyArrays(claims)
+  return sql<{ place: number }[]>`select place from sys.fn_claim_new_keys(${uuids}, ${tenants}, ${groups}, ${days}) as place`
+}
+
+/** `types` gives the type of each column, schema-qualified, to which the text is cast. */
+export function effectSteps(sql: postgres.Sql, statement: EffectStatement, types: (table: string, column: string) => string): Step[] {
+  if (statement.kind === 'sql') {
+    const { tenant, effect } = statement
+    const text = Object.assign([...effect.text], { raw: [...effect.text] })
+    return [own(sql`select set_config('app.tenant_id', ${tenant}, true)`), { of: 'effect', query: sql(text, ...effect.values) }]
+  }
+  const { shape, rows } = statement
+  const { table, columns, conflict } = shape
+  const arrays = columns.map((_, i) => textArray(rows.map((row): SqlText => row[i] ?? null)))
+  const list = <T>(items: readonly T[], each: (item: T) => postgres.PendingQuery<postgres.Row[]>) =>
+    items.map((item, i) => (i === 0 ? each(item) : sql`, ${each(item)}`))
+  const cast = list(columns, (column) => sql`given.${sql(column)}::${sql(types(table, column))}`)
+  const given = list(arrays, (array) => sql`${array}::text[]`)
+  const insert = sql`insert into ${sql(table)} (${sql([...columns])}) select ${cast} from unnest(${given}) as given (${sql([...columns])})`
+  if (conflict === undefined) return [{ of: 'effect', query: insert }]
+  const rest = columns.filter((column) => !conflict.includes(column))
+  const action = rest.length === 0 ? sql`do nothing` : sql`do update set ${list(rest, (column) => sql`${sql(column)} = excluded.${sql(column)}`)}`
+  return [{ of: 'effect', query: sql`${insert} on conflict (${sql([...conflict])}) ${action}` }]
+}
+
+/** The last state of each instance, sorted. */
+export function stateSteps(sql: postgres.Sql, { outcomes, partitions }: Commit): Step[] {
+  const last = new Map<string, Outcome>()
+  for (const outcome of outcomes) {
+    if (outcome.result.kind === 'done' && outcome.result.state !== null) last.set(`${partitions[outcome.partition]?.ref.group}\n${outcome.actor}\n${outcome.tenant}`, outcome)
+  }
+  if (last.size === 0) return []
+  const rows = [...last].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, outcome]) => outcome)
+  const refs = rows.map(({ partition }) => partitions[partition]?.ref)
+  const states = rows.map(({ result }) => (result.kind === 'done' ? result.state : null))
+  const query = sql`select sys.fn_write_states(
+    ${textArray(refs.map((ref) => ref?.group ?? ''))}, ${textArray(rows.map(({ actor }) => actor))},
+    ${textArray(rows.map(({ tenant }) => tenant))}, ${textArray(refs.map((ref) => ref?.topic ?? ''))},
+    ${plainArray(refs.map((ref) => ref?.partition ?? 0))}, ${plainArray(states.map((state) => state?.version ?? 0))},
+    ${textArray(states.map((state) => state?.json ?? null))})`
+  // The tenant's own: bisecting must find it when its state turns out to belong elsewhere.
+  return [{ of: 'effect', query }]
+}
+
+/** Messages to publish, numbered by (seq, place among the partition's messages of this commit). */
+export function outboxSteps(sql: postgres.Sql, { outcomes, partitions }: Commit): Step[] {
+  const columns: [groups: string[], ids: string[], numbers: number[], seqs: number[], places: number[]] = [[], [], [], [], []]
+  const tenants: string[] = []
+  const topics: string[] = []
+  const ids: string[] = []
+  const keys: SqlText[] = []
+  const values: SqlText[] = []
+  const headers: string[] = []
+  const counts = new Map<number, number>()
+  for (const { result, partition, tenant } of outcomes) {
+    const at = partitions[partition]
+    if (result.kind !== 'done' || at === undefined) continue
+    for (const effect of result.effects) {
+      if (effect.kind !== 'publish') continue
+      const place = counts.get(partition) ?? 0
+      counts.set(partition, place + 1)
+      columns[0].push(at.ref.group)
+      columns[1].push(at.ref.topicId)
+      columns[2].push(at.ref.partition)
+      columns[3].push(at.seq + 1)
+      columns[4].push(place)
+      tenants.push(tenant)
+      topics.push(effect.topic)
+      ids.push(effect.messageId)
+      keys.push(byteaText(effect.key))
+      values.push(byteaText(effect.value))
+      headers.push(JSON.stringify(effect.headers))
+    }
+  }
+  if (tenants.length === 0) return []
+  const query = sql`
+    insert into sys.outbox (group_name, topic_id, partition, seq, place, tenant_id, to_topic, message_id, record_key, record_value, record_headers)
+    select * from unnest(
+      ${textArray(columns[0])}::text[], ${plainArray(columns[1])}::uuid[], ${plainArray(columns[2])}::integer[],
+      ${plainArray(columns[3])}::bigint[], ${plainArray(columns[4])}::integer[], ${textArray(tenants)}::text[],
+      ${textArray(topics)}::text[], ${textArray(ids)}::text[], ${textArray(keys)}::bytea[], ${textArray(values)}::bytea[],
+      ${textArray(headers)}::json[])`
+  return [own(query)]
+}
+
+/** Rows that were delivered go, in the same transaction as whatever comes next. */
+export function publishedSteps(sql: postgres.Sql, { partitions }: Commit): Step[] {
+  const done = partitions.filter(({ published }) => published !== null)
+  if (done.length === 0) return []
+  const query = sql`
+    delete from sys.outbox as sent
+    using unnest(
+      ${textArray(done.map(({ ref }) => ref.group))}::text[], ${plainArray(done.map(({ ref }) => ref.topicId))}::uuid[],
+      ${plainArray(done.map(({ ref }) => ref.partition))}::integer[], ${plainArray(done.map(({ published }) => published?.seq ?? 0))}::bigint[],
+      ${plainArray(done.map(({ published }) => published?.index ?? 0))}::integer[]
+    ) as upto (group_name, topic_id, partition, seq, place)
+    where sent.group_name = upto.group_name and sent.topic_id = upto.topic_id and sent.partition = upto.partition
+      and (sent.seq, sent.place) <= (upto.seq, upto.place)`
+  return [own(query)]
+}
+
+export function deadLetterSteps(sql: postgres.Sql, { outcomes, partitions }: Commit): Step[] {
+  const letters = outcomes.flatMap((outcome) => {
+    const { result, partition } = outcome
+    const at = partitions[partition]
+    return result.kind === 'failed' && at !== undefined ? [{ outcome, result, ref: at.ref }] : []
+  })
+  if (letters.length === 0) return []
+  const failures = letters.map(({ result }) => result.failure)
+  const records = letters.map(({ outcome }) => outcome.record)
+  const query = sql`
+    insert into sys.dead_letters (
+      group_name, topic, topic_id, partition, record_offset, record_timestamp, record_key, record_value, header_names,
+      header_values, tenant_id, actor, message_id, message_type, trace_id, reason, error_class, error_message,
+      error_stack, sqlstate, attempts)
+    select group_name, topic, topic_id, partition, record_offset, to_timestamp(record_timestamp / 1000.0), record_key,
+      record_value, header_names::bytea[], header_values::bytea[], tenant_id, actor, message_id, message_type, trace_id,
+      reason, error_class, error_message, error_stack, sqlstate, attempts
+    from unnest(
+      ${textArray(letters.map(({ ref }) => ref.group))}::text[], ${textArray(letters.map(({ ref }) => ref.topic))}::text[],
+      ${plainArray(letters.map(({ ref }) => ref.topicId))}::uuid[], ${plainArray(letters.map(({ ref }) => ref.partition))}::integer[],
+      ${plainArray(records.map(({ offset }) => offset))}::bigint[],
+      ${textArray(records.map(({ timestamp }) => (timestamp >= 0 && timestamp < maxTimestamp ? String(timestamp) : null)))}::bigint[],
+      ${textArray(records.map(({ key }) => byteaText(key)))}::bytea[], ${textArray(records.map(({ value }) => byteaText(value)))}::bytea[],
+      ${textArray(records.map(({ headers }) => textArray(headers.map(([name]) => byteaText(name)))))}::text[],
+      ${textArray(records.map(({ headers }) => textArray(headers.map(([, value]) => byteaText(value)))))}::text[],
+      ${textArray(letters.map(({ outcome }) => outcome.tenant))}::text[], ${textArray(letters.map(({ outcome }) => outcome.actor))}::text[],
+      ${textArray(letters.map(({ result }) => storable(result.messageId)))}::text[], ${textArray(letters.map(({ result }) => storable(result.type)))}::text[],
+      ${textArray(letters.map(({ result }) => storable(result.traceId)))}::text[], ${textArray(failures.map(({ reason }) => storable(reason)))}::text[],
+      ${textArray(failures.map(({ errorClass }) => storable(errorClass)))}::text[], ${textArray(failures.map(({ message }) => storable(message)))}::text[],
+      ${textArray(failures.map(({ stack }) => storable(stack)))}::text[], ${textArray(failures.map(({ sqlstate }) => sqlstate ?? null))}::text[],
+      ${plainArray(letters.map(({ outcome }) => outcome.attempts + 1))}::integer[]
+    ) as given (group_name, topic, topic_id, partition, record_offset, record_timestamp, record_key, record_value,
+      header_names, header_values, tenant_id, actor, message_id, message_type, trace_id, reason, error_class,
+      error_message, error_stack, sqlstate, attempts)
+    on conflict do nothing`
+  return [own(query)]
+}
+
+/** The last timestamp that PostgreSQL's to_timestamp takes safely: the year 9999. */
+const maxTimestamp = 253_402_300_800_000
+
+/** PostgreSQL's text takes no NUL. Lone surrogates become U+FFFD on the wire by themselves. */
+function storable(text: string): string {
+  return text.includes('\0') ? text.replaceAll('\0', '\u{fffd}') : text
+}
+
+export function traceSteps(sql: postgres.Sql, { outcomes, partitions }: Commit, { mode, sampleRate }: Traceability): Step[] {
+  if (mode === 'off') return []
+  const traced = outcomes.filter(({ result }) => mode === 'all' || result.kind === 'failed' || (mode === 'sampled' && result.kind !== 'skipped' && sampled(result.messageId, sampleRate)))
+  if (traced.length === 0) return []
+  const refs = traced.map(({ partition }) => partitions[partition]?.ref)
+  const facts = traced.map(({ result }) => (result.kind === 'skipped' ? { messageId: '', type: '', traceId: '' } : result))
+  const query = sql`
+    insert into sys.message_traceability (
+      group_name, topic, partition, record_offset, tenant_id, actor, message_id, message_type, trace_id, outcome, reason, attempts)
+    select * from unnest(
+      ${textArray(refs.map((ref) => ref?.group ?? ''))}::text[], ${textArray(refs.map((ref) => ref?.topic ?? ''))}::text[],
+      ${plainArray(refs.map((ref) => ref?.partition ?? 0))}::integer[], ${plainArray(traced.map(({ record }) => record.offset))}::bigint[],
+      ${textArray(traced.map(({ tenant }) => tenant))}::text[], ${textArray(traced.map(({ actor }) => actor))}::text[],
+      ${textArray(facts.map(({ messageId }) => storable(messageId)))}::text[], ${textArray(facts.map(({ type }) => storable(type)))}::text[],
+      ${textArray(facts.map(({ traceId }) => storable(traceId)))}::text[], ${textArray(traced.map(({ result }) => outcomeNames[result.kind]))}::text[],
+      ${textArray(traced.map(({ result }) => (result.kind === 'failed' ? storable(result.failure.reason) : result.kind === 'skipped' ? result.reason : '')))}::text[],
+      ${plainArray(traced.map(({ attempts }) => attempts + 1))}::integer[])`
+  return [own(query)]
+}
+
+const outcomeNames = { done: 'processed', failed: 'dead_lettered', duplicate: 'duplicate', skipped: 'skipped' } as const
+
+/** The same messages on every daemon and every rerun. */
+function sampled(messageId: string, rate: number): boolean {
+  let hash = 0
+  for (let i = 0; i < messageId.length; i++) hash = (Math.imul(hash, 31) + messageId.charCodeAt(i)) | 0
+  return (hash >>> 0) / 0x1_0000_0000 < rate
+}
+
+function own(query: Step['query']): Step {
+  return { of: 'own', query }
+}

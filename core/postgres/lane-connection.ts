@@ -1,0 +1,125 @@
+import { type Socket, connect } from 'node:net'
+import postgres from 'postgres'
+import { TenantryError } from '../errors.ts'
+
+export type LaneLimits = {
+  readonly connectTimeoutMs: number
+  /** Bound of one statement. */
+  readonly statementTimeoutMs: number
+  readonly lockTimeoutMs: number
+  /** PostgreSQL ends a transaction that takes longer, so that a frozen daemon holds nobody up. */
+  readonly transactionTimeoutMs: number
+}
+
+/** A backend, told from a later one with the same process id. */
+export type Backend = { readonly pid: number; readonly startedAt: string }
+
+/**
+ * A connection of which there is only one: its client may open one socket and never a second, so nothing that was meant
+ * for this transaction can go out over another connection (porsager/postgres#1216), and what is open when the socket
+ * closes is known to be open (#1186: the driver's own promises may never settle).
+ */
+export class LaneConnection {
+  readonly sql: postgres.Sql
+  readonly backend: Backend
+  /** Rejects when the connection has gone; never resolves. */
+  readonly closed: Promise<never>
+  readonly #socket: Socket
+
+  private constructor(sql: postgres.Sql, backend: Backend, socket: Socket, closed: Promise<never>) {
+    this.sql = sql
+    this.backend = backend
+    this.#socket = socket
+    this.closed = closed
+  }
+
+  /** Rejects when the server cannot be reached, in time, or refuses us. */
+  static async open(url: string, name: string, limits: LaneLimits): Promise<LaneConnection> {
+    const gone = Promise.withResolvers<never>()
+    gone.promise.catch(() => {})
+    let socket: Socket | undefined
+    // A variable, as the driver's types know neither `socket` nor `max_pipeline`.
+    const options = {
+      // Statements sent before the driver waits for answers: more than a commit has.
+      max_pipeline: 1_000_000,
+      max: 1,
+      max_lifetime: null,
+      idle_timeout: 0,
+      connect_timeout: limits.connectTimeoutMs / 1_000,
+      fetch_types: false,
+      onnotice() {},
+      socket: async ({ host, port, path }: SocketOptions) => {
+        if (socket !== undefined) throw new TenantryError('TENANTRY_LANE_REUSED', 'a lane opens one connection only')
+        socket = await firstOf(host, port, path, limits.connectTimeoutMs)
+        socket.once('close', () => gone.reject(new TenantryError('TENANTRY_LANE_CLOSED', 'the connection to PostgreSQL was closed')))
+        return socket
+      },
+      connection: {
+        application_name: name,
+        default_transaction_read_only: true,
+        statement_timeout: limits.statementTimeoutMs,
+        lock_timeout: limits.lockTimeoutMs,
+        transaction_timeout: limits.transactionTimeoutMs,
+        idle_in_transaction_session_timeout: limits.transactionTimeoutMs,
+      },
+    }
+    const sql = postgres(url, options)
+    const asked = sql<{ pid: number; started_at: string }[]>`select pid, backend_start::text as started_at from pg_stat_activity where pid = pg_backend_pid()`
+    try {
+      const [own] = await Promise.race([asked, gone.promise])
+      if (own === undefined || socket === undefined) throw new TenantryError('TENANTRY_LANE_CLOSED', 'PostgreSQL does not say which backend serves the lane')
+      return new LaneConnection(sql, { pid: own.pid, startedAt: own.started_at }, socket, gone.promise)
+    } catch (error) {
+      asked.catch(() => {})
+      socket?.destroy()
+      throw error
+    }
+  }
+
+  /** Cuts the connection at once. Its backend may go on with what it has received. */
+  destroy(): void {
+    this.#socket.destroy()
+  }
+
+  /** Ends it in good order. */
+  async end(): Promise<void> {
+    await this.sql.end({ timeout: 1 })
+    this.#socket.destroy()
+  }
+}
+
+type SocketOptions = { readonly host: readonly string[]; readonly port: readonly number[]; readonly path: string | false }
+
+/** The driver stops sending when a socket says that it is full, and a pipeline that stops costs a round trip a statement. */
+const largeBuffer = { writableHighWaterMark: 256 * 1024 * 1024 }
+
+async function firstOf(hosts: readonly string[], ports: readonly number[], path: string | false, timeoutMs: number): Promise<Socket> {
+  for (const [i, host] of hosts.entries()) {
+    try {
+      return await connected(host, ports[i] ?? 5432, path, timeoutMs)
+    } catch (error) {
+      if (i === hosts.length - 1) throw error
+    }
+  }
+  throw new TenantryError('TENANTRY_POSTGRES_ADDRESS', 'the address of PostgreSQL names no host: set postgres.url')
+}
+
+function connected(host: string, port: number, path: string | false, timeoutMs: number): Promise<Socket> {
+  const common = { noDelay: true, keepAlive: true, ...largeBuffer }
+  const socket = path === false ? connect({ host, port, ...common }) : connect({ path, ...common })
+  return new Promise((resolve, reject) => {
+    const failed = (error: Error) => {
+      socket.destroy()
+      reject(error)
+    }
+    socket.setTimeout(timeoutMs, () => failed(new TenantryError('TENANTRY_POSTGRES_TIMEOUT', `PostgreSQL at ${host}:${port} does not answer`)))
+    socket.once('error', failed)
+    socket.once('connect', () => {
+      socket.setTimeout(0)
+      socket.off('error', failed)
+      // The driver verifies certificates against this name.
+      Object.assign(socket, { host })
+      resolve(socket)
+    })
+  })
+}

@@ -1,0 +1,225 @@
+import type postgres from 'postgres'
+import type { Catalog } from '../catalog.ts'
+import type { Clock } from '../clock.ts'
+import type { Failure } from '../effects.ts'
+import { errorOf, messageOf, TenantryError } from '../errors.ts'
+import type { Log } from '../log.ts'
+import { EffectGrouping } from './effects.ts'
+import {
+  claimKeys,
+  claimNewKeys,
+  type Claims,
+  claimsOf,
+  commitProgress,
+  deadLetterSteps,
+  effectSteps,
+  fence,
+  outboxSteps,
+  publishedSteps,
+  recordProgress,
+  stateSteps,
+  type Step,
+  type Traceability,
+  traceSteps,
+} from './group-commit.ts'
+import { type Backend, LaneConnection, type LaneLimits } from './lane-connection.ts'
+import { lookUp } from './resolve.ts'
+import { abortedState, blameOf, codeOf, fencedState, isServerError, knownKeyState, leftTransactionState } from './sqlstate.ts'
+import type { Commit, CommitMode, CommitResult, Lane, Resolution } from './transactions.ts'
+
+export type PostgresLaneOptions = {
+  readonly url: string
+  /** Shown in pg_stat_activity. */
+  readonly name: string
+  /** A client for what must not go through the lane: ending its backend, looking for its commits. */
+  readonly control: postgres.Sql
+  readonly catalog: Catalog
+  readonly traceability: Traceability
+  readonly limits: LaneLimits
+  /** No answer for so long counts as none. */
+  readonly answerDeadlineMs: number
+  readonly clock: Clock
+  readonly log: Log
+}
+
+/** How a step of a pipeline ended. */
+type Ended = { readonly step: Step; readonly error: unknown }
+
+/**
+ * One PostgreSQL connection that commits. A commit is one pipeline: `begin read write`, its steps, `commit and chain`,
+ * `rollback`. The session is read-only by default, so a statement that strays outside the transaction is refused; and
+ * `commit and chain` is an error outside one, where a bare commit would succeed silently. As the commit is on its way
+ * before anything has been answered, every check raises inside the transaction, which turns the commit into a rollback.
+ */
+export class PostgresLane implements Lane {
+  readonly #options: PostgresLaneOptions
+  readonly #grouping: EffectGrouping
+  readonly #types = new Map<string, string>()
+  #connection: LaneConnection | undefined
+  /** Of the commit last sent: what `resolve` must see gone. */
+  #backend: Backend | undefined
+  /** The last commit met two spellings of one key in an upsert: the next sends them row by row. */
+  #split = false
+
+  constructor(options: PostgresLaneOptions) {
+    this.#options = options
+    this.#grouping = new EffectGrouping(options.catalog)
+    for (const { name, columns } of options.catalog.tables) {
+      for (const column of columns) this.#types.set(`${name}\n${column.name}`, `${column.typeSchema}.${column.type}`)
+    }
+  }
+
+  async commit(commit: Commit, mode: CommitMode): Promise<CommitResult> {
+    const claims = claimsOf(commit)
+    if (mode.kind === 'optimistic' && claims.copies.length > 0) return { kind: 'duplicates' }
+    let connection: LaneConnection
+    try {
+      connection = this.#connection ?? (await LaneConnection.open(this.#options.url, this.#options.name, this.#options.limits))
+    } catch (error) {
+      return { kind: 'refused', step: 'own', blame: 'infrastructure', failure: failureOf(error, 'postgres_unavailable') }
+    }
+    this.#connection = connection
+    this.#backend = connection.backend
+    const result = mode.kind === 'optimistic' ? await this.#optimistic(connection, commit, claims) : await this.#checked(connection, commit, claims, mode.settle)
+    if (result.kind === 'unknown') this.#drop()
+    return result
+  }
+
+  async resolve(commit: Commit): Promise<Resolution> {
+    this.#drop()
+    const { control, clock } = this.#options
+    return lookUp(control, clock, this.#backend, commit)
+  }
+
+  /** Ends the connection in good order. */
+  async close(): Promise<void> {
+    const connection = this.#connection
+    this.#connection = undefined
+    await connection?.end()
+  }
+
+  #drop(): void {
+    this.#connection?.destroy()
+    this.#connection = undefined
+  }
+
+  async #optimistic(connection: LaneConnection, commit: Commit, { claims }: Claims): Promise<CommitResult> {
+    const { sql } = connection
+    const steps = [commitProgress(sql, commit), ...(claims.length > 0 ? [claimKeys(sql, claims)] : []), ...this.#effects(sql, commit)]
+    return this.#finish(connection, commit, [begin(sql), ...steps])
+  }
+
+  async #checked(connection: LaneConnection, commit: Commit, { claims, copies }: Claims, settle: (duplicates: readonly number[]) => Commit): Promise<CommitResult> {
+    const { sql } = connection
+    const opened = [begin(sql), fence(sql, commit)]
+    const asked = claimNewKeys(sql, claims)
+    const ended = send([...opened, { of: 'own', query: asked }])
+    const known = await this.#answered(connection, asked)
+    if (known instanceof Error) {
+      const rolledBack = send([{ of: 'own', query: sql`rollback` }])
+      const ends = await this.#answered(connection, Promise.all([ended, rolledBack]))
+      return this.#refused(ends instanceof Error ? ends : ends.flat(), known)
+    }
+    const duplicates = known.map(({ place }) => claims[place]?.index ?? -1)
+    const settled = settle([...duplicates, ...copies].sort((a, b) => a - b))
+    return this.#finish(connection, settled, [recordProgress(sql, settled), ...this.#effects(sql, settled)])
+  }
+
+  #effects(sql: postgres.Sql, commit: Commit): Step[] {
+    const statements = this.#grouping.group(commit.outcomes, this.#split)
+    this.#split = false
+    const raw = statements.some(({ kind }) => kind === 'sql')
+    const steps = statements.flatMap((statement) => effectSteps(sql, statement, (table, column) => this.#types.get(`${table}\n${column}`) ?? 'pg_catalog.text'))
+    const mark: Step[] = raw ? [{ of: 'own', query: sql`select set_config('tenantry.commit', ${commit.id}, true)` }] : []
+    // An actor's statement that ended the transaction would have ended this setting with it.
+    const check: Step[] = raw ? [{ of: 'effect', query: sql`select sys.fn_check_transaction(${commit.id})` }] : []
+    return [
+      ...mark,
+      ...steps,
+      ...stateSteps(sql, commit),
+      ...check,
+      ...outboxSteps(sql, commit),
+      ...deadLetterSteps(sql, commit),
+      ...traceSteps(sql, commit, this.#options.traceability),
+      ...publishedSteps(sql, commit),
+    ]
+  }
+
+  async #finish(connection: LaneConnection, commit: Commit, steps: readonly Step[]): Promise<CommitResult> {
+    const { sql } = connection
+    // A deferred constraint of the users' tables fails here, so the commit is theirs as much as ours.
+    const committing: Step = { of: 'effect', query: sql`commit and chain` }
+    const ended = send([...steps, committing, { of: 'own', query: sql`rollback` }])
+    const committed = await this.#answered(connection, committing.query)
+    if (!(committed instanceof Error) && committed.command === 'COMMIT') {
+      // The rollback only closes the chained transaction; if it is lost, so is the connection, and the next commit sees.
+      void ended
+      return { kind: 'committed', commit }
+    }
+    return this.#refused(await this.#answered(connection, ended), committed instanceof Error ? committed : undefined)
+  }
+
+  /** The answer, or an error: the server's, the closed connection's, the deadline's. */
+  async #answered<T extends object>(connection: LaneConnection, query: PromiseLike<T>): Promise<T | Error> {
+    const { clock, answerDeadlineMs } = this.#options
+    const late = Promise.withResolvers<never>()
+    const timer = clock.after(answerDeadlineMs, () => late.reject(new TenantryError('TENANTRY_COMMIT_UNANSWERED', 'PostgreSQL did not answer a commit in time')))
+    try {
+      return await Promise.race([query, connection.closed, late.promise])
+    } catch (error) {
+      return errorOf(error)
+    } finally {
+      timer.cancel()
+      late.promise.catch(() => {})
+    }
+  }
+
+  #refused(ended: readonly Ended[] | Error, last: Error | undefined): CommitResult {
+    if (ended instanceof Error) return { kind: 'unknown', reason: ended }
+    const first = ended.find(({ error }) => error !== null && codeOf(error) !== abortedState)
+    if (first === undefined || !isServerError(first.error)) {
+      return { kind: 'unknown', reason: last ?? (first ? errorOf(first.error) : new TenantryError('TENANTRY_COMMIT_UNCLEAR', 'PostgreSQL rolled a commit back and does not say why')) }
+    }
+    const { error, step } = first
+    const { code } = error
+    if (code === fencedState) return { kind: 'fenced', partitions: (error.detail ?? '').split(',').map(Number) }
+    if (code === knownKeyState) return { kind: 'duplicates' }
+    const blame = blameOf(code)
+    // Rolled back cleanly, the session can go on; after trouble a new one is safer.
+    if (blame === 'infrastructure' || code === leftTransactionState) this.#drop()
+    if (code === '21000' && !this.#split) {
+      this.#split = true
+      return { kind: 'refused', step: step.of, blame: 'again', failure: failureOf(error, 'effect') }
+    }
+    return { kind: 'refused', step: step.of, blame, failure: failureOf(error, 'effect') }
+  }
+}
+
+function begin(sql: postgres.Sql): Step {
+  return { of: 'own', query: sql`begin read write` }
+}
+
+/** Sends all at once; resolves when every step has ended, and never rejects. */
+function send(steps: readonly Step[]): Promise<readonly Ended[]> {
+  return Promise.all(
+    steps.map((step) =>
+      step.query.then(
+        (): Ended => ({ step, error: null }),
+        (error: unknown): Ended => ({ step, error: error ?? new Error('the driver gave no reason') }),
+      ),
+    ),
+  )
+}
+
+/** Names the table, column or constraint, never values: PostgreSQL puts those into `detail`, which stays out. */
+function failureOf(error: unknown, reason: string): Failure {
+  const server = isServerError(error) ? error : undefined
+  return {
+    reason,
+    errorClass: server ? 'PostgresError' : errorOf(error).name,
+    message: messageOf(error),
+    stack: '',
+    kind: 'permanent',
+    ...(server && { sqlstate: server.code }),
+  }
+}

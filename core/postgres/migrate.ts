@@ -1,0 +1,113 @@
+import { createHash } from 'node:crypto'
+import { readdir, readFile } from 'node:fs/promises'
+import postgres from 'postgres'
+import { TenantryError } from '../errors.ts'
+
+/** One file of migrations/: `0001_progress.sql`. Once released it never changes. */
+export type Migration = { readonly number: number; readonly name: string; readonly sql: string; readonly checksum: string }
+
+export type MigrationStatus = {
+  readonly number: number
+  readonly name: string
+  /** ISO time; undefined when it is still to be applied. */
+  readonly appliedAt: string | undefined
+  /** The file is not what was applied. */
+  readonly changed: boolean
+}
+
+const folder = new URL('../../migrations/', import.meta.url)
+
+/** Serialises migrations of one database, whoever runs them. */
+const lockKey = 7465
+
+/** All migrations that this version of tenantry has, in order. */
+export async function migrations(): Promise<readonly Migration[]> {
+  const files = (await readdir(folder)).filter((file) => /^\d{4}_\w+\.sql$/.test(file)).sort()
+  return Promise.all(
+    files.map(async (file): Promise<Migration> => {
+      const sql = await readFile(new URL(file, folder), 'utf8')
+      return { number: Number(file.slice(0, 4)), name: file.slice(5, -4), sql, checksum: createHash('sha256').update(sql).digest('hex') }
+    }),
+  )
+}
+
+/**
+ * Applies what is missing, forward only, each migration in a transaction of its own, under one advisory lock; a second
+ * runner waits and finds nothing to do. Returns what it applied. Throws TENANTRY_SCHEMA_CHANGED when an applied
+ * migration's file differs, TENANTRY_SCHEMA_NEWER when the database has migrations that this version does not know.
+ */
+export async function migrateUp(url: string): Promise<readonly Migration[]> {
+  const known = await migrations()
+  return withClient(url, async (sql) => {
+    await sql`select pg_advisory_lock(${lockKey})`
+    await sql`create schema if not exists sys`
+    await sql`
+      create table if not exists sys.migrations (
+        number integer primary key, name text not null, checksum text not null, applied_at timestamptz not null default clock_timestamp()
+      )`
+    const applied = await appliedOf(sql)
+    refuseDifference(known, applied)
+    const missing = known.filter(({ number }) => !applied.has(number))
+    for (const { number, name, sql: text, checksum } of missing) {
+      await sql.begin(async (transaction) => {
+        await transaction.unsafe(text)
+        await transaction`insert into sys.migrations (number, name, checksum) values (${number}, ${name}, ${checksum})`
+      })
+    }
+    return missing
+  })
+}
+
+export async function migrateStatus(url: string): Promise<readonly MigrationStatus[]> {
+  const known = await migrations()
+  return withClient(url, async (sql) => {
+    const applied = await appliedOf(sql)
+    return known.map(({ number, name, checksum }) => {
+      const row = applied.get(number)
+      return { number, name, appliedAt: row?.applied_at.toISOString(), changed: row !== undefined && row.checksum !== checksum }
+    })
+  })
+}
+
+/** Throws TENANTRY_SCHEMA_OLD, _CHANGED or _NEWER when the database's schema is not the one that this version needs. */
+export async function requireSchema(sql: postgres.Sql): Promise<void> {
+  const known = await migrations()
+  const applied = await appliedOf(sql)
+  refuseDifference(known, applied)
+  const needed = known.at(-1)?.number ?? 0
+  const has = Math.max(0, ...applied.keys())
+  if (has < needed) {
+    throw new TenantryError('TENANTRY_SCHEMA_OLD', `The database's schema is at migration ${has}; this version of tenantry needs ${needed}: run "tenantry migrate up".`, { has, needed })
+  }
+}
+
+type Applied = { number: number; name: string; checksum: string; applied_at: Date }
+
+async function appliedOf(sql: postgres.Sql): Promise<ReadonlyMap<number, Applied>> {
+  const [there] = await sql<{ found: boolean }[]>`select to_regclass('sys.migrations') is not null as found`
+  if (there?.found !== true) return new Map()
+  const rows = await sql<Applied[]>`select number, name, checksum, applied_at from sys.migrations order by number`
+  return new Map(rows.map((row) => [row.number, row]))
+}
+
+function refuseDifference(known: readonly Migration[], applied: ReadonlyMap<number, Applied>): void {
+  const newest = known.at(-1)?.number ?? 0
+  for (const { number, name, checksum } of applied.values()) {
+    if (number > newest) {
+      throw new TenantryError('TENANTRY_SCHEMA_NEWER', `The database's schema is at migration ${number}; this version of tenantry knows ${newest}: use a newer version.`, { has: number, needed: newest })
+    }
+    const own = known.find((migration) => migration.number === number)
+    if (own !== undefined && own.checksum !== checksum) {
+      throw new TenantryError('TENANTRY_SCHEMA_CHANGED', `Migration ${number} (${name}) was applied with other content than this version has: restore the file, and put the change into a new migration.`, { number, name })
+    }
+  }
+}
+
+async function withClient<T>(url: string, use: (sql: postgres.Sql) => Promise<T>): Promise<T> {
+  const sql = postgres(url, { max: 1, onnotice() {}, connect_timeout: 10, connection: { application_name: 'tenantry migrate' } })
+  try {
+    return await use(sql)
+  } finally {
+    await sql.end({ timeout: 5 })
+  }
+}

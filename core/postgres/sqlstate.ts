@@ -1,0 +1,32 @@
+import type { Blame } from './transactions.ts'
+
+/** Raised by tenantry's own functions; docs/errors.md lists them. */
+export const fencedState = 'TY001'
+export const missingProgressState = 'TY002'
+export const knownKeyState = 'TY003'
+export const stateElsewhereState = 'TY004'
+export const leftTransactionState = 'TY005'
+
+/** Of a statement in a transaction that an earlier statement broke: says nothing of its own. */
+export const abortedState = '25P02'
+
+/**
+ * Whom an SQLSTATE blames: connection (08), resources (53), shutdown (57P), system (58), read-only server (25006) and
+ * the time limits that PostgreSQL sets a whole transaction are the infrastructure's.
+ */
+export function blameOf(sqlstate: string): Blame {
+  if (sqlstate === '40001' || sqlstate === '40P01') return 'again'
+  if (sqlstate === '55P03' || sqlstate === '57014') return 'held'
+  const infrastructure = /^(08|53|57P|58)/.test(sqlstate) || sqlstate === '25006' || sqlstate === '25P03' || sqlstate === '25P04'
+  return infrastructure ? 'infrastructure' : 'statement'
+}
+
+/** The server's code, or the driver's own (`CONNECTION_CLOSED`); '' where there is none. */
+export function codeOf(error: unknown): string {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : ''
+}
+
+/** Whether the server said it, so that the transaction is known to have been refused. */
+export function isServerError(error: unknown): error is Error & { code: string; detail?: string; table_name?: string; constraint_name?: string } {
+  return error instanceof Error && error.name === 'PostgresError'
+}

@@ -1,0 +1,263 @@
+import { checkTables, loadTopology, type Topology } from '../actors/topology.ts'
+import type { Clock } from '../core/clock.ts'
+import type { Config, GroupConfig } from '../core/config/schema.ts'
+import { TenantryError } from '../core/errors.ts'
+import { createSource } from '../core/kafka/drivers.ts'
+import type { KafkaConnection } from '../core/kafka/options.ts'
+import { KafkaPublisher } from '../core/kafka/producer.ts'
+import type { Source } from '../core/kafka/source.ts'
+import type { Lifecycle } from '../core/lifecycle.ts'
+import type { Log } from '../core/log.ts'
+import type { EngineReading } from '../core/metrics.ts'
+import { PrometheusMetrics } from '../core/prometheus.ts'
+import type { Random } from '../core/random.ts'
+import { Database } from './database.ts'
+import { Engine, type ActorRole, type EngineSettings, type GroupOptions } from './engine.ts'
+import { HttpServer } from './http.ts'
+import { Waiting } from './waiting.ts'
+import { WorkerPool } from './worker-pool.ts'
+
+export type DaemonOptions = {
+  readonly config: Config
+  readonly clock: Clock
+  readonly random: Random
+  /** Of tenantry, for the metrics. */
+  readonly version: string
+  readonly log: Log
+  /** Called once when the daemon cannot go on; the caller stops it and exits. */
+  readonly failed: (error: TenantryError) => void
+}
+
+/** Joins the parts to a process: configuration in, threads, connections and the engine out. No decisions here. */
+export class Daemon implements Lifecycle {
+  readonly #options: DaemonOptions
+  readonly #waiting: Waiting
+  readonly #metrics: PrometheusMetrics
+  readonly #http: HttpServer | undefined
+  #parts: Parts | undefined
+  #stopping: Promise<void> | undefined
+  /** Records in flight that the drain did not wait for. */
+  abandoned = 0
+
+  constructor(options: DaemonOptions) {
+    const { config, clock, log } = options
+    this.#options = options
+    this.#waiting = new Waiting(clock, log)
+    this.#metrics = new PrometheusMetrics({ clock, version: options.version })
+    this.#metrics.observe(() => this.#reading())
+    this.#http = config.http.enabled
+      ? new HttpServer({
+          host: config.http.host,
+          port: config.http.port,
+          allowedHosts: config.http.allowedHosts,
+          log,
+          ready: () => ({ ready: this.reasons.length === 0, reasons: this.reasons }),
+          live: () => true,
+          metrics: () => this.#metrics.text(),
+        })
+      : undefined
+  }
+
+  /** Why the daemon is not ready; empty when it is. */
+  get reasons(): readonly string[] {
+    if (this.#stopping) return ['stopping']
+    if (this.#parts === undefined) return ['starting', ...this.#waiting.reasons]
+    return this.#parts.engine.status().reasons
+  }
+
+  /**
+   * Resolves when the groups are joined. Waits, not ready, while Kafka, PostgreSQL, a topic or a right is missing;
+   * rejects on what waiting does not mend (configuration, actors, a schema that is too old, a port that is taken).
+   */
+  async start(): Promise<void> {
+    const { config, clock, log } = this.#options
+    await this.#metrics.start()
+    await this.#http?.start()
+    const topology = await loadTopology(config.actors.folder)
+    const groups = groupsOf(config, topology)
+    const database = new Database(this.#options)
+    await this.#waiting.until('postgres', Database.finalCodes, () => database.open())
+    checkTables(topology, database.catalog)
+    const pool = new WorkerPool({
+      count: config.workers.count,
+      actors: config.actors.folder,
+      catalog: database.catalog,
+      limits: config.limits,
+      clock,
+      log,
+      databaseUrl: config.postgres.url,
+      ...(process.versions['bun'] === undefined && { maxHeapMiB: Math.ceil(config.workers.maxHeapBytes / 2 ** 20) }),
+    })
+    const publisher = new KafkaPublisher({ ...connectionOf(config), clock, log, compression: config.producer.compression, deliveryTimeoutMs: config.producer.deliveryTimeoutMs })
+    const sources = new Map<string, Source>()
+    for (const [name, group] of groups) sources.set(name, await this.#source(name, group))
+    const engine = this.#engine(groups, sources, pool, database, publisher)
+    this.#parts = { engine, pool, sources: [...sources.values()], publisher, database }
+    await pool.start(engine.workersListener)
+    engine.start()
+    await Promise.all([...sources].map(([name, source]) => source.start(engine.listener(name))))
+    log.info('daemon.started', { groups: [...groups.keys()], actors: topology.actors.length, workers: pool.count }, 'The daemon has joined its groups.')
+  }
+
+  /** Drains within the configured deadline, commits, leaves the groups, ends the threads. */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop()
+    return this.#stopping
+  }
+
+  async #stop(): Promise<void> {
+    this.#waiting.cancel()
+    const parts = this.#parts
+    if (parts) {
+      const { log, config } = this.#options
+      log.info('daemon.draining', { deadlineMs: config.workers.drainDeadlineMs }, 'Draining: no more records are taken.')
+      const { abandoned } = await parts.engine.drain(config.workers.drainDeadlineMs)
+      this.abandoned = abandoned
+      await Promise.all(parts.sources.map((source) => source.stop()))
+      parts.engine.stop()
+      await Promise.all([parts.pool.stop(), parts.publisher.stop()])
+      await parts.database.close()
+      log.info('daemon.stopped', { abandoned }, 'The daemon has left its groups.')
+    }
+    await this.#http?.stop()
+    await this.#metrics.stop()
+  }
+
+  #source(name: string, group: GroupSettings): Promise<Source> {
+    const { config, clock, log } = this.#options
+    const { consumer, kafka } = config
+    return createSource({
+      ...connectionOf(config),
+      driver: kafka.driver,
+      group: name,
+      topics: group.roles.map(({ topic }) => topic),
+      ...(group.config.instanceId !== undefined && { groupInstanceId: group.config.instanceId }),
+      protocol: group.config.protocol ?? consumer.protocol,
+      sessionTimeoutMs: consumer.sessionTimeoutMs,
+      releaseTimeoutMs: consumer.releaseTimeoutMs,
+      maxFetchBytes: consumer.maxFetchBytes,
+      passThrough: { ...kafka.confluent, ...consumer.confluent, ...group.config.confluent },
+      clock,
+      log,
+    })
+  }
+
+  #engine(groups: ReadonlyMap<string, GroupSettings>, sources: ReadonlyMap<string, Source>, workers: WorkerPool, database: Database, publisher: KafkaPublisher): Engine {
+    const { config, clock, random, log } = this.#options
+    const options = [...groups].flatMap(([name, { roles, config: group }]): GroupOptions[] => {
+      const source = sources.get(name)
+      if (source === undefined) return []
+      const { consumer } = config
+      return [
+        {
+          name,
+          source,
+          actors: roles,
+          start: group.start,
+          onForeignOffset: group.onForeignOffset ?? consumer.onForeignOffset,
+          onOutOfRange: group.onOutOfRange ?? consumer.onOutOfRange,
+          tenantHeader: consumer.tenantHeader ?? null,
+        },
+      ]
+    })
+    return new Engine({
+      clock,
+      random,
+      log,
+      metrics: this.#metrics,
+      groups: options,
+      workers,
+      lanes: database.lanes,
+      ledger: database.ledger,
+      publisher,
+      settings: engineSettings(config),
+      failed: this.#options.failed,
+    })
+  }
+
+  #reading(): EngineReading {
+    const status = this.#parts?.engine.status()
+    return {
+      ready: this.reasons.length === 0,
+      mailboxes: status?.mailboxes ?? 0,
+      queued: status?.queued ?? 0,
+      inFlight: status?.inFlight ?? 0,
+      bytes: status?.bytes ?? 0,
+      bytesBudget: this.#options.config.backpressure.budgetBytes,
+      outboxPending: status?.outboxPending ?? 0,
+      blockedTenants: status?.blocked.length ?? 0,
+      partitions: status?.partitions ?? [],
+    }
+  }
+}
+
+type Parts = {
+  readonly engine: Engine
+  readonly pool: WorkerPool
+  readonly sources: readonly Source[]
+  readonly publisher: KafkaPublisher
+  readonly database: Database
+}
+
+type GroupSettings = { readonly roles: readonly ActorRole[]; readonly config: GroupConfig }
+
+/** The groups that have actors, each with what configuration says of it. Throws TENANTRY_GROUP_UNKNOWN. */
+export function groupsOf(config: Config, topology: Topology): ReadonlyMap<string, GroupSettings> {
+  const groups = new Map<string, GroupSettings>()
+  for (const actor of topology.actors) {
+    const settings = config.groups[actor.group]
+    if (settings === undefined) {
+      throw new TenantryError('TENANTRY_GROUP_UNKNOWN', `${actor.file} belongs to group ${actor.group}, which the configuration does not have: add groups.${actor.group}.`, {
+        group: actor.group,
+        file: actor.file,
+      })
+    }
+    const { index, name, topic, stateful, consistency } = actor
+    const role: ActorRole = { index, name, topic, stateful, serial: consistency === 'serial' }
+    groups.set(actor.group, { config: settings, roles: [...(groups.get(actor.group)?.roles ?? []), role] })
+  }
+  return groups
+}
+
+function connectionOf({ kafka }: Config): KafkaConnection {
+  const { ca, cert, key, keyPassword, verify, enabled } = kafka.tls
+  return {
+    bootstrap: kafka.brokers,
+    clientId: kafka.clientId,
+    ...(enabled && {
+      tls: {
+        ...(ca !== undefined && { ca }),
+        ...(cert !== undefined && { cert }),
+        ...(key !== undefined && { key }),
+        ...(keyPassword !== undefined && { passphrase: keyPassword }),
+        rejectUnauthorized: verify,
+      },
+    }),
+    ...(kafka.sasl && { sasl: kafka.sasl }),
+  }
+}
+
+function engineSettings(config: Config): EngineSettings {
+  const { commit, workers, backpressure, consumer, limits } = config
+  return {
+    commitMaxRecords: commit.maxRecords,
+    commitMaxBytes: commit.maxBytes,
+    backoffMinMs: commit.backoffMinMs,
+    backoffMaxMs: commit.backoffMaxMs,
+    workerCreditRecords: workers.creditRecords,
+    workerCreditBytes: workers.creditBytes,
+    quantumRecords: 64,
+    budgetBytes: backpressure.budgetBytes,
+    mailboxMaxRecords: backpressure.mailboxRecords,
+    promptRaiseMs: 2_000,
+    heldRetryMs: 1_000,
+    heldLimitMs: 60_000,
+    systemicWindowMs: 60_000,
+    systemicRetryMs: 5_000,
+    maxIdLength: limits.maxIdLength,
+    offsetIntervalMs: consumer.offsetIntervalMs,
+    releaseMs: Math.floor(consumer.releaseTimeoutMs * 0.8),
+    idleMailboxes: 100_000,
+    outboxMaxPending: backpressure.outboxRows,
+  }
+}
