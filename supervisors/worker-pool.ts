@@ -60,7 +60,8 @@ export class WorkerPool implements Workers {
   #stopping: Promise<void> | undefined
 
   constructor(options: WorkerPoolOptions) {
-    if (!Number.isInteger(options.count) || options.count < 1) throw new TenantryError('TENANTRY_BAD_OPTION', 'count must be a whole number from 1')
+    if (!Number.isInteger(options.count) || options.count < 1)
+      throw new TenantryError('TENANTRY_BAD_OPTION', 'count must be a whole number from 1')
     this.count = options.count
     this.#options = options
     this.#threads = Array.from({ length: options.count }, (_, number) => ({
@@ -80,7 +81,8 @@ export class WorkerPool implements Workers {
    * first ones. Rejects, with nothing left running, when a thread cannot load them.
    */
   async start(listener: WorkersListener): Promise<void> {
-    if (this.#piscina !== undefined) throw new TenantryError('TENANTRY_STARTED_TWICE', 'the worker pool has been started already')
+    if (this.#piscina !== undefined)
+      throw new TenantryError('TENANTRY_STARTED_TWICE', 'the worker pool has been started already')
     this.#listener = listener
     const { maxHeapMiB } = this.#options
     const piscina = new Piscina({
@@ -95,7 +97,13 @@ export class WorkerPool implements Workers {
       ...(maxHeapMiB === undefined ? {} : { resourceLimits: { maxOldGenerationSizeMb: maxHeapMiB } }),
     })
     // A thread that dies without a task is one that we replace anyway.
-    piscina.on('error', (error: unknown) => this.#options.log.warn('worker.error', { error: errorOf(error).message }, 'A worker thread failed outside its task.'))
+    piscina.on('error', (error: unknown) =>
+      this.#options.log.warn(
+        'worker.error',
+        { error: errorOf(error).message },
+        'A worker thread failed outside its task.',
+      ),
+    )
     this.#piscina = piscina
     const opened = this.#threads.map((thread) => this.#run(piscina, thread))
     try {
@@ -154,11 +162,26 @@ export class WorkerPool implements Workers {
     port.on('message', hear)
     const ended = (error: Error) => {
       // What the thread had answered before it died still lies in its port: it was decided, and it counts.
-      for (let rest = receiveMessageOnPort(port); rest !== undefined; rest = receiveMessageOnPort(port)) hear(rest.message)
+      for (let rest = nextMessage(port); rest !== undefined; rest = nextMessage(port)) hear(rest)
       this.#ended(piscina, thread, generation, error, ready.reject)
     }
-    const { actors, catalog, limits, tenantColumn = 'tenant_id', databaseUrl = '', maxDecisionsPerFrame = 256 } = this.#options
-    const setup: WorkerSetup = { port: theirs, actors, catalog, limits, tenantColumn, databaseUrl, maxDecisionsPerFrame }
+    const {
+      actors,
+      catalog,
+      limits,
+      tenantColumn = 'tenant_id',
+      databaseUrl = '',
+      maxDecisionsPerFrame = 256,
+    } = this.#options
+    const setup: WorkerSetup = {
+      port: theirs,
+      actors,
+      catalog,
+      limits,
+      tenantColumn,
+      databaseUrl,
+      maxDecisionsPerFrame,
+    }
     piscina.run(setup, { transferList: [theirs] }).then(
       () => ended(new TenantryError('TENANTRY_WORKER_ENDED', 'a worker thread ended its task by itself')),
       (error: unknown) => ended(errorOf(error)),
@@ -171,11 +194,23 @@ export class WorkerPool implements Workers {
       this.#listener?.decided(thread.number, thread.unpacker.unpack(message))
       return
     }
-    for (const { level, event, fields, sentence } of message.lines) this.#options.log[level](event, { ...fields, worker: thread.number }, sentence)
-    if (message.dropped > 0) this.#options.log.warn('worker.log_dropped', { worker: thread.number, dropped: message.dropped }, 'An actor logs faster than its lines can be written; the rest was dropped.')
+    for (const { level, event, fields, sentence } of message.lines)
+      this.#options.log[level](event, { ...fields, worker: thread.number }, sentence)
+    if (message.dropped > 0)
+      this.#options.log.warn(
+        'worker.log_dropped',
+        { worker: thread.number, dropped: message.dropped },
+        'An actor logs faster than its lines can be written; the rest was dropped.',
+      )
   }
 
-  #ended(piscina: Piscina, thread: Thread, generation: number, error: Error, rejectReady: (error: Error) => void): void {
+  #ended(
+    piscina: Piscina,
+    thread: Thread,
+    generation: number,
+    error: Error,
+    rejectReady: (error: Error) => void,
+  ): void {
     if (thread.generation !== generation) return
     thread.generation++
     thread.port?.close()
@@ -185,7 +220,11 @@ export class WorkerPool implements Workers {
     if (!wasReady) rejectReady(error)
     if (this.#stopping !== undefined) return
     if (wasReady) {
-      this.#options.log.error('worker.lost', { worker: thread.number, error: error.message }, 'A worker thread ended; it is replaced, and its records run again.')
+      this.#options.log.error(
+        'worker.lost',
+        { worker: thread.number, error: error.message },
+        'A worker thread ended; it is replaced, and its records run again.',
+      )
       this.#listener?.lost(thread.number, error)
     }
     // A first thread that cannot even start is the caller's to hear of; a replacement is tried again.
@@ -199,10 +238,20 @@ export class WorkerPool implements Workers {
     thread.restart = clock.after(delayMs, () => {
       this.#run(piscina, thread).then(
         () => this.#listener?.ready(thread.number),
-        (error: unknown) => log.error('worker.start_failed', { worker: thread.number, error: errorOf(error).message }, 'A replacement for a worker thread could not start; it is tried again.'),
+        (error: unknown) =>
+          log.error(
+            'worker.start_failed',
+            { worker: thread.number, error: errorOf(error).message },
+            'A replacement for a worker thread could not start; it is tried again.',
+          ),
       )
     })
   }
+}
+
+function nextMessage(port: MessagePort): FromWorker | undefined {
+  const received: { message: FromWorker } | undefined = receiveMessageOnPort(port)
+  return received?.message
 }
 
 function send(port: MessagePort, message: ToWorker, transfer: ArrayBuffer[]): void {
