@@ -1,7 +1,6 @@
 import { Command, Option } from 'commander'
 import { loadConfig } from '../core/config/load.ts'
-import { type Addresses, devDown, devLogs, devStatus, devUp } from './dev/dev.ts'
-import { prepareDev } from './dev/prepare.ts'
+import type { Addresses } from './dev/dev.ts'
 
 interface UpFlags {
   readonly brokers?: '1' | '3'
@@ -18,6 +17,8 @@ export function devCommand(): Command {
     .addOption(new Option('--brokers <number>', 'Kafka brokers').choices(['1', '3']))
     .option('--json', 'print one JSON object')
     .action(async (flags: UpFlags) => {
+      const { devUp } = await servers()
+      const { prepareDev } = await import('./dev/prepare.ts')
       const addresses = await devUp(flags.brokers === undefined ? {} : { brokers: flags.brokers === '3' ? 3 : 1 })
       await prepareDev(addresses, configuredTopics(addresses))
       print(
@@ -32,6 +33,7 @@ export function devCommand(): Command {
     .description('say which servers run; exits with 1 unless all do')
     .option('--json', 'print one JSON array')
     .action(async (flags: { readonly json?: boolean }) => {
+      const { devStatus } = await servers()
       const status = await devStatus()
       if (flags.json === true) print(JSON.stringify(status))
       else if (status.length === 0) print('nothing was started here yet: tenantry dev up')
@@ -48,6 +50,7 @@ export function devCommand(): Command {
     .description('stop all servers; their data stay')
     .option('--wipe', 'remove the data too')
     .action(async (flags: { readonly wipe?: boolean }) => {
+      const { devDown } = await servers()
       await devDown({ wipe: flags.wipe === true })
     })
 
@@ -56,11 +59,17 @@ export function devCommand(): Command {
     .description("print the end of a server's log")
     .argument('<name>', 'kafka-1, kafka-2, kafka-3, postgres or redis')
     .option('-n, --lines <number>', 'how many lines', '200')
-    .action((name: string, flags: { readonly lines: string }) => {
+    .action(async (name: string, flags: { readonly lines: string }) => {
+      const { devLogs } = await servers()
       print(devLogs(name, { lines: Number(flags.lines) }))
     })
 
   return dev
+}
+
+/** Loaded when it is asked for: drivers take their time, and other commands need none of them. */
+function servers() {
+  return import('./dev/dev.ts')
 }
 
 /** The topics of the configuration that a daemon in this folder would read. */

@@ -1,7 +1,7 @@
 import { Command } from 'commander'
 import { systemClock } from '../core/clock.ts'
 import { connectionOf, topicSpecsOf } from '../core/config/kafka-connection.ts'
-import { applyTopics, checkSpecs, compareTopics, type TopicDifference } from '../core/kafka/topics.ts'
+import type { TopicDifference } from '../core/kafka/topics.ts'
 import { formatDuration } from '../core/config/units.ts'
 import { exit } from './exit.ts'
 import { data, json, say, table } from './output.ts'
@@ -19,6 +19,8 @@ export function topicsCommand(): Command {
     .option('--json', 'print one JSON array')
     .action(async (flags: { readonly dev?: boolean }, command: Command) => {
       const { connection, specs } = wanted(command, flags)
+      const { checkSpecs, compareTopics } = await import('../core/kafka/topics.ts')
+      checkSpecs(specs)
       const differences = await compareTopics(connection, systemClock, specs)
       if (wantsJson(command)) return json(differences)
       if (differences.length === 0) say(`All ${specs.length} topics are as configured.`)
@@ -36,6 +38,8 @@ export function topicsCommand(): Command {
     .option('--json', 'print one JSON array of what was done and what was refused')
     .action(async (flags: { readonly dev?: boolean }, command: Command) => {
       const { connection, specs } = wanted(command, flags)
+      const { applyTopics, checkSpecs } = await import('../core/kafka/topics.ts')
+      checkSpecs(specs)
       const differences = await applyTopics(connection, systemClock, specs)
       const refused = differences.filter(({ kind }) => kind === 'refused').length
       if (wantsJson(command)) json(differences)
@@ -50,7 +54,6 @@ export function topicsCommand(): Command {
 function wanted(command: Command, { dev = false }: { readonly dev?: boolean }) {
   const { config } = settingsOf(command, ['kafka'])
   const specs = dev ? topicSpecsOf(config, config.kafka.brokers.length) : topicSpecsOf(config)
-  checkSpecs(specs)
   return { connection: connectionOf(config), specs }
 }
 

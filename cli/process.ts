@@ -1,0 +1,88 @@
+import { constants } from 'node:os'
+import { messageOf } from '../core/errors.ts'
+import type { Lifecycle } from '../core/lifecycle.ts'
+import type { PinoLog } from '../core/pino-log.ts'
+import { exit, exitCodeOf } from './exit.ts'
+
+/** SIGHUP too: a closed terminal must not cut a commit's effects off from their log lines. */
+const signals = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const
+
+/**
+ * The daemon as a process, PID 1 included: starts it, drains it at the first signal, ends at once at the second, and
+ * ends with the documented exit code. What nobody caught ends it, too: what is in PostgreSQL is whole, and a new process
+ * goes on from there.
+ */
+export class Process {
+  readonly runtime =
+    process.versions['bun'] === undefined ? `node ${process.versions.node}` : `bun ${process.versions['bun']}`
+  readonly #log: PinoLog
+  #stop: (() => void) | undefined
+  #signalled = false
+  #failure: unknown
+  #failed = false
+
+  constructor(log: PinoLog) {
+    this.#log = log
+    for (const signal of signals) process.on(signal, () => this.#onSignal(signal))
+    for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
+      process.on(event, (thrown: unknown) => {
+        const stack = thrown instanceof Error ? (thrown.stack ?? '') : ''
+        this.#log.error(
+          'daemon.bug',
+          { reason: messageOf(thrown), stack },
+          'An error that nobody caught; the process ends and can be started again.',
+        )
+        this.#end(exit('bug'))
+      })
+    }
+  }
+
+  /** The daemon cannot go on: drain what can be, and end with this error's code. */
+  fail(error: unknown): void {
+    if (!this.#failed) {
+      this.#failed = true
+      this.#failure = error
+      const code = error instanceof Error && 'code' in error ? String(error.code) : ''
+      this.#log.error('daemon.failed', { code, reason: messageOf(error) }, 'The daemon cannot go on.')
+    }
+    this.#stop?.()
+  }
+
+  /** Runs until a signal or a failure, then drains and ends the process. `abandoned` is asked after the drain. */
+  async run(daemon: Lifecycle, abandoned: () => number): Promise<void> {
+    const stopped = new Promise<void>((resolve) => {
+      this.#stop = resolve
+    })
+    if (this.#signalled || this.#failed) this.#stop?.()
+    // A start that waits for Kafka or PostgreSQL must be stoppable as well.
+    daemon.start().catch((error: unknown) => {
+      if (!this.#signalled) this.fail(error)
+    })
+    // The event loop has nothing else to wait for while the daemon waits for its servers.
+    const keepAlive = setInterval(() => {}, 60_000)
+    await stopped
+    try {
+      await daemon.stop()
+    } catch (error) {
+      this.fail(error)
+    }
+    clearInterval(keepAlive)
+    this.#end(this.#failed ? exitCodeOf(this.#failure) : abandoned() > 0 ? exit('partial') : exit('ok'))
+  }
+
+  #onSignal(signal: (typeof signals)[number]): void {
+    if (this.#signalled) {
+      this.#log.warn('daemon.forced', { signal }, 'A second signal: the process ends at once.')
+      this.#end(128 + constants.signals[signal])
+    }
+    this.#signalled = true
+    this.#log.info('daemon.signal', { signal }, 'The daemon drains and ends; a second signal ends it at once.')
+    this.#stop?.()
+  }
+
+  /** Whatever a driver may have left open must not keep a drained process. */
+  #end(code: number): never {
+    this.#log.flush()
+    process.exit(code)
+  }
+}
