@@ -26,7 +26,10 @@ export async function callDependency<R>(options: CallOptions, fn: (call: Call) =
   }
   const gone = () => give(mailbox.reason)
   const timer = clock.after(timeoutMs, () => {
-    const error = new TenantryError('TENANTRY_CALL_TIMEOUT', `${dependency} did not answer within ${timeoutMs} ms`, { dependency, timeoutMs })
+    const error = new TenantryError('TENANTRY_CALL_TIMEOUT', `${dependency} did not answer within ${timeoutMs} ms`, {
+      dependency,
+      timeoutMs,
+    })
     give(error)
   })
   if (mailbox.aborted) gone()

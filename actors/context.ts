@@ -124,7 +124,8 @@ export class MessageContext implements AnyContext {
 
   id(n: number): string {
     this.#mustBeOpen()
-    if (!Number.isSafeInteger(n) || n < 0) throw new TenantryError('TENANTRY_BAD_VALUE', 'ctx.id takes a whole number from 0')
+    if (!Number.isSafeInteger(n) || n < 0)
+      throw new TenantryError('TENANTRY_BAD_VALUE', 'ctx.id takes a whole number from 0')
     return this.#derive('id', n)
   }
 
@@ -173,16 +174,35 @@ export class MessageContext implements AnyContext {
     const options = this.#mailbox.actor.dependencies[dependency]
     if (options === undefined) {
       const known = Object.keys(this.#mailbox.actor.dependencies).join(', ')
-      throw new TenantryError('TENANTRY_UNKNOWN_DEPENDENCY', `${dependency} is not among the actor's dependencies (${known})`, { dependency })
+      throw new TenantryError(
+        'TENANTRY_UNKNOWN_DEPENDENCY',
+        `${dependency} is not among the actor's dependencies (${known})`,
+        { dependency },
+      )
     }
     const idempotencyKey = this.#derive('call', this.#called++)
-    return callDependency({ clock: this.#services.clock, dependency, timeoutMs: options.timeoutMs, mailbox: this.#controller().signal, idempotencyKey }, fn)
+    return callDependency(
+      {
+        clock: this.#services.clock,
+        dependency,
+        timeoutMs: options.timeoutMs,
+        mailbox: this.#controller().signal,
+        idempotencyKey,
+      },
+      fn,
+    )
   }
 
-  async query<R extends object = Record<string, unknown>>(text: TemplateStringsArray, ...values: readonly unknown[]): Promise<R[]>
+  async query<R extends object = Record<string, unknown>>(
+    text: TemplateStringsArray,
+    ...values: readonly unknown[]
+  ): Promise<R[]>
   async query(text: TemplateStringsArray, ...values: readonly unknown[]): Promise<readonly object[]> {
     this.#mustBeOpen()
-    this.#mustHave(this.#mailbox.actor.consistency === 'serial', "ctx.query needs consistency: 'serial', as only then are this tenant's earlier effects there to be read")
+    this.#mustHave(
+      this.#mailbox.actor.consistency === 'serial',
+      "ctx.query needs consistency: 'serial', as only then are this tenant's earlier effects there to be read",
+    )
     return this.#services.reader.query(this.#mailbox.tenant, text, values)
   }
 
@@ -229,7 +249,11 @@ export class MessageContext implements AnyContext {
   #row(table: string, row: Row, conflict: readonly string[] | undefined): void {
     const { tables } = this.#mailbox.actor
     if (tables !== undefined && !tables.includes(table)) {
-      throw new TenantryError('TENANTRY_UNKNOWN_TABLE', `${table} is not among the actor's tables (${tables.join(', ')})`, { table })
+      throw new TenantryError(
+        'TENANTRY_UNKNOWN_TABLE',
+        `${table} is not among the actor's tables (${tables.join(', ')})`,
+        { table },
+      )
     }
     const effect = this.#services.tables.get(table).write(row, this.#mailbox.tenant, conflict)
     let bytes = 0
@@ -241,7 +265,11 @@ export class MessageContext implements AnyContext {
     const { maxEffects, maxEffectBytes } = this.#services.limits
     this.#bytes += bytes
     if (this.effects.length >= maxEffects || this.#bytes > maxEffectBytes) {
-      this.refusal = new TenantryError('TENANTRY_TOO_MANY_EFFECTS', `a message may have ${maxEffects} effects of ${maxEffectBytes} bytes together`, { maxEffects, maxEffectBytes })
+      this.refusal = new TenantryError(
+        'TENANTRY_TOO_MANY_EFFECTS',
+        `a message may have ${maxEffects} effects of ${maxEffectBytes} bytes together`,
+        { maxEffects, maxEffectBytes },
+      )
       throw this.refusal
     }
     this.effects.push(effect)

@@ -96,7 +96,10 @@ export interface StateContext<State> {
 
 export interface QueryContext {
   /** Rows as they are now, this tenant's earlier effects included. Read-only. */
-  query<R extends object = Record<string, unknown>>(text: TemplateStringsArray, ...values: readonly unknown[]): Promise<R[]>
+  query<R extends object = Record<string, unknown>>(
+    text: TemplateStringsArray,
+    ...values: readonly unknown[]
+  ): Promise<R[]>
 }
 
 /** What a call to a dependency is given. */
@@ -113,7 +116,12 @@ export interface CallContext<Dependency extends string> {
 }
 
 /** What this actor's `receive` can do: the types leave out what would fail. */
-export type Context<State extends Schema | undefined, Dependency extends string, C extends Consistency, Table extends string> = BaseContext<Table> &
+export type Context<
+  State extends Schema | undefined,
+  Dependency extends string,
+  C extends Consistency,
+  Table extends string,
+> = BaseContext<Table> &
   (State extends Schema ? StateContext<Output<State>> : unknown) &
   ([Dependency] extends [never] ? unknown : CallContext<Dependency>) &
   (C extends 'serial' ? QueryContext : unknown)
@@ -200,11 +208,14 @@ export function defineActor(definition: UntypedDefinition): Actor {
   checkSchemas(messages)
   if (state !== undefined) checkState(state)
   for (const [dependency, { timeoutMs }] of Object.entries(dependencies)) {
-    if (!(timeoutMs > 0 && timeoutMs <= 600_000)) throw badActor(`dependencies.${dependency}.timeoutMs must be between 1 and 600000`)
+    if (!(timeoutMs > 0 && timeoutMs <= 600_000))
+      throw badActor(`dependencies.${dependency}.timeoutMs must be between 1 and 600000`)
   }
   const { consistency = 'pipelined', idempotency = 'message-id' } = definition
-  if (consistency !== 'pipelined' && consistency !== 'serial') throw badActor("consistency must be 'pipelined' or 'serial'")
-  if (idempotency !== 'message-id' && idempotency !== 'offset') throw badActor("idempotency must be 'message-id' or 'offset'")
+  if (consistency !== 'pipelined' && consistency !== 'serial')
+    throw badActor("consistency must be 'pipelined' or 'serial'")
+  if (idempotency !== 'message-id' && idempotency !== 'offset')
+    throw badActor("idempotency must be 'message-id' or 'offset'")
   return {
     [actorMark]: true,
     name,
@@ -243,7 +254,18 @@ function badActor(what: string): TenantryError {
   return new TenantryError('TENANTRY_BAD_ACTOR', `the actor cannot work: ${what}`)
 }
 
-const definitionKeys = ['group', 'topic', 'name', 'messages', 'state', 'dependencies', 'consistency', 'idempotency', 'tables', 'receive']
+const definitionKeys = [
+  'group',
+  'topic',
+  'name',
+  'messages',
+  'state',
+  'dependencies',
+  'consistency',
+  'idempotency',
+  'tables',
+  'receive',
+]
 
 function refuseUnknownKeys(definition: object): void {
   for (const key of Object.keys(definition)) {
@@ -261,7 +283,8 @@ function checkSchemas(messages: MessageSchemas): void {
 }
 
 function checkState(state: StateDefinition<Schema>): void {
-  if (!Number.isInteger(state.version) || state.version < 1 || state.version > 0x7fffffff) throw badActor('state.version must be a whole number from 1')
+  if (!Number.isInteger(state.version) || state.version < 1 || state.version > 0x7fffffff)
+    throw badActor('state.version must be a whole number from 1')
   if (state.schema?.['~standard']?.version !== 1) throw badActor('state.schema is not a Standard Schema')
   if (state.initial === undefined) throw badActor('state.initial is missing')
 }

@@ -120,7 +120,8 @@ export function unpackDispatches(frame: DispatchFrame, maxHeaders: number): Inco
         headers = lastHeaders.headers
         headersAt += size
       }
-      const knownUtf8 = allUtf8 && isBoundary(bytes, start, frame.valueBytes) && isBoundary(bytes, valueAt, frame.valueBytes)
+      const knownUtf8 =
+        allUtf8 && isBoundary(bytes, start, frame.valueBytes) && isBoundary(bytes, valueAt, frame.valueBytes)
       records.push({ offset, timestamp, bytes, start, end: length < 0 ? -1 : start + length, headers, knownUtf8 })
     }
     dispatches.push({ mailbox, run, opening, records })
@@ -179,5 +180,13 @@ function readable(headers: Headers, maxHeaders: number): MessageHeaders {
 export function incoming(record: KafkaRecord, maxHeaders: number): IncomingRecord {
   const { offset, timestamp, value, headers } = record
   const bytes = value ?? Buffer.alloc(0)
-  return { offset, timestamp, bytes, start: 0, end: value === null ? -1 : bytes.length, headers: readable(headers, maxHeaders), knownUtf8: false }
+  return {
+    offset,
+    timestamp,
+    bytes,
+    start: 0,
+    end: value === null ? -1 : bytes.length,
+    headers: readable(headers, maxHeaders),
+    knownUtf8: false,
+  }
 }

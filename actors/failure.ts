@@ -40,7 +40,8 @@ export function permanentFailure(reason: string, message: string): Failure {
 function judge(thrown: unknown): Pick<Failure, 'kind' | 'reason'> {
   if (thrown instanceof BadRecord) return { kind: 'bad-record', reason: thrown.reason }
   if (thrown instanceof Rejected) return { kind: 'permanent', reason: 'rejected' }
-  if (typeof thrown === 'object' && thrown !== null && blamed.has(thrown)) return { kind: 'transient', reason: 'dependency' }
+  if (typeof thrown === 'object' && thrown !== null && blamed.has(thrown))
+    return { kind: 'transient', reason: 'dependency' }
   if (thrown instanceof TenantryError && effectCodes.has(thrown.code)) return { kind: 'permanent', reason: 'effect' }
   return { kind: 'transient', reason: 'handler' }
 }

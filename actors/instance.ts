@@ -28,9 +28,14 @@ export class LoadedActor {
   /** Throws BadRecord `unknown_type` or `unknown_version`. */
   schemaOf(envelope: Envelope): Schema {
     const versions = this.#schemas.get(envelope.type)
-    if (versions === undefined) throw new BadRecord('unknown_type', `the actor of ${this.actor.topic} knows no such type`)
+    if (versions === undefined)
+      throw new BadRecord('unknown_type', `the actor of ${this.actor.topic} knows no such type`)
     const schema = versions.get(envelope.schema_version)
-    if (schema === undefined) throw new BadRecord('unknown_version', `the actor knows the type in schema_version ${[...versions.keys()].join(', ')} only`)
+    if (schema === undefined)
+      throw new BadRecord(
+        'unknown_version',
+        `the actor knows the type in schema_version ${[...versions.keys()].join(', ')} only`,
+      )
     return schema
   }
 }
@@ -60,7 +65,14 @@ export class Instance implements Mailbox {
   #context: MessageContext | undefined
   #started = 0
 
-  constructor(mailbox: number, run: number, opening: Opening, loaded: LoadedActor, services: ContextServices, decide: (decision: Decision) => void) {
+  constructor(
+    mailbox: number,
+    run: number,
+    opening: Opening,
+    loaded: LoadedActor,
+    services: ContextServices,
+    decide: (decision: Decision) => void,
+  ) {
     this.mailbox = mailbox
     this.run = run
     this.actor = loaded.actor
@@ -89,7 +101,13 @@ export class Instance implements Mailbox {
     if (this.#ended) return
     this.#ended = true
     this.#waiting = []
-    this.#context?.close(new TenantryError('TENANTRY_MAILBOX_GONE', 'the mailbox was taken away while the handler ran: its partition was revoked or its run ended', { tenant: this.tenant }))
+    this.#context?.close(
+      new TenantryError(
+        'TENANTRY_MAILBOX_GONE',
+        'the mailbox was taken away while the handler ran: its partition was revoked or its run ended',
+        { tenant: this.tenant },
+      ),
+    )
   }
 
   #open(opening: Opening): void {
@@ -137,9 +155,11 @@ export class Instance implements Mailbox {
     let envelope: Envelope | undefined
     try {
       envelope = decodeEnvelope(record, this.tenant, this.#services.limits)
-      if (this.#unreadable !== undefined) return this.#failed(record, envelope, permanentFailure('state_unreadable', this.#unreadable))
+      if (this.#unreadable !== undefined)
+        return this.#failed(record, envelope, permanentFailure('state_unreadable', this.#unreadable))
       const result = this.#loaded.schemaOf(envelope)['~standard'].validate(envelope.payload)
-      if (isPromise(result)) return this.#wait(result, record, envelope, (value, known) => this.#handle(record, known, value))
+      if (isPromise(result))
+        return this.#wait(result, record, envelope, (value, known) => this.#handle(record, known, value))
       this.#handle(record, envelope, result)
     } catch (error) {
       this.#fail(record, envelope, error)
@@ -156,7 +176,12 @@ export class Instance implements Mailbox {
   }
 
   /** Goes on with `then` when the promise has settled, unless the run has ended meanwhile. */
-  #wait<T>(promise: PromiseLike<T>, record: IncomingRecord, envelope: Envelope, then: (value: T, envelope: Envelope) => void): void {
+  #wait<T>(
+    promise: PromiseLike<T>,
+    record: IncomingRecord,
+    envelope: Envelope,
+    then: (value: T, envelope: Envelope) => void,
+  ): void {
     this.#busy = true
     promise.then(
       (value) => {
@@ -181,7 +206,10 @@ export class Instance implements Mailbox {
     context.close()
     if (context.refusal !== undefined) throw context.refusal
     const definition = this.actor.state
-    const state: Done['state'] = definition === undefined ? null : { version: definition.version, json: writeState(this.state, this.#services.limits) }
+    const state: Done['state'] =
+      definition === undefined
+        ? null
+        : { version: definition.version, json: writeState(this.state, this.#services.limits) }
     this.#context = undefined
     this.#decide({
       mailbox: this.mailbox,

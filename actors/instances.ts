@@ -29,7 +29,11 @@ export class Instances {
     if (opening !== null) {
       instance?.end()
       const loaded = this.#actors[opening.actor]
-      if (loaded === undefined) throw new TenantryError('TENANTRY_TOPOLOGY_DIFFERS', `this thread has no actor ${opening.actor}: were the actors' files changed while tenantry ran?`)
+      if (loaded === undefined)
+        throw new TenantryError(
+          'TENANTRY_TOPOLOGY_DIFFERS',
+          `this thread has no actor ${opening.actor}: were the actors' files changed while tenantry ran?`,
+        )
       instance = new Instance(mailbox, run, opening, loaded, this.#services, this.#decide)
       this.#instances.set(mailbox, instance)
     }

@@ -23,12 +23,16 @@ export type Origin = {
 
 /** The effect of publishing. Throws TENANTRY_BAD_OUTGOING, or TENANTRY_NOT_JSON for the payload. */
 export function outgoing(topic: string, message: Outgoing, origin: Origin, limits: Limits): PublishEffect {
-  if (typeof topic !== 'string' || !/^[a-zA-Z0-9._-]{1,249}$/.test(topic)) throw bad('the topic’s name is not one that Kafka takes')
+  if (typeof topic !== 'string' || !/^[a-zA-Z0-9._-]{1,249}$/.test(topic))
+    throw bad('the topic’s name is not one that Kafka takes')
   const messageId = message.messageId ?? origin.derivedId
-  if (typeof messageId !== 'string' || !isWord(messageId, limits.maxIdLength)) throw bad('messageId must be a string of usual characters')
-  if (typeof message.type !== 'string' || !isWord(message.type, limits.maxIdLength)) throw bad('type must be a string of usual characters')
+  if (typeof messageId !== 'string' || !isWord(messageId, limits.maxIdLength))
+    throw bad('messageId must be a string of usual characters')
+  if (typeof message.type !== 'string' || !isWord(message.type, limits.maxIdLength))
+    throw bad('type must be a string of usual characters')
   const version = message.schemaVersion ?? 1
-  if (!Number.isInteger(version) || version < 1 || version > 0x7fffffff) throw bad('schemaVersion must be a whole number from 1')
+  if (!Number.isInteger(version) || version < 1 || version > 0x7fffffff)
+    throw bad('schemaVersion must be a whole number from 1')
   if (message.payload === undefined) throw bad('payload is undefined: give null')
   const key = message.key === undefined ? origin.tenantBytes : keyBytes(message.key)
   const { value, headers } = encode(message, messageId, version, origin, limits)
@@ -82,7 +86,10 @@ function encode(
   const payload = stringifyJson(message.payload, rules)
   if (message.format === 'msgpack') {
     // By way of JSON, so that dates and the like become what the reader takes.
-    return { value: encodeMsgpack({ ...fields, payload: parseJson(payload, limits.maxDepth) }), headers: msgpackHeaders }
+    return {
+      value: encodeMsgpack({ ...fields, payload: parseJson(payload, limits.maxDepth) }),
+      headers: msgpackHeaders,
+    }
   }
   return { value: Buffer.from(`${JSON.stringify(fields).slice(0, -1)},"payload":${payload}}`), headers: jsonHeaders }
 }

@@ -15,12 +15,17 @@ export class PostgresReader implements Reader {
   }
 
   async query(tenant: string, text: TemplateStringsArray, values: readonly unknown[]): Promise<readonly object[]> {
-    if (this.#url === '') throw new TenantryError('TENANTRY_NO_DATABASE', 'ctx.query has no database: this thread was started without one')
+    if (this.#url === '')
+      throw new TenantryError('TENANTRY_NO_DATABASE', 'ctx.query has no database: this thread was started without one')
     this.#sql ??= postgres(this.#url, {
       max: 2,
       idle_timeout: 60,
       connect_timeout: 10,
-      connection: { application_name: 'tenantry reader', default_transaction_read_only: true, statement_timeout: 30_000 },
+      connection: {
+        application_name: 'tenantry reader',
+        default_transaction_read_only: true,
+        statement_timeout: 30_000,
+      },
       onnotice() {},
     })
     return this.#sql.begin('read only', async (tx) => {
@@ -38,9 +43,13 @@ type Parameter = postgres.ParameterOrFragment<never>
 
 /** What postgres.js takes as a parameter; an object that is none of these would be taken for SQL or JSON by chance. */
 function parameter(value: unknown): Parameter {
-  if (value === null || typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean') return value
+  if (value === null || typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean')
+    return value
   if (typeof value === 'bigint') return value.toString()
   if (value instanceof Date || value instanceof Uint8Array) return value
   if (Array.isArray(value)) return value.map((item) => (item === null ? null : String(item)))
-  throw new TenantryError('TENANTRY_BAD_VALUE', 'a parameter of ctx.query must be text, a number, a boolean, a Date, bytes, null or an array of those')
+  throw new TenantryError(
+    'TENANTRY_BAD_VALUE',
+    'a parameter of ctx.query must be text, a number, a boolean, a Date, bytes, null or an array of those',
+  )
 }

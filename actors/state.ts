@@ -15,15 +15,23 @@ export function openState(definition: StateDefinition<Schema>, committed: Openin
   if (committed === null) return structuredClone(definition.initial)
   const stored = parseJson(committed.json, maxStateDepth)
   if (committed.version > definition.version) {
-    throw new TenantryError('TENANTRY_STATE_UNREADABLE', `the state has version ${committed.version}, and this actor knows ${definition.version}: deploy the newer actor`, {
-      version: committed.version,
-    })
+    throw new TenantryError(
+      'TENANTRY_STATE_UNREADABLE',
+      `the state has version ${committed.version}, and this actor knows ${definition.version}: deploy the newer actor`,
+      {
+        version: committed.version,
+      },
+    )
   }
   if (committed.version === definition.version) return validated(definition, stored)
   if (definition.migrate === undefined) {
-    throw new TenantryError('TENANTRY_STATE_UNREADABLE', `the state has version ${committed.version}, and the actor of version ${definition.version} has no migrate`, {
-      version: committed.version,
-    })
+    throw new TenantryError(
+      'TENANTRY_STATE_UNREADABLE',
+      `the state has version ${committed.version}, and the actor of version ${definition.version} has no migrate`,
+      {
+        version: committed.version,
+      },
+    )
   }
   const migrated: unknown = definition.migrate(stored, committed.version)
   return isPromise(migrated) ? migrated.then((state) => validated(definition, state)) : validated(definition, migrated)
@@ -37,15 +45,27 @@ function validated(definition: StateDefinition<Schema>, state: unknown): unknown
 
 function valueOf(result: Awaited<ReturnType<Schema['~standard']['validate']>>): unknown {
   if (result.issues === undefined) return result.value
-  const paths = result.issues.slice(0, 5).map((issue) => issue.path?.map((part) => String(typeof part === 'object' ? part.key : part)).join('.') ?? '')
-  throw new TenantryError('TENANTRY_STATE_UNREADABLE', `the state does not pass the actor's schema at ${paths.join(', ')}`)
+  const paths = result.issues
+    .slice(0, 5)
+    .map((issue) => issue.path?.map((part) => String(typeof part === 'object' ? part.key : part)).join('.') ?? '')
+  throw new TenantryError(
+    'TENANTRY_STATE_UNREADABLE',
+    `the state does not pass the actor's schema at ${paths.join(', ')}`,
+  )
 }
 
 /** JSON text of a state. Throws TENANTRY_STATE_TOO_LARGE or TENANTRY_NOT_JSON. */
 export function writeState(state: unknown, limits: Limits): string {
   const json = stringifyJson(state, { maxDepth: maxStateDepth, forPostgres: true })
-  if (json.length > limits.maxStateBytes || (json.length > limits.maxStateBytes / 3 && Buffer.byteLength(json) > limits.maxStateBytes)) {
-    throw new TenantryError('TENANTRY_STATE_TOO_LARGE', `the actor's state is larger than ${limits.maxStateBytes} bytes as JSON`, { maxStateBytes: limits.maxStateBytes })
+  if (
+    json.length > limits.maxStateBytes ||
+    (json.length > limits.maxStateBytes / 3 && Buffer.byteLength(json) > limits.maxStateBytes)
+  ) {
+    throw new TenantryError(
+      'TENANTRY_STATE_TOO_LARGE',
+      `the actor's state is larger than ${limits.maxStateBytes} bytes as JSON`,
+      { maxStateBytes: limits.maxStateBytes },
+    )
   }
   return json
 }

@@ -18,19 +18,35 @@ export function statement(text: TemplateStringsArray, values: readonly unknown[]
     judge(text)
     judged.add(text)
   }
-  return { kind: 'sql', text, values: values.map((value, i) => encodeParameter(`parameter ${i + 1} of ctx.sql`, value, maxDepth)) }
+  return {
+    kind: 'sql',
+    text,
+    values: values.map((value, i) => encodeParameter(`parameter ${i + 1} of ctx.sql`, value, maxDepth)),
+  }
 }
 
 function judge(text: TemplateStringsArray): void {
-  if (!Array.isArray(text) || !('raw' in text)) {
-    throw new TenantryError('TENANTRY_BAD_STATEMENT', 'ctx.sql is a tag: write ctx.sql`…` so that values become parameters')
+  if (!isTemplate(text)) {
+    throw new TenantryError(
+      'TENANTRY_BAD_STATEMENT',
+      'ctx.sql is a tag: write ctx.sql`…` so that values become parameters',
+    )
   }
   const [first = ''] = text
   const word = /^[a-z]+/i.exec(withoutComments(first))?.[0]?.toLowerCase() ?? ''
   if (!allowed.has(word)) {
-    throw new TenantryError('TENANTRY_BAD_STATEMENT', `ctx.sql takes select, insert, update, delete, merge, with and values, not ${word === '' ? 'this' : word}`, { word })
+    throw new TenantryError(
+      'TENANTRY_BAD_STATEMENT',
+      `ctx.sql takes select, insert, update, delete, merge, with and values, not ${word === '' ? 'this' : word}`,
+      { word },
+    )
   }
-  if (text.some((part) => part.includes('\0'))) throw new TenantryError('TENANTRY_BAD_STATEMENT', 'the statement has U+0000 in it')
+  if (text.some((part) => part.includes('\0')))
+    throw new TenantryError('TENANTRY_BAD_STATEMENT', 'the statement has U+0000 in it')
+}
+
+function isTemplate(text: unknown): boolean {
+  return Array.isArray(text) && 'raw' in text
 }
 
 /** The text from its first word on. Comments of PostgreSQL nest. */

@@ -41,7 +41,6 @@ export class Tables implements TableSource {
       { table: name },
     )
   }
-
 }
 
 /** A set of columns that is being written, reached by walking the row's keys: no string is built for a row that is like others. */
@@ -95,7 +94,12 @@ export class TablePlan {
     this.#table = table
     for (const [index, column] of table.columns.entries()) {
       this.#byName.set(column.name, column)
-      if (!column.generated) this.#columns.set(column.name, { name: column.name, index, encode: encoderOf(table.name, column, rules.maxDepth) })
+      if (!column.generated)
+        this.#columns.set(column.name, {
+          name: column.name,
+          index,
+          encode: encoderOf(table.name, column, rules.maxDepth),
+        })
     }
     this.#tenant = this.#columns.get(rules.tenantColumn)
   }
@@ -129,7 +133,11 @@ export class TablePlan {
 
   #otherTenant(): TenantryError {
     const place = `${this.#table.name}.${this.#tenant?.name ?? ''}`
-    return new TenantryError('TENANTRY_OTHER_TENANT', `${place} names another tenant than the message's: leave the column out`, { column: place })
+    return new TenantryError(
+      'TENANTRY_OTHER_TENANT',
+      `${place} names another tenant than the message's: leave the column out`,
+      { column: place },
+    )
   }
 
   #column(name: string): WriteColumn {
@@ -137,9 +145,15 @@ export class TablePlan {
     if (column !== undefined) return column
     const place = `${this.#table.name}.${name}`
     if (this.#byName.has(name)) {
-      throw new TenantryError('TENANTRY_UNKNOWN_COLUMN', `${place} is generated and cannot be written`, { column: place })
+      throw new TenantryError('TENANTRY_UNKNOWN_COLUMN', `${place} is generated and cannot be written`, {
+        column: place,
+      })
     }
-    throw new TenantryError('TENANTRY_UNKNOWN_COLUMN', `there is no column ${place}${didYouMean(name, this.#columns.keys())}`, { column: place })
+    throw new TenantryError(
+      'TENANTRY_UNKNOWN_COLUMN',
+      `there is no column ${place}${didYouMean(name, this.#columns.keys())}`,
+      { column: place },
+    )
   }
 
   /** Columns go in the catalog's order, whatever the row's, so that rows with the same columns share a statement. */
@@ -148,7 +162,9 @@ export class TablePlan {
     const tenant = this.#tenant
     if (tenant !== undefined && !node.columns.includes(tenant)) places.push({ column: tenant, position: -1 })
     if (places.length === 0) {
-      throw new TenantryError('TENANTRY_UNKNOWN_COLUMN', `a row for ${this.#table.name} has no columns`, { column: this.#table.name })
+      throw new TenantryError('TENANTRY_UNKNOWN_COLUMN', `a row for ${this.#table.name} has no columns`, {
+        column: this.#table.name,
+      })
     }
     places.sort((a, b) => a.column.index - b.column.index)
     const columns = places.map(({ column }) => column.name)
@@ -165,7 +181,9 @@ export class TablePlan {
   }
 
   #arbiter(conflict: readonly string[], columns: readonly string[]): readonly string[] {
-    const unique = this.#table.uniques.find((set) => set.length === conflict.length && set.every((name) => conflict.includes(name)))
+    const unique = this.#table.uniques.find(
+      (set) => set.length === conflict.length && set.every((name) => conflict.includes(name)),
+    )
     const facts = { table: this.#table.name, conflict }
     if (unique === undefined) {
       const known = this.#table.uniques.map((set) => `(${set.join(', ')})`).join(' or ')
@@ -185,6 +203,10 @@ export class TablePlan {
     }
     const missing = unique.find((name) => !columns.includes(name))
     if (missing === undefined) return unique
-    throw new TenantryError('TENANTRY_BAD_CONFLICT', `the row for ${this.#table.name} lacks ${missing}, which its conflict names`, facts)
+    throw new TenantryError(
+      'TENANTRY_BAD_CONFLICT',
+      `the row for ${this.#table.name} lacks ${missing}, which its conflict names`,
+      facts,
+    )
   }
 }

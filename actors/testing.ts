@@ -29,7 +29,11 @@ export type TestOptions = {
   readonly limits?: Partial<Limits>
   readonly log?: Log
   /** Answers `ctx.query`. */
-  readonly query?: (text: string, values: readonly unknown[], tenant: string) => readonly object[] | Promise<readonly object[]>
+  readonly query?: (
+    text: string,
+    values: readonly unknown[],
+    tenant: string,
+  ) => readonly object[] | Promise<readonly object[]>
 }
 
 /** A message to be handled. What is left out is made up, the same at each run. */
@@ -118,7 +122,10 @@ export class TestActor {
         clock: systemClock,
         log: options.log ?? silentLog,
         limits: this.#limits,
-        tables: options.tables === undefined ? new AnyTables(this.#limits.maxDepth) : declaredTables(options.tables, options.uniques ?? {}, this.#limits.maxDepth),
+        tables:
+          options.tables === undefined
+            ? new AnyTables(this.#limits.maxDepth)
+            : declaredTables(options.tables, options.uniques ?? {}, this.#limits.maxDepth),
         reader: readerOf(options.query),
       },
       (decision) => this.#waiting.get(decision.mailbox)?.(decision),
@@ -128,15 +135,38 @@ export class TestActor {
   /** Handles a message after those before it. Never rejects: a failure is in the result. */
   send(message: TestMessage): Promise<TestResult> {
     const tenant = message.tenant_id ?? defaultTenant
-    const uuid = deriveId({ use: 'message', group: 'test', actor: 'test', tenant, uuid: '', index: this.#sent++, time: this.#timestamp })
-    const envelope = { message_id: uuid, tenant_id: tenant, occurred_at: new Date(this.#timestamp).toISOString(), schema_version: 1, ...message }
-    return this.sendValue(Buffer.from(stringifyJson(envelope, { maxDepth: this.#limits.maxDepth, forPostgres: false })), { tenant })
+    const uuid = deriveId({
+      use: 'message',
+      group: 'test',
+      actor: 'test',
+      tenant,
+      uuid: '',
+      index: this.#sent++,
+      time: this.#timestamp,
+    })
+    const envelope = {
+      message_id: uuid,
+      tenant_id: tenant,
+      occurred_at: new Date(this.#timestamp).toISOString(),
+      schema_version: 1,
+      ...message,
+    }
+    return this.sendValue(
+      Buffer.from(stringifyJson(envelope, { maxDepth: this.#limits.maxDepth, forPostgres: false })),
+      { tenant },
+    )
   }
 
   /** Handles a record as Kafka would deliver it, to try bad ones. */
-  sendValue(value: Buffer | null, { tenant = defaultTenant, headers = [] }: { tenant?: string; headers?: Headers } = {}): Promise<TestResult> {
+  sendValue(
+    value: Buffer | null,
+    { tenant = defaultTenant, headers = [] }: { tenant?: string; headers?: Headers } = {},
+  ): Promise<TestResult> {
     const before = this.#last.get(tenant)
-    const result = before === undefined ? this.#handle(tenant, value, headers) : before.then(() => this.#handle(tenant, value, headers))
+    const result =
+      before === undefined
+        ? this.#handle(tenant, value, headers)
+        : before.then(() => this.#handle(tenant, value, headers))
     this.#last.set(tenant, result)
     return result
   }
@@ -147,9 +177,20 @@ export class TestActor {
     const decided = Promise.withResolvers<Decision>()
     this.#waiting.set(mailbox, decided.resolve)
     const record = { offset: this.#offset++, timestamp: this.#timestamp, key: Buffer.from(tenant), value, headers }
-    const opening = { actor: 0, topic: this.#actor.topic, partition: 0, tenant, state: this.#states.get(tenant) ?? this.#initial }
+    const opening = {
+      actor: 0,
+      topic: this.#actor.topic,
+      partition: 0,
+      tenant,
+      state: this.#states.get(tenant) ?? this.#initial,
+    }
     // A run of its own for each message: it begins with what was committed, as after a restart.
-    this.#instances.dispatch({ mailbox, run: ++this.#run, opening, records: [incoming(record, this.#limits.maxHeaders)] })
+    this.#instances.dispatch({
+      mailbox,
+      run: ++this.#run,
+      opening,
+      records: [incoming(record, this.#limits.maxHeaders)],
+    })
     return this.#result(tenant, await decided.promise)
   }
 
@@ -196,7 +237,11 @@ function readerOf(query: TestOptions['query']): Reader {
   return {
     async query(tenant, text, values) {
       if (query === undefined) throw new TypeError('give testActor a `query` that answers ctx.query')
-      return query(text.reduce((left, right, i) => `${left}$${i}${right}`), values, tenant)
+      return query(
+        text.reduce((left, right, i) => `${left}$${i}${right}`),
+        values,
+        tenant,
+      )
     },
   }
 }
@@ -222,7 +267,11 @@ class AnyTables implements TableSource {
   }
 }
 
-function declaredTables(tables: NonNullable<TestOptions['tables']>, uniques: NonNullable<TestOptions['uniques']>, maxDepth: number): Tables {
+function declaredTables(
+  tables: NonNullable<TestOptions['tables']>,
+  uniques: NonNullable<TestOptions['uniques']>,
+  maxDepth: number,
+): Tables {
   const catalog: Catalog = {
     tables: Object.entries(tables).map(([name, columns]) => ({
       name: name.includes('.') ? name : `public.${name}`,
@@ -235,16 +284,46 @@ function declaredTables(tables: NonNullable<TestOptions['tables']>, uniques: Non
 }
 
 const kinds: Readonly<Record<string, Column['kind']>> = {
-  bool: 'boolean', boolean: 'boolean',
-  int2: 'integer', int4: 'integer', int8: 'integer', integer: 'integer', bigint: 'integer', smallint: 'integer',
-  float4: 'float', float8: 'float', real: 'float',
-  numeric: 'numeric', text: 'text', varchar: 'text', json: 'json', jsonb: 'json', bytea: 'bytea',
-  timestamptz: 'timestamp', timestamp: 'timestamp', date: 'timestamp', uuid: 'uuid',
+  bool: 'boolean',
+  boolean: 'boolean',
+  int2: 'integer',
+  int4: 'integer',
+  int8: 'integer',
+  integer: 'integer',
+  bigint: 'integer',
+  smallint: 'integer',
+  float4: 'float',
+  float8: 'float',
+  real: 'float',
+  numeric: 'numeric',
+  text: 'text',
+  varchar: 'text',
+  json: 'json',
+  jsonb: 'json',
+  bytea: 'bytea',
+  timestamptz: 'timestamp',
+  timestamp: 'timestamp',
+  date: 'timestamp',
+  uuid: 'uuid',
 }
 
-const canonicalTypes: Readonly<Record<string, string>> = { integer: 'int4', bigint: 'int8', smallint: 'int2', boolean: 'bool', real: 'float4' }
+const canonicalTypes: Readonly<Record<string, string>> = {
+  integer: 'int4',
+  bigint: 'int8',
+  smallint: 'int2',
+  boolean: 'bool',
+  real: 'float4',
+}
 
 function columnOf(name: string, type: string): Column {
   const kind = type.startsWith('_') ? 'array' : (kinds[type] ?? 'other')
-  return { name, type: canonicalTypes[type] ?? type, typeSchema: 'pg_catalog', kind, nullable: true, hasDefault: false, generated: false }
+  return {
+    name,
+    type: canonicalTypes[type] ?? type,
+    typeSchema: 'pg_catalog',
+    kind,
+    nullable: true,
+    hasDefault: false,
+    generated: false,
+  }
 }

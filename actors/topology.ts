@@ -38,7 +38,12 @@ export async function loadTopology(folder: string): Promise<Topology> {
   const root = path.resolve(folder)
   const actors: TopologyActor[] = []
   for (const file of await actorFiles(root)) actors.push(describe(await loadActor(file), file, actors.length))
-  if (actors.length === 0) throw new TenantryError('TENANTRY_ACTORS_NOT_FOUND', `${folder} holds no actors: each is the default export of a file, made with defineActor`, { folder })
+  if (actors.length === 0)
+    throw new TenantryError(
+      'TENANTRY_ACTORS_NOT_FOUND',
+      `${folder} holds no actors: each is the default export of a file, made with defineActor`,
+      { folder },
+    )
   refuseTwins(actors)
   return { actors }
 }
@@ -62,7 +67,12 @@ async function actorFiles(root: string): Promise<readonly string[]> {
   try {
     entry = await stat(root)
   } catch (error) {
-    throw new TenantryError('TENANTRY_ACTORS_NOT_FOUND', `there is no folder or file ${root}`, { folder: root }, { cause: error })
+    throw new TenantryError(
+      'TENANTRY_ACTORS_NOT_FOUND',
+      `there is no folder or file ${root}`,
+      { folder: root },
+      { cause: error },
+    )
   }
   if (entry.isFile()) return [root]
   const names = await readdir(root, { recursive: true })
@@ -88,11 +98,20 @@ async function loadActor(file: string): Promise<Actor> {
   try {
     module = await import(pathToFileURL(file).href)
   } catch (error) {
-    throw new TenantryError('TENANTRY_ACTOR_UNLOADABLE', `${file} cannot be loaded: ${messageOf(error)}`, { file }, { cause: error })
+    throw new TenantryError(
+      'TENANTRY_ACTOR_UNLOADABLE',
+      `${file} cannot be loaded: ${messageOf(error)}`,
+      { file },
+      { cause: error },
+    )
   }
   const exported = typeof module === 'object' && module !== null && 'default' in module ? module.default : undefined
   if (isActor(exported)) return exported
-  throw new TenantryError('TENANTRY_ACTOR_UNLOADABLE', `the default export of ${file} is not an actor: use defineActor, or begin the file's name with _ if it holds none`, { file })
+  throw new TenantryError(
+    'TENANTRY_ACTOR_UNLOADABLE',
+    `the default export of ${file} is not an actor: use defineActor, or begin the file's name with _ if it holds none`,
+    { file },
+  )
 }
 
 function describe(actor: Actor, file: string, index: number): TopologyActor {
@@ -122,9 +141,11 @@ function refuseTwins(actors: readonly TopologyActor[]): void {
     const topic = JSON.stringify([actor.group, actor.topic])
     const name = JSON.stringify([actor.group, actor.name])
     const twin = byTopic.get(topic)
-    if (twin !== undefined) throw two(actor, twin, `consume ${actor.topic} in group ${actor.group}: give one of them a group of its own`)
+    if (twin !== undefined)
+      throw two(actor, twin, `consume ${actor.topic} in group ${actor.group}: give one of them a group of its own`)
     const namesake = byName.get(name)
-    if (namesake !== undefined) throw two(actor, namesake, `are called ${actor.name} in group ${actor.group}: rename one`)
+    if (namesake !== undefined)
+      throw two(actor, namesake, `are called ${actor.name} in group ${actor.group}: rename one`)
     byTopic.set(topic, actor)
     byName.set(name, actor)
   }

@@ -24,10 +24,21 @@ export type WorkerSetup = {
   readonly maxDecisionsPerFrame: number
 }
 
-export type LogLine = { readonly level: keyof Log; readonly event: string; readonly fields: Facts; readonly sentence: string }
+export type LogLine = {
+  readonly level: keyof Log
+  readonly event: string
+  readonly fields: Facts
+  readonly sentence: string
+}
 
-export type ToWorker = DispatchFrame | { readonly kind: 'forget'; readonly mailboxes: readonly number[] } | { readonly kind: 'stop' }
-export type FromWorker = { readonly kind: 'ready' } | DecisionFrame | { readonly kind: 'log'; readonly lines: readonly LogLine[]; readonly dropped: number }
+export type ToWorker =
+  | DispatchFrame
+  | { readonly kind: 'forget'; readonly mailboxes: readonly number[] }
+  | { readonly kind: 'stop' }
+export type FromWorker =
+  | { readonly kind: 'ready' }
+  | DecisionFrame
+  | { readonly kind: 'log'; readonly lines: readonly LogLine[]; readonly dropped: number }
 
 /** A thread's one task: loads the actors, says ready, and serves the port until it is told to stop. */
 export default async function work(setup: WorkerSetup): Promise<void> {

@@ -43,8 +43,13 @@ const maxHops = 64
 export function decodeEnvelope(message: EncodedMessage, tenant: string, limits: Limits): Envelope {
   const { bytes, start, end, headers } = message
   if (headers.problem !== null) throw headers.problem
-  if (end - start > limits.maxPayloadBytes) throw new BadRecord('too_large', `the value is larger than ${limits.maxPayloadBytes} bytes`)
-  if (headers.hops > maxHops) throw new BadRecord('too_many_hops', `the message has come through more than ${maxHops} actors: does it cause itself?`)
+  if (end - start > limits.maxPayloadBytes)
+    throw new BadRecord('too_large', `the value is larger than ${limits.maxPayloadBytes} bytes`)
+  if (headers.hops > maxHops)
+    throw new BadRecord(
+      'too_many_hops',
+      `the message has come through more than ${maxHops} actors: does it cause itself?`,
+    )
   if (headers.cloudEvent !== null) return fromCloudEvent(message, headers.cloudEvent, tenant, limits)
   if (end < 0) throw new BadRecord('null_value', 'the record has no value')
   switch (formatOf(headers.contentType)) {
@@ -100,12 +105,39 @@ function fromFields(fields: Fields, tenant: string, limits: Limits): Envelope {
   if (payload === undefined) throw new BadRecord('no_payload', 'the envelope has no payload')
   const tenantId = fields['tenant_id']
   if (tenantId === undefined || tenantId === null) throw new BadRecord('no_tenant', 'the envelope has no tenant_id')
-  return complete(fields['message_id'], fields['type'], tenantId, tenant, fields['trace_id'], fields['causation_id'], fields['occurred_at'], fields['schema_version'], payload, limits)
+  return complete(
+    fields['message_id'],
+    fields['type'],
+    tenantId,
+    tenant,
+    fields['trace_id'],
+    fields['causation_id'],
+    fields['occurred_at'],
+    fields['schema_version'],
+    payload,
+    limits,
+  )
 }
 
-function fromCloudEvent(message: EncodedMessage, attributes: ReadonlyMap<string, string>, tenant: string, limits: Limits): Envelope {
+function fromCloudEvent(
+  message: EncodedMessage,
+  attributes: ReadonlyMap<string, string>,
+  tenant: string,
+  limits: Limits,
+): Envelope {
   const event = readCloudEvent(attributes)
-  return complete(event.messageId, event.type, event.tenantId ?? tenant, tenant, event.traceId, event.causationId, event.occurredAt, event.schemaVersion, dataOf(message, limits), limits)
+  return complete(
+    event.messageId,
+    event.type,
+    event.tenantId ?? tenant,
+    tenant,
+    event.traceId,
+    event.causationId,
+    event.occurredAt,
+    event.schemaVersion,
+    dataOf(message, limits),
+    limits,
+  )
 }
 
 function dataOf(message: EncodedMessage, limits: Limits): unknown {
@@ -114,7 +146,10 @@ function dataOf(message: EncodedMessage, limits: Limits): unknown {
   const format = headers.contentType.endsWith('+json') ? 'json' : formatOf(headers.contentType)
   if (format === 'json') return parseJson(textOf(message), limits.maxDepth)
   if (format === 'msgpack') return decodeMsgpack(bytes.subarray(start, end), limits.maxDepth)
-  throw new BadRecord('unknown_content_type', 'the content-type of the CloudEvent’s data is neither JSON nor MessagePack')
+  throw new BadRecord(
+    'unknown_content_type',
+    'the content-type of the CloudEvent’s data is neither JSON nor MessagePack',
+  )
 }
 
 /** The one place where an envelope's fields are judged. */
@@ -130,15 +165,27 @@ function complete(
   payload: unknown,
   limits: Limits,
 ): Envelope {
-  if (tenantId !== tenant) throw new BadRecord('tenant_mismatch', 'the envelope names another tenant than the record’s key')
-  if (messageId === undefined || messageId === null) throw new BadRecord('no_message_id', 'the envelope has no message_id')
+  if (tenantId !== tenant)
+    throw new BadRecord('tenant_mismatch', 'the envelope names another tenant than the record’s key')
+  if (messageId === undefined || messageId === null)
+    throw new BadRecord('no_message_id', 'the envelope has no message_id')
   if (typeof messageId !== 'string' || !isWord(messageId, limits.maxIdLength)) {
-    throw new BadRecord('bad_message_id', `message_id must be a string of 1 to ${limits.maxIdLength} characters without control characters`)
+    throw new BadRecord(
+      'bad_message_id',
+      `message_id must be a string of 1 to ${limits.maxIdLength} characters without control characters`,
+    )
   }
   if (typeof type !== 'string' || !isWord(type, limits.maxIdLength)) {
-    throw new BadRecord('unknown_type', `type must be a string of 1 to ${limits.maxIdLength} characters without control characters`)
+    throw new BadRecord(
+      'unknown_type',
+      `type must be a string of 1 to ${limits.maxIdLength} characters without control characters`,
+    )
   }
-  if (occurredAt !== undefined && occurredAt !== null && (typeof occurredAt !== 'string' || Number.isNaN(parseTimestamp(occurredAt)))) {
+  if (
+    occurredAt !== undefined &&
+    occurredAt !== null &&
+    (typeof occurredAt !== 'string' || Number.isNaN(parseTimestamp(occurredAt)))
+  ) {
     throw new BadRecord('bad_occurred_at', 'occurred_at must be an RFC 3339 timestamp with a zone')
   }
   const version = schemaVersion ?? 1
@@ -177,7 +224,10 @@ function hasControl(text: string): boolean {
 }
 
 function duplicateKey(): BadRecord {
-  return new BadRecord('duplicate_key', 'a field of the envelope stands in it twice: a gateway may have read the other one')
+  return new BadRecord(
+    'duplicate_key',
+    'a field of the envelope stands in it twice: a gateway may have read the other one',
+  )
 }
 
 /**
@@ -189,14 +239,24 @@ function refuseTwins(text: string, fields: Fields): void {
   const nested = text.indexOf('{', 1)
   const escaped = text.indexOf('\\')
   const plain = Math.min(nested < 0 ? text.length : nested, escaped < 0 ? text.length : escaped)
-  if (firstIs(text, '"message_id":"', fields['message_id'], plain) && firstIs(text, '"type":"', fields['type'], plain)) return
+  if (
+    firstIs(text, '"message_id"', '"message_id":"', fields['message_id'], plain) &&
+    firstIs(text, '"type"', '"type":"', fields['type'], plain)
+  )
+    return
   scanForTwins(text)
 }
 
-function firstIs(text: string, prefix: string, value: unknown, before: number): boolean {
+function firstIs(text: string, key: string, prefix: string, value: unknown, before: number): boolean {
   if (typeof value !== 'string') return false
-  const at = text.indexOf(prefix.slice(0, -2))
-  return at >= 0 && at < before && text.startsWith(prefix, at) && text.startsWith(value, at + prefix.length) && text.charCodeAt(at + prefix.length + value.length) === 0x22
+  const at = text.indexOf(key)
+  return (
+    at >= 0 &&
+    at < before &&
+    text.startsWith(prefix, at) &&
+    text.startsWith(value, at + prefix.length) &&
+    text.charCodeAt(at + prefix.length + value.length) === 0x22
+  )
 }
 
 /** Walks JSON that is known to be valid and looks at the outermost object's keys. */

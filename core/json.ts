@@ -50,7 +50,8 @@ function refuse(found: number, maxDepth: number): void {
 
 /** About 0.2 µs for an envelope of ten fields: cheaper than any test on the text. */
 function inspect(value: unknown, levels: number): number {
-  if (typeof value === 'number') return value <= Number.MAX_SAFE_INTEGER && value >= Number.MIN_SAFE_INTEGER ? 0 : inexact
+  if (typeof value === 'number')
+    return value <= Number.MAX_SAFE_INTEGER && value >= Number.MIN_SAFE_INTEGER ? 0 : inexact
   if (typeof value !== 'object' || value === null) return 0
   if (levels === 0) return deep
   let found = 0
@@ -62,7 +63,8 @@ function inspect(value: unknown, levels: number): number {
   for (const key in value) {
     const item = value[key]
     if (key === '__proto__') found |= polluting
-    else if (key === 'constructor' && typeof item === 'object' && item !== null && Object.hasOwn(item, 'prototype')) found |= polluting
+    else if (key === 'constructor' && typeof item === 'object' && item !== null && Object.hasOwn(item, 'prototype'))
+      found |= polluting
     found |= inspect(item, levels - 1)
   }
   return found
@@ -83,7 +85,8 @@ function parseExactly(text: string): unknown {
     const source = sourceOf(rest[0])
     if (source === undefined) return value
     if (/^-?\d+$/.test(source)) {
-      if (source.length > maxDigits) throw new BadRecord('number_out_of_range', `an integer has more than ${maxDigits} digits`)
+      if (source.length > maxDigits)
+        throw new BadRecord('number_out_of_range', `an integer has more than ${maxDigits} digits`)
       return BigInt(source)
     }
     if (!Number.isFinite(value)) throw outOfRange()
@@ -127,14 +130,19 @@ export function stringifyJson(value: unknown, rules: JsonRules): string {
 }
 
 function notJson(path: string, what: string): TenantryError {
-  return new TenantryError('TENANTRY_NOT_JSON', `${path === '' ? 'the value' : path} cannot be written as JSON: ${what}`, { path })
+  return new TenantryError(
+    'TENANTRY_NOT_JSON',
+    `${path === '' ? 'the value' : path} cannot be written as JSON: ${what}`,
+    { path },
+  )
 }
 
 /** Throws for what must not be written; answers whether a bigint is in it. */
 function check(value: unknown, rules: JsonRules, levels: number, path: string): boolean {
   switch (typeof value) {
     case 'string':
-      if (rules.forPostgres && !isStorable(value)) throw notJson(path, 'PostgreSQL stores neither U+0000 nor half a surrogate pair')
+      if (rules.forPostgres && !isStorable(value))
+        throw notJson(path, 'PostgreSQL stores neither U+0000 nor half a surrogate pair')
       return false
     case 'boolean':
       return false
@@ -152,7 +160,7 @@ function check(value: unknown, rules: JsonRules, levels: number, path: string): 
 
 function checkObject(value: object, rules: JsonRules, levels: number, path: string): boolean {
   if (levels === 0) throw notJson(path, `nested deeper than ${rules.maxDepth} levels, or in a circle`)
-  if ('toJSON' in value && typeof value.toJSON === 'function') {
+  if (hasToJson(value)) {
     if (value instanceof Date && Number.isNaN(value.getTime())) throw notJson(path, 'an invalid Date')
     return check(value.toJSON(''), rules, levels - 1, path)
   }
@@ -173,6 +181,10 @@ function checkObject(value: object, rules: JsonRules, levels: number, path: stri
   return bigints
 }
 
+function hasToJson(value: object): value is { toJSON(key: string): unknown } {
+  return 'toJSON' in value && typeof value.toJSON === 'function'
+}
+
 /** Whether PostgreSQL's text can hold it exactly. */
 export function isStorable(text: string): boolean {
   return text.isWellFormed() && !text.includes('\0')
@@ -181,7 +193,7 @@ export function isStorable(text: string): boolean {
 function writeExactly(value: unknown): string | undefined {
   if (typeof value === 'bigint') return value.toString()
   if (typeof value !== 'object' || value === null) return JSON.stringify(value)
-  if ('toJSON' in value && typeof value.toJSON === 'function') return writeExactly(value.toJSON(''))
+  if (hasToJson(value)) return writeExactly(value.toJSON(''))
   if (Array.isArray(value)) return `[${value.map(writeExactly).join(',')}]`
   const parts: string[] = []
   for (const [key, item] of Object.entries(value)) {

@@ -16,7 +16,14 @@ export type MessageHeaders = {
   readonly problem: BadRecord | null
 }
 
-export const noMessageHeaders: MessageHeaders = { contentType: '', traceparent: '', tracestate: '', hops: 0, cloudEvent: null, problem: null }
+export const noMessageHeaders: MessageHeaders = {
+  contentType: '',
+  traceparent: '',
+  tracestate: '',
+  hops: 0,
+  cloudEvent: null,
+  problem: null,
+}
 
 export const hopsHeader = 'tenantry-hops'
 
@@ -29,7 +36,8 @@ const traceparentForm = /^[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16
  */
 export function readHeaders(headers: Headers, maxHeaders: number): MessageHeaders {
   if (headers.length === 0) return noMessageHeaders
-  if (headers.length > maxHeaders) throw new BadRecord('too_many_headers', `the record has more than ${maxHeaders} headers`)
+  if (headers.length > maxHeaders)
+    throw new BadRecord('too_many_headers', `the record has more than ${maxHeaders} headers`)
   let contentType: string | undefined
   let traceparent: string | undefined
   let tracestate = ''

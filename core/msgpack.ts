@@ -124,7 +124,8 @@ class Reader {
     const from = this.#take(size)
     for (let i = from; i < this.at; i++) {
       if ((this.#bytes[i] ?? 0) < 0x80) continue
-      if (!isUtf8(this.#bytes.subarray(from, this.at))) throw new BadRecord('bad_utf8', 'a string in the value is not UTF-8')
+      if (!isUtf8(this.#bytes.subarray(from, this.at)))
+        throw new BadRecord('bad_utf8', 'a string in the value is not UTF-8')
       return this.#bytes.toString('utf8', from, this.at)
     }
     return this.#bytes.toString('latin1', from, this.at)
@@ -145,7 +146,10 @@ class Reader {
       if (typeof key !== 'string') throw malformed('a key is not a string')
       if (key === '__proto__') throw new BadRecord('bad_key', 'the value has a key __proto__')
       if (levels === this.#maxDepth && Object.hasOwn(fields, key)) {
-        throw new BadRecord('duplicate_key', 'a field of the envelope stands in it twice: a gateway may have read the other one')
+        throw new BadRecord(
+          'duplicate_key',
+          'a field of the envelope stands in it twice: a gateway may have read the other one',
+        )
       }
       fields[key] = this.value(levels - 1)
     }

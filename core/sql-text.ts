@@ -16,7 +16,10 @@ export type Encode = (value: unknown) => SqlText
 /** How a column's values are written. The encoder throws TenantryError TENANTRY_BAD_VALUE. `maxDepth` bounds JSON. */
 export function encoderOf(table: string, column: Column, maxDepth: number): Encode {
   const label = `${table}.${column.name}`
-  const encode = column.kind === 'array' ? arrayEncoder(label, column.type, maxDepth) : scalarEncoder(label, column.kind, column.type, maxDepth)
+  const encode =
+    column.kind === 'array'
+      ? arrayEncoder(label, column.type, maxDepth)
+      : scalarEncoder(label, column.kind, column.type, maxDepth)
   const { nullable } = column
   return (value) => {
     if (value === null) {
@@ -82,11 +85,14 @@ function scalarEncoder(label: string, kind: Column['kind'], type: string, maxDep
     case 'uuid':
       return (value) => {
         const uuid = typeof value === 'string' ? canonicalUuid(value) : undefined
-        if (uuid === undefined) throw bad(label, `${typeof value === 'string' ? 'a string that is no UUID' : kindOf(value)} for a uuid`)
+        if (uuid === undefined)
+          throw bad(label, `${typeof value === 'string' ? 'a string that is no UUID' : kindOf(value)} for a uuid`)
         return uuid
       }
     case 'array':
-      throw new TenantryError('TENANTRY_BAD_VALUE', `${label}: arrays of arrays are one array type in PostgreSQL`, { column: label })
+      throw new TenantryError('TENANTRY_BAD_VALUE', `${label}: arrays of arrays are one array type in PostgreSQL`, {
+        column: label,
+      })
     case 'other':
       return (value) => anyText(label, value)
   }
@@ -102,7 +108,12 @@ function numberText(value: number): string {
   return Object.is(value, -0) ? '-0' : String(value)
 }
 
-const integerRanges: Readonly<Record<string, bigint>> = { int2: 2n ** 15n, int4: 2n ** 31n, int8: 2n ** 63n, oid: 2n ** 32n }
+const integerRanges: Readonly<Record<string, bigint>> = {
+  int2: 2n ** 15n,
+  int4: 2n ** 31n,
+  int8: 2n ** 63n,
+  oid: 2n ** 32n,
+}
 
 function integerEncoder(label: string, type: string): EncodeSome {
   const limit = integerRanges[type] ?? 2n ** 63n
@@ -112,9 +123,19 @@ function integerEncoder(label: string, type: string): EncodeSome {
   return (value) => {
     if (typeof value === 'number') {
       if (Number.isInteger(value) && value <= safeLimit && value >= safeFrom) return value === 0 ? '0' : String(value)
-      throw bad(label, Number.isInteger(value) ? `a number outside the range of ${type} or of exact numbers` : `a number that is not whole for ${type}`)
+      throw bad(
+        label,
+        Number.isInteger(value)
+          ? `a number outside the range of ${type} or of exact numbers`
+          : `a number that is not whole for ${type}`,
+      )
     }
-    const exact = typeof value === 'bigint' ? value : typeof value === 'string' && /^-?\d{1,19}$/.test(value) ? BigInt(value) : undefined
+    const exact =
+      typeof value === 'bigint'
+        ? value
+        : typeof value === 'string' && /^-?\d{1,19}$/.test(value)
+          ? BigInt(value)
+          : undefined
     if (exact === undefined) throw bad(label, `${kindOf(value)} for ${type}`)
     if (exact >= limit || exact < from) throw bad(label, `an integer outside the range of ${type}`)
     return exact.toString()
@@ -125,7 +146,8 @@ function jsonText(label: string, value: unknown, maxDepth: number): string {
   try {
     return stringifyJson(value, { maxDepth, forPostgres: true })
   } catch (error) {
-    if (error instanceof TenantryError) throw new TenantryError('TENANTRY_BAD_VALUE', `${label}: ${error.message}`, { column: label, ...error.facts })
+    if (error instanceof TenantryError)
+      throw new TenantryError('TENANTRY_BAD_VALUE', `${label}: ${error.message}`, { column: label, ...error.facts })
     throw error
   }
 }
@@ -232,9 +254,17 @@ export function encodeParameter(place: string, value: unknown, maxDepth: number)
   if (value === null) return null
   if (value === undefined) throw bad(place, 'undefined: give null')
   if (Array.isArray(value)) {
-    const plain = value.every((item) => item === null || typeof item !== 'object' || item instanceof Date || item instanceof Uint8Array || Array.isArray(item))
+    const plain = value.every(
+      (item) =>
+        item === null ||
+        typeof item !== 'object' ||
+        item instanceof Date ||
+        item instanceof Uint8Array ||
+        Array.isArray(item),
+    )
     return plain ? arrayText(place, value, (item) => anyText(place, item), 6) : jsonText(place, value, maxDepth)
   }
-  if (typeof value === 'object' && !(value instanceof Date) && !(value instanceof Uint8Array)) return jsonText(place, value, maxDepth)
+  if (typeof value === 'object' && !(value instanceof Date) && !(value instanceof Uint8Array))
+    return jsonText(place, value, maxDepth)
   return anyText(place, value)
 }

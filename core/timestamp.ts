@@ -9,7 +9,8 @@ export function parseTimestamp(text: string): number {
   const hour = digits(text, 11, 2)
   const minute = digits(text, 14, 2)
   const second = digits(text, 17, 2)
-  const separators = (text.charCodeAt(10) | 0x20) === 0x74 && text.charCodeAt(13) === 0x3a && text.charCodeAt(16) === 0x3a
+  const separators =
+    (text.charCodeAt(10) | 0x20) === 0x74 && text.charCodeAt(13) === 0x3a && text.charCodeAt(16) === 0x3a
   if (!separators || Number.isNaN(day) || !(hour <= 23) || !(minute <= 59) || !(second <= 60)) return Number.NaN
   let at = 19
   let fraction = 0

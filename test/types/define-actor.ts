@@ -23,7 +23,7 @@ defineActor({
     if (message.type === 'campaign.close') {
       text(message.payload.reason)
       // @ts-expect-error a close has no budget
-      number(message.payload.budget)
+      void message.payload.budget
     }
     if (message.type === 'campaign.create' && message.schema_version === 1) number(message.payload.budget)
     if (message.type === 'campaign.create' && message.schema_version === 2) {
@@ -35,7 +35,7 @@ defineActor({
     // @ts-expect-error no such version
     if (message.schema_version === 3) return
     // @ts-expect-error the payload is narrowed first
-    text(message.payload.reason)
+    void message.payload.reason
     text(ctx.tenantId)
     text(ctx.id(0))
     // @ts-expect-error a topic is a string
@@ -47,11 +47,11 @@ defineActor({
     // @ts-expect-error an upsert says by which columns
     ctx.upsert('t', { a: 1 })
     // @ts-expect-error a pipelined actor cannot read
-    ctx.query`select 1`
+    void ctx.query
     // @ts-expect-error no state was declared
-    ctx.state
+    void ctx.state
     // @ts-expect-error no dependency was declared
-    ctx.call('adsApi', () => 1)
+    void ctx.call
   },
 })
 
@@ -69,7 +69,10 @@ defineActor({
     ctx.state.other = 1
     // @ts-expect-error the state has the schema's type
     ctx.state = { reserved: 'x' }
-    const ad = await ctx.call('adsApi', async ({ signal, idempotencyKey }) => ({ id: `${message.type}-${idempotencyKey}`, aborted: signal.aborted }))
+    const ad = await ctx.call('adsApi', async ({ signal, idempotencyKey }) => ({
+      id: `${message.type}-${idempotencyKey}`,
+      aborted: signal.aborted,
+    }))
     text(ad.id)
     // @ts-expect-error not declared
     await ctx.call('mailer', () => 1)

@@ -17,10 +17,22 @@ function decode(message: KafkaMessage<unknown>, tenant = 'acme'): Envelope {
   const present = Object.entries(message.headers).filter(([, value]) => value !== undefined)
   const headers: Headers = present.map(([name, value]) => [Buffer.from(name), Buffer.from(String(value))])
   const bytes = Buffer.from(typeof message.value === 'string' ? message.value : JSON.stringify(message.value))
-  return decodeEnvelope({ bytes, start: 0, end: bytes.length, headers: readHeaders(headers, 100), knownUtf8: false }, tenant, defaultLimits)
+  return decodeEnvelope(
+    { bytes, start: 0, end: bytes.length, headers: readHeaders(headers, 100), knownUtf8: false },
+    tenant,
+    defaultLimits,
+  )
 }
 
-const event = { specversion: '1.0', id: uuid, source: '/billing', type: 'invoice.paid', time: '2026-11-25T06:00:00.000Z', partitionkey: 'acme', data: { amount: 5 } }
+const event = {
+  specversion: '1.0',
+  id: uuid,
+  source: '/billing',
+  type: 'invoice.paid',
+  time: '2026-11-25T06:00:00.000Z',
+  partitionkey: 'acme',
+  data: { amount: 5 },
+}
 
 test('an event that the CloudEvents SDK writes in binary mode becomes an envelope', () => {
   assert.equal(decode(Kafka.binary(new CloudEvent({ ...event, causationid: 'c-1', schemaversion: 3 }))), {
@@ -40,7 +52,10 @@ test('an id that is unique only within its source is known by both', () => {
 })
 
 test('an event that names another tenant is refused, one that names none is the key’s', () => {
-  assert.throws(() => decode(Kafka.binary(new CloudEvent({ ...event, partitionkey: 'other' }))), (error: unknown) => error instanceof BadRecord && error.reason === 'tenant_mismatch')
+  assert.throws(
+    () => decode(Kafka.binary(new CloudEvent({ ...event, partitionkey: 'other' }))),
+    (error: unknown) => error instanceof BadRecord && error.reason === 'tenant_mismatch',
+  )
   const { partitionkey: _, ...free } = event
   assert.is(decode(Kafka.binary(new CloudEvent(free))).tenant_id, 'acme')
 })
@@ -58,13 +73,29 @@ test('an event that tenantry writes is read by the SDK and passes its validation
     group: 'billing',
     topic: 'core.commands.v1',
     messages: { pay: anything },
-    receive: (_message, ctx) => ctx.publish('core.events.v1', { type: 'invoice.paid', payload: { amount: 5 }, format: 'cloudevents', schemaVersion: 2 }),
+    receive: (_message, ctx) =>
+      ctx.publish('core.events.v1', {
+        type: 'invoice.paid',
+        payload: { amount: 5 },
+        format: 'cloudevents',
+        schemaVersion: 2,
+      }),
   })
-  const { published, failure } = await testActor(actor).send({ type: 'pay', payload: {}, tenant_id: 'acme', message_id: uuid })
+  const { published, failure } = await testActor(actor).send({
+    type: 'pay',
+    payload: {},
+    tenant_id: 'acme',
+    message_id: uuid,
+  })
   assert.is(failure, undefined)
   const [sent] = published
   assert.ok(sent)
-  const message: KafkaMessage<string> = { headers: { ...sent.headers }, value: JSON.stringify(sent.value), key: sent.key, body: '' }
+  const message: KafkaMessage<string> = {
+    headers: { ...sent.headers },
+    value: JSON.stringify(sent.value),
+    key: sent.key,
+    body: '',
+  }
   const read = Kafka.toEvent(message)
   assert.ok(read instanceof CloudEvent)
   assert.ok(read.validate())

@@ -10,7 +10,8 @@ import type { Decision, Dispatch, Done, Failed } from '../../core/workers.ts'
 import { test } from '../harness.ts'
 
 /** Objects as the program makes them: fast-check's have no prototype now and then. */
-const record = <T>(model: { [K in keyof T]: fc.Arbitrary<T[K]> }): fc.Arbitrary<T> => fc.record(model, { noNullPrototype: true })
+const record = <T>(model: { [K in keyof T]: fc.Arbitrary<T[K]> }): fc.Arbitrary<T> =>
+  fc.record(model, { noNullPrototype: true })
 const large = fc.maxSafeNat()
 // Every string that JavaScript has, half surrogate pairs included.
 const text = fc.oneof(fc.string({ unit: 'binary' }), fc.string(), fc.constantFrom('', '\ud800', '✓', '\0'))
@@ -24,9 +25,22 @@ const shape: fc.Arbitrary<Shape> = fc.constantFrom(
   { key: 'upsert b', table: 'public.b', columns: ['x', 'y', 'z'], conflict: ['x'] },
 )
 const effect: fc.Arbitrary<Effect> = fc.oneof(
-  shape.chain((one) => fc.tuple(...one.columns.map(() => sqlText)).map((values): Effect => ({ kind: 'row', shape: one, values }))),
-  record({ kind: fc.constant('sql' as const), text: fc.array(text, { minLength: 1, maxLength: 4 }), values: fc.array(sqlText, { maxLength: 3 }) }),
-  record({ kind: fc.constant('publish' as const), topic: text, messageId: text, key: bytes, value: bytes, headers: fc.array(fc.tuple(text, text), { maxLength: 3 }) }),
+  shape.chain((one) =>
+    fc.tuple(...one.columns.map(() => sqlText)).map((values): Effect => ({ kind: 'row', shape: one, values })),
+  ),
+  record({
+    kind: fc.constant('sql' as const),
+    text: fc.array(text, { minLength: 1, maxLength: 4 }),
+    values: fc.array(sqlText, { maxLength: 3 }),
+  }),
+  record({
+    kind: fc.constant('publish' as const),
+    topic: text,
+    messageId: text,
+    key: bytes,
+    value: bytes,
+    headers: fc.array(fc.tuple(text, text), { maxLength: 3 }),
+  }),
 )
 const key = fc.option(record({ uuid: fc.uuid(), day: fc.nat(100_000) }), { nil: null })
 const elapsedMs = fc.nat(1_000_000).map((microseconds) => microseconds / 1_000)
@@ -38,11 +52,23 @@ const done: fc.Arbitrary<Done> = record({
   state: fc.option(record({ version: fc.nat(), json: fc.json() }), { nil: null }),
 })
 const failure: fc.Arbitrary<Failure> = fc.record(
-  { reason: text, errorClass: text, message: text, stack: text, kind: fc.constantFrom('bad-record' as const, 'permanent' as const, 'transient' as const), sqlstate: text },
+  {
+    reason: text,
+    errorClass: text,
+    message: text,
+    stack: text,
+    kind: fc.constantFrom('bad-record' as const, 'permanent' as const, 'transient' as const),
+    sqlstate: text,
+  },
   { noNullPrototype: true, requiredKeys: ['reason', 'errorClass', 'message', 'stack', 'kind'] },
 )
 const failed: fc.Arbitrary<Failed> = record({ kind: fc.constant('failed' as const), ...common, failure })
-const decision: fc.Arbitrary<Decision> = record({ mailbox: large, run: large, offset: large, outcome: fc.oneof(done, failed) })
+const decision: fc.Arbitrary<Decision> = record({
+  mailbox: large,
+  run: large,
+  offset: large,
+  outcome: fc.oneof(done, failed),
+})
 
 test('decisions arrive as they were made, frame after frame, through the thread’s clone', () => {
   fc.assert(
@@ -66,15 +92,34 @@ function plain(decisions: readonly Decision[]): unknown {
   return decisions.map((one) =>
     one.outcome.kind === 'failed'
       ? one
-      : { ...one, outcome: { ...one.outcome, effects: one.outcome.effects.map((each) => (each.kind === 'publish' ? { ...each, key: [...each.key], value: [...each.value] } : each)) } },
+      : {
+          ...one,
+          outcome: {
+            ...one.outcome,
+            effects: one.outcome.effects.map((each) =>
+              each.kind === 'publish' ? { ...each, key: [...each.key], value: [...each.value] } : each,
+            ),
+          },
+        },
   )
 }
 
 test('a shape crosses once for each thread and is one object over all of them', () => {
   const one: Shape = { key: 'k', table: 'public.t', columns: ['a'] }
   const make = (offset: number): Decision => ({
-    mailbox: 1, run: 1, offset,
-    outcome: { kind: 'done', key: null, effects: [{ kind: 'row', shape: { ...one }, values: ['x'] }], state: null, type: 't', traceId: '', messageId: 'm', elapsedMs: 0 },
+    mailbox: 1,
+    run: 1,
+    offset,
+    outcome: {
+      kind: 'done',
+      key: null,
+      effects: [{ kind: 'row', shape: { ...one }, values: ['x'] }],
+      state: null,
+      type: 't',
+      traceId: '',
+      messageId: 'm',
+      elapsedMs: 0,
+    },
   })
   const known = new Map<string, Shape>()
   const seen: unknown[] = []
@@ -99,18 +144,54 @@ test('a shape crosses once for each thread and is one object over all of them', 
 test('types of bad records are not remembered, however many there are', () => {
   const packer = new DecisionPacker()
   for (let i = 0; i < 1_000; i++) {
-    packer.add({ mailbox: 1, run: 1, offset: i, outcome: { kind: 'failed', failure: { reason: 'r', errorClass: '', message: '', stack: '', kind: 'bad-record' }, key: null, type: `hostile-${i}`, traceId: '', messageId: '', elapsedMs: 0 } })
+    packer.add({
+      mailbox: 1,
+      run: 1,
+      offset: i,
+      outcome: {
+        kind: 'failed',
+        failure: { reason: 'r', errorClass: '', message: '', stack: '', kind: 'bad-record' },
+        key: null,
+        type: `hostile-${i}`,
+        traceId: '',
+        messageId: '',
+        elapsedMs: 0,
+      },
+    })
   }
   assert.equal(packer.take().names, [])
 })
 
 const headers: fc.Arbitrary<Headers> = fc.array(fc.tuple(buffer, fc.option(buffer, { nil: null })), { maxLength: 3 })
-const kafkaRecord: fc.Arbitrary<KafkaRecord> = record({ offset: large, timestamp: fc.oneof(fc.constant(-1), large), key: fc.constant(null), value: fc.option(fc.oneof(buffer, fc.string().map((some) => Buffer.from(some))), { nil: null }), headers })
+const kafkaRecord: fc.Arbitrary<KafkaRecord> = record({
+  offset: large,
+  timestamp: fc.oneof(fc.constant(-1), large),
+  key: fc.constant(null),
+  value: fc.option(
+    fc.oneof(
+      buffer,
+      fc.string().map((some) => Buffer.from(some)),
+    ),
+    { nil: null },
+  ),
+  headers,
+})
 const opening = fc.option(
-  record({ actor: fc.nat(), topic: text, partition: fc.nat(), tenant: text, state: fc.option(record({ version: fc.nat(), json: fc.json() }), { nil: null }) }),
+  record({
+    actor: fc.nat(),
+    topic: text,
+    partition: fc.nat(),
+    tenant: text,
+    state: fc.option(record({ version: fc.nat(), json: fc.json() }), { nil: null }),
+  }),
   { nil: null },
 )
-const dispatch: fc.Arbitrary<Dispatch> = record({ mailbox: large, run: large, opening, records: fc.array(kafkaRecord, { maxLength: 5 }) })
+const dispatch: fc.Arbitrary<Dispatch> = record({
+  mailbox: large,
+  run: large,
+  opening,
+  records: fc.array(kafkaRecord, { maxLength: 5 }),
+})
 
 test('dispatches arrive with every record’s bytes, order and openings', () => {
   fc.assert(
@@ -123,7 +204,11 @@ test('dispatches arrive with every record’s bytes, order and openings', () => 
         assert.ok(sent)
         assert.equal([mailbox, run, opened], [sent.mailbox, sent.run, sent.opening])
         assert.equal(
-          records.map(({ offset, timestamp, bytes: all, start, end }) => [offset, timestamp, end < 0 ? null : all.toString('hex', start, end)]),
+          records.map(({ offset, timestamp, bytes: all, start, end }) => [
+            offset,
+            timestamp,
+            end < 0 ? null : all.toString('hex', start, end),
+          ]),
           sent.records.map(({ offset, timestamp, value }) => [offset, timestamp, value?.toString('hex') ?? null]),
         )
       }
@@ -133,10 +218,23 @@ test('dispatches arrive with every record’s bytes, order and openings', () => 
 })
 
 test('a value is known to be UTF-8 only if it is so by itself', () => {
-  const values = fc.array(fc.oneof(buffer, fc.constantFrom('é', '✓', '😀').map((one) => Buffer.from(one)), fc.constantFrom([0xc3], [0xa9], [0xe2, 0x9c], [0x93]).map((one) => Buffer.from(one))))
+  const values = fc.array(
+    fc.oneof(
+      buffer,
+      fc.constantFrom('é', '✓', '😀').map((one) => Buffer.from(one)),
+      fc.constantFrom([0xc3], [0xa9], [0xe2, 0x9c], [0x93]).map((one) => Buffer.from(one)),
+    ),
+  )
   fc.assert(
     fc.property(values, (all) => {
-      const frame = packDispatches([{ mailbox: 1, run: 1, opening: null, records: all.map((value, offset) => ({ offset, timestamp: 0, key: null, value, headers: [] })) }])
+      const frame = packDispatches([
+        {
+          mailbox: 1,
+          run: 1,
+          opening: null,
+          records: all.map((value, offset) => ({ offset, timestamp: 0, key: null, value, headers: [] })),
+        },
+      ])
       for (const { records } of unpackDispatches(frame, 100)) {
         for (const { knownUtf8, bytes: whole, start, end } of records) {
           const own = whole.subarray(start, end)
@@ -151,11 +249,26 @@ test('a value is known to be UTF-8 only if it is so by itself', () => {
 test('headers that are the same as the last record’s are read once, and hostile ones fail only their own record', () => {
   const json: Headers = [[Buffer.from('content-type'), Buffer.from('application/json')]]
   const hostile: Headers = [[Buffer.from('content-type'), Buffer.from([0xff])]]
-  const records = [json, json, hostile, [], json].map((some, offset) => ({ offset, timestamp: 0, key: null, value: Buffer.from('{}'), headers: some }))
+  const records = [json, json, hostile, [], json].map((some, offset) => ({
+    offset,
+    timestamp: 0,
+    key: null,
+    value: Buffer.from('{}'),
+    headers: some,
+  }))
   const [arrived] = unpackDispatches(packDispatches([{ mailbox: 1, run: 1, opening: null, records }]), 100)
   const read = arrived?.records.map((one) => one.headers) ?? []
   assert.is(read[0], read[1])
-  assert.equal(read.map(({ contentType, problem }) => [contentType, problem instanceof BadRecord]), [['application/json', false], ['application/json', false], ['', true], ['', false], ['application/json', false]])
+  assert.equal(
+    read.map(({ contentType, problem }) => [contentType, problem instanceof BadRecord]),
+    [
+      ['application/json', false],
+      ['application/json', false],
+      ['', true],
+      ['', false],
+      ['application/json', false],
+    ],
+  )
 })
 
 test('words hold small and large integers exactly and may be set later', () => {

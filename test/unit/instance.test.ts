@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import * as assert from 'uvu/assert'
+import { z } from 'zod'
 import type { ContextServices, IncomingRecord } from '../../actors/context.ts'
 import { type Actor, type AnyContext, defineActor, TenantryError } from '../../actors/define-actor.ts'
 import { incoming } from '../../actors/dispatch-frame.ts'
@@ -22,13 +23,26 @@ const services: ContextServices = {
 
 function record(offset: number, payload: unknown, tenant = 'acme'): IncomingRecord {
   const envelope = { message_id: `m-${offset}`, type: 'go', tenant_id: tenant, payload }
-  return incoming({ offset, timestamp: 1_000, key: null, value: Buffer.from(JSON.stringify(envelope)), headers: [] }, 10)
+  return incoming(
+    { offset, timestamp: 1_000, key: null, value: Buffer.from(JSON.stringify(envelope)), headers: [] },
+    10,
+  )
 }
 
-const open = (tenant = 'acme', state: Opening['state'] = null): Opening => ({ actor: 0, topic: 't', partition: 0, tenant, state })
+const open = (tenant = 'acme', state: Opening['state'] = null): Opening => ({
+  actor: 0,
+  topic: 't',
+  partition: 0,
+  tenant,
+  state,
+})
 
 /** Instances of one actor, with a way to wait for the n-th decision. */
-function running(actor: Actor): { instances: Instances; decisions: Decision[]; decided: (count: number) => Promise<void> } {
+function running(actor: Actor): {
+  instances: Instances
+  decisions: Decision[]
+  decided: (count: number) => Promise<void>
+} {
   const decisions: Decision[] = []
   let wake = () => {}
   const instances = new Instances([actor], services, (decision) => {
@@ -49,6 +63,10 @@ const turns = async (count: number) => {
   for (let i = 0; i < count; i++) await new Promise((resolve) => setImmediate(resolve))
 }
 
+function listOf(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : []
+}
+
 /** An actor that waits `payload.turns` turns of the loop (0: does not wait at all) and keeps what it saw as its state. */
 const recorder = defineActor({
   group: 'g',
@@ -59,7 +77,7 @@ const recorder = defineActor({
     const wait = Number(Reflect.get(Object(message.payload), 'turns'))
     const note = () => {
       if (Reflect.get(Object(message.payload), 'fail') === true) throw new Error('told to')
-      ctx.state = [...(Array.isArray(ctx.state) ? ctx.state : []), message.message_id]
+      ctx.state = [...listOf(ctx.state), message.message_id]
     }
     return wait === 0 ? note() : turns(wait).then(note)
   },
@@ -80,10 +98,16 @@ test('one mailbox is handled strictly in order whatever its handlers wait for, a
       await decided(total)
       for (const [mailbox, each] of waits.entries()) {
         const own = decisions.filter((decision) => decision.mailbox === mailbox)
-        assert.equal(own.map(({ offset }) => offset), each.map((_, offset) => offset))
+        assert.equal(
+          own.map(({ offset }) => offset),
+          each.map((_, offset) => offset),
+        )
         for (const [i, { outcome }] of own.entries()) {
           assert.ok(outcome.kind === 'done' && outcome.state !== null)
-          assert.equal(JSON.parse(outcome.state.json), each.slice(0, i + 1).map((_, offset) => `m-${offset}`))
+          assert.equal(
+            JSON.parse(outcome.state.json),
+            each.slice(0, i + 1).map((_, offset) => `m-${offset}`),
+          )
         }
       }
     }),
@@ -95,13 +119,21 @@ test('handlers of other mailboxes run while one waits', async () => {
   const { instances, decisions, decided } = running(recorder)
   instances.dispatch({ mailbox: 1, run: 1, opening: open(), records: [record(0, { turns: 50 })] })
   instances.dispatch({ mailbox: 2, run: 1, opening: open('other'), records: [record(0, { turns: 0 }, 'other')] })
-  assert.equal(decisions.map(({ mailbox }) => mailbox), [2])
+  assert.equal(
+    decisions.map(({ mailbox }) => mailbox),
+    [2],
+  )
   await decided(2)
 })
 
 test('a handler that returns no promise has answered before dispatch returns', () => {
   const { instances, decisions } = running(recorder)
-  instances.dispatch({ mailbox: 1, run: 1, opening: open(), records: [record(0, { turns: 0 }), record(1, { turns: 0 })] })
+  instances.dispatch({
+    mailbox: 1,
+    run: 1,
+    opening: open(),
+    records: [record(0, { turns: 0 }), record(1, { turns: 0 })],
+  })
   assert.is(decisions.length, 2)
 })
 
@@ -112,8 +144,19 @@ test('after a failure the rest of the run is not handled, until a new run opens 
   instances.dispatch({ mailbox: 1, run: 1, opening: null, records: [record(3, { turns: 0 })] })
   await decided(2)
   await turns(3)
-  assert.equal(decisions.map(({ offset, outcome }) => [offset, outcome.kind]), [[0, 'done'], [1, 'failed']])
-  instances.dispatch({ mailbox: 1, run: 2, opening: open('acme', { version: 1, json: '["m-0"]' }), records: [record(2, { turns: 0 })] })
+  assert.equal(
+    decisions.map(({ offset, outcome }) => [offset, outcome.kind]),
+    [
+      [0, 'done'],
+      [1, 'failed'],
+    ],
+  )
+  instances.dispatch({
+    mailbox: 1,
+    run: 2,
+    opening: open('acme', { version: 1, json: '["m-0"]' }),
+    records: [record(2, { turns: 0 })],
+  })
   const last = decisions.at(-1)
   assert.ok(last?.run === 2 && last.outcome.kind === 'done')
   assert.is(last.outcome.state?.json, '["m-0","m-2"]')
@@ -122,7 +165,12 @@ test('after a failure the rest of the run is not handled, until a new run opens 
 test('records of a run that is not open are dropped, and a forgotten mailbox answers nothing more', async () => {
   const { instances, decisions } = running(recorder)
   instances.dispatch({ mailbox: 1, run: 1, opening: null, records: [record(0, { turns: 0 })] })
-  instances.dispatch({ mailbox: 1, run: 2, opening: open(), records: [record(0, { turns: 2 }), record(1, { turns: 0 })] })
+  instances.dispatch({
+    mailbox: 1,
+    run: 2,
+    opening: open(),
+    records: [record(0, { turns: 2 }), record(1, { turns: 0 })],
+  })
   instances.dispatch({ mailbox: 1, run: 1, opening: null, records: [record(5, { turns: 0 })] })
   instances.forget([1])
   await turns(6)
@@ -136,10 +184,16 @@ test('a run that is opened anew no longer hears the handler of the old one', asy
   instances.dispatch({ mailbox: 1, run: 2, opening: open(), records: [record(0, { turns: 0 })] })
   await decided(1)
   await turns(10)
-  assert.equal(decisions.map(({ run }) => run), [2])
+  assert.equal(
+    decisions.map(({ run }) => run),
+    [2],
+  )
 })
 
-function actorOf(receive: (message: { readonly payload: unknown }, ctx: AnyContext) => unknown, schema = anything): Actor {
+function actorOf(
+  receive: (message: { readonly payload: unknown }, ctx: AnyContext) => unknown,
+  schema = anything,
+): Actor {
   return { ...defineActor({ group: 'g', topic: 't', messages: { go: schema }, receive() {} }), receive }
 }
 
@@ -165,9 +219,26 @@ test('whatever a handler throws is a failure with a usable text', async () => {
       throw new Error('no')
     }
   }
-  const thrown: readonly unknown[] = [new TypeError('oops'), null, undefined, 7, 'text', {}, new Odd(), Object.create(null), Symbol('s')]
+  const thrown: readonly unknown[] = [
+    new TypeError('oops'),
+    null,
+    undefined,
+    7,
+    'text',
+    {},
+    new Odd(),
+    Object.create(null),
+    Symbol('s'),
+  ]
   for (const value of thrown) {
-    for (const actor of [actorOf(() => { throw value }), actorOf(async () => { throw value })]) {
+    for (const actor of [
+      actorOf(() => {
+        throw value
+      }),
+      actorOf(async () => {
+        throw value
+      }),
+    ]) {
       const failure = await failureOf(actor)
       assert.is(failure.reason, 'handler')
       assert.is(failure.kind, 'transient')
@@ -177,34 +248,60 @@ test('whatever a handler throws is a failure with a usable text', async () => {
 })
 
 test('an error’s text is bounded and can be stored', async () => {
-  const failure = await failureOf(actorOf(() => { throw new Error(`${'x\0'.repeat(5_000_000)}\ud800`) }))
+  const failure = await failureOf(
+    actorOf(() => {
+      throw new Error(`${'x\0'.repeat(5_000_000)}\ud800`)
+    }),
+  )
   assert.ok(failure.message.length <= 8_192 && !failure.message.includes('\0') && failure.message.isWellFormed())
   assert.ok(failure.stack.length <= 8_192 && !failure.stack.includes('\0'))
 })
 
 test('nothing of a context works once its handler has returned', async () => {
   let kept: AnyContext | undefined
-  const outcome = await outcomeOf(actorOf((_, ctx) => { kept = ctx }))
+  const outcome = await outcomeOf(
+    actorOf((_, ctx) => {
+      kept = ctx
+    }),
+  )
   assert.is(outcome.kind, 'done')
   const ctx = kept
   assert.ok(ctx)
   const uses: (() => unknown)[] = [
-    () => ctx.insert('t', { a: 1 }), () => ctx.upsert('t', { a: 1 }, { conflict: 'a' }), () => ctx.sql`select 1`, () => ctx.publish('t', { type: 'x', payload: 1 }),
-    () => ctx.state, () => { ctx.state = 1 }, () => ctx.now, () => ctx.raw, () => ctx.tenantId, () => ctx.log, () => ctx.signal, () => ctx.id(0),
+    () => ctx.insert('t', { a: 1 }),
+    () => ctx.upsert('t', { a: 1 }, { conflict: 'a' }),
+    () => ctx.sql`select 1`,
+    () => ctx.publish('t', { type: 'x', payload: 1 }),
+    () => ctx.state,
+    () => {
+      ctx.state = 1
+    },
+    () => ctx.now,
+    () => ctx.raw,
+    () => ctx.tenantId,
+    () => ctx.log,
+    () => ctx.signal,
+    () => ctx.id(0),
   ]
-  for (const use of uses) assert.throws(use, (error: unknown) => error instanceof TenantryError && error.code === 'TENANTRY_CONTEXT_CLOSED')
+  for (const use of uses)
+    assert.throws(use, (error: unknown) => error instanceof TenantryError && error.code === 'TENANTRY_CONTEXT_CLOSED')
   for (const use of [() => ctx.query`select 1`, () => ctx.call('x', () => 1)]) {
-    await use().then(() => assert.unreachable(), (error: unknown) => assert.ok(error instanceof TenantryError && error.code === 'TENANTRY_CONTEXT_CLOSED'))
+    await use().then(
+      () => assert.unreachable(),
+      (error: unknown) => assert.ok(error instanceof TenantryError && error.code === 'TENANTRY_CONTEXT_CLOSED'),
+    )
   }
 })
 
 test('a context closes when its handler fails or its mailbox is taken away, and the signal says so', async () => {
   const seen: AnyContext[] = []
-  const { instances } = running(actorOf((_, ctx) => {
-    seen.push(ctx)
-    const { signal } = ctx
-    return new Promise((resolve) => signal.addEventListener('abort', resolve))
-  }))
+  const { instances } = running(
+    actorOf((_, ctx) => {
+      seen.push(ctx)
+      const { signal } = ctx
+      return new Promise((resolve) => signal.addEventListener('abort', resolve))
+    }),
+  )
   instances.dispatch({ mailbox: 1, run: 1, opening: open(), records: [record(0, {})] })
   const signal = seen[0]?.signal
   instances.forget([1])
@@ -219,7 +316,13 @@ test('a schema that answers with a promise is waited for', async () => {
 })
 
 test('a payload that breaks its schema is a bad record that names places, not values', async () => {
-  const strict = { '~standard': { version: 1 as const, vendor: 'test', validate: () => ({ issues: [{ message: 'expected hunter2', path: ['a', { key: 0 }] }] }) } }
+  const strict = {
+    '~standard': {
+      version: 1 as const,
+      vendor: 'test',
+      validate: () => ({ issues: [{ message: 'expected hunter2', path: ['a', { key: 0 }] }] }),
+    },
+  }
   const failure = await failureOf(actorOf(() => {}, strict))
   assert.equal([failure.kind, failure.reason], ['bad-record', 'schema'])
   assert.match(failure.message, 'payload.a.0')
@@ -227,23 +330,31 @@ test('a payload that breaks its schema is a bad record that names places, not va
 })
 
 test('more effects than the limit fail the message, even when the handler swallows the error', async () => {
-  const failure = await failureOf(actorOf((_, ctx) => {
-    for (let i = 0; i < 1_001; i++) {
-      try {
-        ctx.sql`select ${i}`
-      } catch {}
-    }
-  }))
+  const failure = await failureOf(
+    actorOf((_, ctx) => {
+      for (let i = 0; i < 1_001; i++) {
+        try {
+          ctx.sql`select ${i}`
+        } catch {}
+      }
+    }),
+  )
   assert.equal([failure.kind, failure.reason], ['permanent', 'effect'])
   const large = await failureOf(actorOf((_, ctx) => ctx.sql`select ${'x'.repeat(9_000_000)}`))
   assert.equal([large.kind, large.reason], ['permanent', 'effect'])
 })
 
 test('a state past its limit, or that JSON cannot hold, fails the message', async () => {
-  const stateful = (value: unknown) => defineActor({
-    group: 'g', topic: 't', messages: { go: anything }, state: { version: 1, schema: anything, initial: 0 },
-    receive(_, ctx) { ctx.state = value },
-  })
+  const stateful = (value: unknown) =>
+    defineActor({
+      group: 'g',
+      topic: 't',
+      messages: { go: anything },
+      state: { version: 1, schema: anything, initial: 0 },
+      receive(_, ctx) {
+        ctx.state = value
+      },
+    })
   for (const value of ['x'.repeat(2_000_000), Number.NaN, () => 1, '\0']) {
     const failure = await failureOf(stateful(value))
     assert.equal([failure.kind, failure.reason], ['permanent', 'effect'])
@@ -252,8 +363,15 @@ test('a state past its limit, or that JSON cannot hold, fails the message', asyn
 
 test('a state is migrated from an older version and never read from a newer one', async () => {
   const actor = defineActor({
-    group: 'g', topic: 't', messages: { go: anything },
-    state: { version: 2, schema: anything, initial: { n: 0 }, migrate: (old, version) => ({ n: Number(old) + version }) },
+    group: 'g',
+    topic: 't',
+    messages: { go: anything },
+    state: {
+      version: 2,
+      schema: anything,
+      initial: { n: 0 },
+      migrate: (old, version) => ({ n: Number(old) + version }),
+    },
     receive() {},
   })
   const opened = async (state: Opening['state']) => {
@@ -265,7 +383,10 @@ test('a state is migrated from an older version and never read from a newer one'
   const migrated = await opened({ version: 1, json: '41' })
   assert.ok(migrated?.kind === 'done')
   assert.equal(migrated.state, { version: 2, json: '{"n":42}' })
-  for (const state of [{ version: 3, json: '{}' }, { version: 2, json: '{' }]) {
+  for (const state of [
+    { version: 3, json: '{}' },
+    { version: 2, json: '{' },
+  ]) {
     const outcome = await opened(state)
     assert.ok(outcome?.kind === 'failed')
     assert.equal([outcome.failure.kind, outcome.failure.reason], ['permanent', 'state_unreadable'])
@@ -274,9 +395,24 @@ test('a state is migrated from an older version and never read from a newer one'
 })
 
 test('a state of an older version without migrate, or that fails its schema, stops the tenant instead of starting anew', async () => {
-  const never = { '~standard': { version: 1 as const, vendor: 'test', validate: () => ({ issues: [{ message: 'no', path: ['reserved'] }] }) } }
-  for (const [schema, version] of [[anything, 1], [never, 2]] as const) {
-    const actor = defineActor({ group: 'g', topic: 't', messages: { go: anything }, state: { version: 2, schema, initial: 0 }, receive() {} })
+  const never = {
+    '~standard': {
+      version: 1 as const,
+      vendor: 'test',
+      validate: () => ({ issues: [{ message: 'no', path: ['reserved'] }] }),
+    },
+  }
+  for (const [schema, version] of [
+    [anything, 1],
+    [never, 2],
+  ] as const) {
+    const actor = defineActor({
+      group: 'g',
+      topic: 't',
+      messages: { go: anything },
+      state: { version: 2, schema, initial: 0 },
+      receive() {},
+    })
     const { instances, decisions } = running(actor)
     instances.dispatch({ mailbox: 1, run: 1, opening: open('acme', { version, json: '1' }), records: [record(0, {})] })
     const outcome = decisions[0]?.outcome
@@ -287,22 +423,44 @@ test('a state of an older version without migrate, or that fails its schema, sto
 
 test('each tenant begins with a copy of the initial state', async () => {
   const actor = defineActor({
-    group: 'g', topic: 't', messages: { go: anything }, state: { version: 1, schema: anything, initial: { seen: ['start'] } },
-    receive(_, ctx) { Reflect.get(Object(ctx.state), 'seen').push(ctx.tenantId) },
+    group: 'g',
+    topic: 't',
+    messages: { go: anything },
+    state: { version: 1, schema: z.object({ seen: z.array(z.string()) }), initial: { seen: ['start'] } },
+    receive(_, ctx) {
+      ctx.state.seen.push(ctx.tenantId)
+    },
   })
   const { instances, decisions } = running(actor)
-  for (const [mailbox, tenant] of ['a', 'b'].entries()) instances.dispatch({ mailbox, run: 1, opening: open(tenant), records: [record(0, {}, tenant)] })
-  assert.equal(decisions.map(({ outcome }) => outcome.kind === 'done' && outcome.state?.json), ['{"seen":["start","a"]}', '{"seen":["start","b"]}'])
+  for (const [mailbox, tenant] of ['a', 'b'].entries())
+    instances.dispatch({ mailbox, run: 1, opening: open(tenant), records: [record(0, {}, tenant)] })
+  assert.equal(
+    decisions.map(({ outcome }) => outcome.kind === 'done' && outcome.state?.json),
+    ['{"seen":["start","a"]}', '{"seen":["start","b"]}'],
+  )
 })
 
 test('an integer past 2^53 survives the state exactly', async () => {
   const actor = defineActor({
-    group: 'g', topic: 't', messages: { go: anything }, state: { version: 1, schema: anything, initial: 0 },
-    receive(_, ctx) { ctx.state = BigInt(String(ctx.state)) * 2n },
+    group: 'g',
+    topic: 't',
+    messages: { go: anything },
+    state: { version: 1, schema: anything, initial: 0 },
+    receive(_, ctx) {
+      ctx.state = BigInt(String(ctx.state)) * 2n
+    },
   })
   const { instances, decisions } = running(actor)
-  instances.dispatch({ mailbox: 1, run: 1, opening: open('acme', { version: 1, json: '9007199254740993' }), records: [record(0, {}), record(1, {})] })
-  assert.equal(decisions.map(({ outcome }) => outcome.kind === 'done' && outcome.state?.json), ['18014398509481986', '36028797018963972'])
+  instances.dispatch({
+    mailbox: 1,
+    run: 1,
+    opening: open('acme', { version: 1, json: '9007199254740993' }),
+    records: [record(0, {}), record(1, {})],
+  })
+  assert.equal(
+    decisions.map(({ outcome }) => outcome.kind === 'done' && outcome.state?.json),
+    ['18014398509481986', '36028797018963972'],
+  )
 })
 
 test('in offset mode a decision has no key', async () => {
@@ -313,11 +471,23 @@ test('in offset mode a decision has no key', async () => {
 })
 
 test('a type is looked up by name and version, and never found on an object’s prototype', async () => {
-  const actor = defineActor({ group: 'g', topic: 't', messages: { go: anything, 'go@2': anything }, receive(message, ctx) { ctx.sql`select ${message.schema_version}` } })
+  const actor = defineActor({
+    group: 'g',
+    topic: 't',
+    messages: { go: anything, 'go@2': anything },
+    receive(message, ctx) {
+      ctx.sql`select ${message.schema_version}`
+    },
+  })
   const { instances, decisions } = running(actor)
   const send = (fields: object) => {
     const value = Buffer.from(JSON.stringify({ message_id: 'x', type: 'go', tenant_id: 'acme', payload: 1, ...fields }))
-    instances.dispatch({ mailbox: 1, run: decisions.length + 1, opening: open(), records: [incoming({ offset: 0, timestamp: 0, key: null, value, headers: [] }, 10)] })
+    instances.dispatch({
+      mailbox: 1,
+      run: decisions.length + 1,
+      opening: open(),
+      records: [incoming({ offset: 0, timestamp: 0, key: null, value, headers: [] }, 10)],
+    })
     const outcome = decisions.at(-1)?.outcome
     return outcome?.kind === 'failed' ? outcome.failure.reason : 'done'
   }

@@ -18,7 +18,11 @@ function reasonOf(run: () => unknown): string {
 }
 
 test('an integer past 2^53 is read as a bigint of exactly its digits', () => {
-  assert.equal(parseJson('{"a":9007199254740993,"b":-9007199254740993,"c":[18446744073709551615]}', 64), { a: 9007199254740993n, b: -9007199254740993n, c: [18446744073709551615n] })
+  assert.equal(parseJson('{"a":9007199254740993,"b":-9007199254740993,"c":[18446744073709551615]}', 64), {
+    a: 9007199254740993n,
+    b: -9007199254740993n,
+    c: [18446744073709551615n],
+  })
   assert.is(parseJson('9007199254740992', 64), 9007199254740992n)
   assert.is(parseJson('9007199254740991', 64), 9007199254740991)
 })
@@ -26,15 +30,25 @@ test('an integer past 2^53 is read as a bigint of exactly its digits', () => {
 test('an integer of 400 digits is exact, one of 1,001 is refused', () => {
   const digits = '1234567890'.repeat(40)
   assert.is(parseJson(digits, 64), BigInt(digits))
-  assert.is(reasonOf(() => parseJson('9'.repeat(1_001), 64)), 'number_out_of_range')
+  assert.is(
+    reasonOf(() => parseJson('9'.repeat(1_001), 64)),
+    'number_out_of_range',
+  )
 })
 
 test('digits within a string stay a string', () => {
-  assert.equal(parseJson('{"id":"9007199254740993","n":9007199254740993}', 64), { id: '9007199254740993', n: 9007199254740993n })
+  assert.equal(parseJson('{"id":"9007199254740993","n":9007199254740993}', 64), {
+    id: '9007199254740993',
+    n: 9007199254740993n,
+  })
 })
 
 test('a number past the range of a double is refused, at any depth', () => {
-  for (const text of ['1e400', '[-1e400]', '{"a":{"b":[1e999]}}']) assert.is(reasonOf(() => parseJson(text, 64)), 'number_out_of_range')
+  for (const text of ['1e400', '[-1e400]', '{"a":{"b":[1e999]}}'])
+    assert.is(
+      reasonOf(() => parseJson(text, 64)),
+      'number_out_of_range',
+    )
 })
 
 test('a number with a fraction or an exponent is a double', () => {
@@ -45,22 +59,56 @@ test('a number with a fraction or an exponent is a double', () => {
 
 test('nesting is allowed to the limit and refused past it', () => {
   const nested = (levels: number) => '['.repeat(levels) + ']'.repeat(levels)
-  assert.is(reasonOf(() => parseJson(nested(64), 64)), 'accepted')
-  assert.is(reasonOf(() => parseJson(nested(65), 64)), 'too_deep')
-  assert.is(reasonOf(() => parseJson(nested(100_000), 64)), 'too_deep')
-  assert.is(reasonOf(() => parseJson('{"a":'.repeat(65) + '1' + '}'.repeat(65), 64)), 'too_deep')
+  assert.is(
+    reasonOf(() => parseJson(nested(64), 64)),
+    'accepted',
+  )
+  assert.is(
+    reasonOf(() => parseJson(nested(65), 64)),
+    'too_deep',
+  )
+  assert.is(
+    reasonOf(() => parseJson(nested(100_000), 64)),
+    'too_deep',
+  )
+  assert.is(
+    reasonOf(() => parseJson('{"a":'.repeat(65) + '1' + '}'.repeat(65), 64)),
+    'too_deep',
+  )
 })
 
 test('keys that pollute prototypes are refused, and harmless namesakes are not', () => {
-  assert.is(reasonOf(() => parseJson('{"__proto__":{"polluted":true}}', 64)), 'bad_key')
-  assert.is(reasonOf(() => parseJson('{"a":[{"__proto__":1}]}', 64)), 'bad_key')
-  assert.is(reasonOf(() => parseJson('{"constructor":{"prototype":{"polluted":true}}}', 64)), 'bad_key')
-  assert.is(reasonOf(() => parseJson('{"constructor":"Lotus"}', 64)), 'accepted')
+  assert.is(
+    reasonOf(() => parseJson('{"__proto__":{"polluted":true}}', 64)),
+    'bad_key',
+  )
+  assert.is(
+    reasonOf(() => parseJson('{"a":[{"__proto__":1}]}', 64)),
+    'bad_key',
+  )
+  assert.is(
+    reasonOf(() => parseJson('{"constructor":{"prototype":{"polluted":true}}}', 64)),
+    'bad_key',
+  )
+  assert.is(
+    reasonOf(() => parseJson('{"constructor":"Lotus"}', 64)),
+    'accepted',
+  )
   assert.is(Reflect.get({}, 'polluted'), undefined)
 })
 
 test('what is not JSON is refused without quoting it', () => {
-  for (const text of ['', ' ', '{', '{"a":1}x', '{"a":1}{"a":2}', "{'a':1}", 'NaN', '\ufeff{}', '{"secret":"hunter2"']) {
+  for (const text of [
+    '',
+    ' ',
+    '{',
+    '{"a":1}x',
+    '{"a":1}{"a":2}',
+    "{'a':1}",
+    'NaN',
+    '\ufeff{}',
+    '{"secret":"hunter2"',
+  ]) {
     try {
       parseJson(text, 64)
       assert.unreachable()
@@ -77,7 +125,9 @@ test('whatever was written is read back as it was', () => {
     value: fc.oneof(
       { maxDepth: 4 },
       fc.string({ unit: 'binary' }),
-      fc.double({ noNaN: true, noDefaultInfinity: true }).filter((n) => !Number.isInteger(n) || Number.isSafeInteger(n)),
+      fc
+        .double({ noNaN: true, noDefaultInfinity: true })
+        .filter((n) => !Number.isInteger(n) || Number.isSafeInteger(n)),
       fc.maxSafeInteger(),
       fc.bigInt().filter((n) => n > BigInt(Number.MAX_SAFE_INTEGER) || n < BigInt(Number.MIN_SAFE_INTEGER)),
       fc.boolean(),
@@ -122,7 +172,10 @@ test('what JSON would silently change is refused with its path', () => {
 })
 
 test('an undefined property is left out, a Date is written as text, a circle is refused', () => {
-  assert.is(stringifyJson({ a: undefined, d: new Date(0), n: 1n, deep: [{ n: 2n ** 70n }] }, rules), '{"d":"1970-01-01T00:00:00.000Z","n":1,"deep":[{"n":1180591620717411303424}]}')
+  assert.is(
+    stringifyJson({ a: undefined, d: new Date(0), n: 1n, deep: [{ n: 2n ** 70n }] }, rules),
+    '{"d":"1970-01-01T00:00:00.000Z","n":1,"deep":[{"n":1180591620717411303424}]}',
+  )
   const circle: unknown[] = []
   circle.push(circle)
   assert.throws(() => stringifyJson(circle, rules), /circle/)

@@ -8,7 +8,8 @@ const v7 = '0190f3a1-7c3b-7abc-9def-0123456789ab'
 const v7Time = 0x0190f3a17c3b
 
 test('a UUID keeps its bits, in one spelling', () => {
-  for (const spelling of [v7, v7.toUpperCase(), `{${v7}}`, `urn:uuid:${v7}`, `URN:UUID:${v7.toUpperCase()}`]) assert.is(messageKey(spelling).uuid, v7)
+  for (const spelling of [v7, v7.toUpperCase(), `{${v7}}`, `urn:uuid:${v7}`, `URN:UUID:${v7.toUpperCase()}`])
+    assert.is(messageKey(spelling).uuid, v7)
 })
 
 test('a UUIDv7 and a ULID carry their day, a UUIDv4 and a text none', () => {
@@ -64,5 +65,9 @@ test('a derived id begins with its time, carries its day and can be derived from
 })
 
 test('a derived id is of version 8 with the RFC variant, so no UUIDv4 or v7 of a producer can equal it', () => {
-  fc.assert(fc.property(fc.nat(), fc.nat(), (index, time) => /^[0-9a-f]{8}-[0-9a-f]{4}-87e4-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/.test(deriveId({ ...facts, index, time }))))
+  fc.assert(
+    fc.property(fc.nat(), fc.nat(), (index, time) =>
+      /^[0-9a-f]{8}-[0-9a-f]{4}-87e4-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/.test(deriveId({ ...facts, index, time })),
+    ),
+  )
 })

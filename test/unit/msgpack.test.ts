@@ -27,7 +27,11 @@ const values = fc.letrec<{ value: unknown }>((tie) => ({
     fc.constant(null),
     fc.uint8Array({ maxLength: 20 }),
     fc.array(tie('value'), { maxLength: 20 }),
-    fc.dictionary(fc.string().filter((key) => key !== '__proto__' && key !== 'constructor'), tie('value'), { maxKeys: 20, noNullPrototype: true }),
+    fc.dictionary(
+      fc.string().filter((key) => key !== '__proto__' && key !== 'constructor'),
+      tie('value'),
+      { maxKeys: 20, noNullPrototype: true },
+    ),
   ),
 })).value
 
@@ -42,24 +46,49 @@ test('what was packed is unpacked as it was', () => {
 
 test('every width of integer is read exactly, as a number where that is exact', () => {
   const cases: readonly [bytes: number[], value: unknown][] = [
-    [[0x7f], 127], [[0xe0], -32], [[0xcc, 0xff], 255], [[0xcd, 0xff, 0xff], 65_535], [[0xce, 0xff, 0xff, 0xff, 0xff], 4_294_967_295],
-    [[0xcf, 0, 0x1f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], 9_007_199_254_740_991], [[0xcf, 0, 0x20, 0, 0, 0, 0, 0, 1], 9_007_199_254_740_993n],
-    [[0xcf, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], 18_446_744_073_709_551_615n], [[0xd0, 0x80], -128], [[0xd1, 0x80, 0], -32_768],
-    [[0xd2, 0x80, 0, 0, 0], -2_147_483_648], [[0xd3, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], -1], [[0xd3, 0x80, 0, 0, 0, 0, 0, 0, 0], -9_223_372_036_854_775_808n],
+    [[0x7f], 127],
+    [[0xe0], -32],
+    [[0xcc, 0xff], 255],
+    [[0xcd, 0xff, 0xff], 65_535],
+    [[0xce, 0xff, 0xff, 0xff, 0xff], 4_294_967_295],
+    [[0xcf, 0, 0x1f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], 9_007_199_254_740_991],
+    [[0xcf, 0, 0x20, 0, 0, 0, 0, 0, 1], 9_007_199_254_740_993n],
+    [[0xcf, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], 18_446_744_073_709_551_615n],
+    [[0xd0, 0x80], -128],
+    [[0xd1, 0x80, 0], -32_768],
+    [[0xd2, 0x80, 0, 0, 0], -2_147_483_648],
+    [[0xd3, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], -1],
+    [[0xd3, 0x80, 0, 0, 0, 0, 0, 0, 0], -9_223_372_036_854_775_808n],
     [[0xca, 0x3f, 0xc0, 0, 0], 1.5],
   ]
   for (const [bytes, value] of cases) assert.is(decodeMsgpack(Buffer.from(bytes), 64), value)
 })
 
 test('extension types are refused: timestamps, msgpackr’s records and bigints among them', () => {
-  for (const bytes of [[0xd4, 1, 2], [0xd6, 0xff, 0, 0, 0, 0], [0xc7, 1, 0x72, 0], [0xc8, 0, 1, 5, 0], [0xc9, 0, 0, 0, 1, 5, 0], [0xc1]]) assert.is(reasonOf(bytes), 'bad_msgpack')
+  for (const bytes of [
+    [0xd4, 1, 2],
+    [0xd6, 0xff, 0, 0, 0, 0],
+    [0xc7, 1, 0x72, 0],
+    [0xc8, 0, 1, 5, 0],
+    [0xc9, 0, 0, 0, 1, 5, 0],
+    [0xc1],
+  ])
+    assert.is(reasonOf(bytes), 'bad_msgpack')
   const records = new Packr({ useRecords: true })
   assert.is(reasonOf(records.pack({ a: 1, b: 2 })), 'bad_msgpack')
   assert.is(reasonOf(new Packr({ useRecords: false }).pack({ at: new Date() })), 'bad_msgpack')
 })
 
 test('a length that is made up costs nothing', () => {
-  for (const bytes of [[0xdd, 0xff, 0xff, 0xff, 0xff], [0xdf, 0xff, 0xff, 0xff, 0xff], [0xdb, 0xff, 0xff, 0xff, 0xff], [0xc6, 0xff, 0xff, 0xff, 0xff], [0xdc, 0xff, 0xff], [0xda, 1], [0xcf, 0]]) {
+  for (const bytes of [
+    [0xdd, 0xff, 0xff, 0xff, 0xff],
+    [0xdf, 0xff, 0xff, 0xff, 0xff],
+    [0xdb, 0xff, 0xff, 0xff, 0xff],
+    [0xc6, 0xff, 0xff, 0xff, 0xff],
+    [0xdc, 0xff, 0xff],
+    [0xda, 1],
+    [0xcf, 0],
+  ]) {
     assert.is(reasonOf(bytes), 'bad_msgpack')
   }
 })

@@ -1,6 +1,6 @@
 import * as assert from 'uvu/assert'
 import { z } from 'zod'
-import { type BaseContext, defineActor, Rejected } from '../../actors/define-actor.ts'
+import { type Actor, type AnyContext, type BaseContext, defineActor, Rejected } from '../../actors/define-actor.ts'
 import { testActor } from '../../actors/testing.ts'
 import { timeOfId } from '../../core/message-id.ts'
 import { decodeMsgpack } from '../../core/msgpack.ts'
@@ -32,7 +32,10 @@ const campaigns = defineActor({
         ctx.state.reserved += message.payload.budget
         ctx.insert('campaigns', { id: message.payload.campaign_id, budget: message.payload.budget, ad_id: ad.id })
         ctx.sql`update totals set n = n + ${1} where tenant_id = ${ctx.tenantId}`
-        ctx.publish('core.events.v1', { type: 'campaign.created', payload: { campaign_id: message.payload.campaign_id } })
+        ctx.publish('core.events.v1', {
+          type: 'campaign.created',
+          payload: { campaign_id: message.payload.campaign_id },
+        })
       }
     }
   },
@@ -48,13 +51,24 @@ test('an actor’s effects, state and messages can be read after each message', 
   const [row] = first.rows
   assert.equal(row?.table, 'public.campaigns')
   assert.equal({ ...row?.row, ad_id: '' }, { id: 'c-1', tenant_id: 'tenant-1', budget: '5', ad_id: '' })
-  assert.equal(first.statements, [{ text: 'update totals set n = n + $1 where tenant_id = $2', values: ['1', 'tenant-1'] }])
+  assert.equal(first.statements, [
+    { text: 'update totals set n = n + $1 where tenant_id = $2', values: ['1', 'tenant-1'] },
+  ])
   const [sent] = first.published
   assert.ok(sent)
-  assert.equal([sent.topic, sent.key, sent.headers['content-type'], sent.headers['tenantry-hops']], ['core.events.v1', 'tenant-1', 'application/json', '1'])
+  assert.equal(
+    [sent.topic, sent.key, sent.headers['content-type'], sent.headers['tenantry-hops']],
+    ['core.events.v1', 'tenant-1', 'application/json', '1'],
+  )
   assert.equal(sent.value, {
-    message_id: sent.messageId, type: 'campaign.created', tenant_id: 'tenant-1', trace_id: 'trace-1', causation_id: 'm-1',
-    occurred_at: '2026-11-25T06:00:00.000Z', schema_version: 1, payload: { campaign_id: 'c-1' },
+    message_id: sent.messageId,
+    type: 'campaign.created',
+    tenant_id: 'tenant-1',
+    trace_id: 'trace-1',
+    causation_id: 'm-1',
+    occurred_at: '2026-11-25T06:00:00.000Z',
+    schema_version: 1,
+    payload: { campaign_id: 'c-1' },
   })
   assert.is(timeOfId(sent.messageId), Date.UTC(2026, 10, 25, 6))
   assert.equal(first.state, { reserved: 5 })
@@ -62,14 +76,18 @@ test('an actor’s effects, state and messages can be read after each message', 
 })
 
 test('a message that runs again has the same ids, keys and messages', async () => {
-  const run = () => testActor(campaigns, { tables }).send({ ...create('c-1'), message_id: '0190f3a1-7c3b-7abc-9def-0123456789ab' })
+  const run = () =>
+    testActor(campaigns, { tables }).send({ ...create('c-1'), message_id: '0190f3a1-7c3b-7abc-9def-0123456789ab' })
   assert.equal(await run(), await run())
 })
 
 test('a failed message leaves no effects and the state as it was', async () => {
   const actor = testActor(campaigns, { tables, state: { reserved: 40 } })
   const failed = await actor.send({ type: 'campaign.reject', payload: {} })
-  assert.equal([failed.failure?.kind, failed.failure?.reason, failed.failure?.message], ['permanent', 'rejected', 'budget is used up'])
+  assert.equal(
+    [failed.failure?.kind, failed.failure?.reason, failed.failure?.message],
+    ['permanent', 'rejected', 'budget is used up'],
+  )
   assert.equal([failed.rows, failed.published, failed.state], [[], [], { reserved: 40 }])
   assert.equal((await actor.send(create('c-1'))).state, { reserved: 45 })
 })
@@ -84,8 +102,13 @@ test('a call that takes too long fails by its deadline and blames its dependency
 
 test('tenants interleave and each keeps its own state', async () => {
   const actor = testActor(campaigns, { tables })
-  const results = await Promise.all(['a', 'b', 'a', 'b', 'a'].map((tenant_id, i) => actor.send({ ...create(`c-${i}`), tenant_id })))
-  assert.equal(results.map(({ state }) => state), [{ reserved: 5 }, { reserved: 5 }, { reserved: 10 }, { reserved: 10 }, { reserved: 15 }])
+  const results = await Promise.all(
+    ['a', 'b', 'a', 'b', 'a'].map((tenant_id, i) => actor.send({ ...create(`c-${i}`), tenant_id })),
+  )
+  assert.equal(
+    results.map(({ state }) => state),
+    [{ reserved: 5 }, { reserved: 5 }, { reserved: 10 }, { reserved: 10 }, { reserved: 15 }],
+  )
 })
 
 test('bad messages and records are refused as in production', async () => {
@@ -104,7 +127,8 @@ test('without tables every row is taken as it is', async () => {
 })
 
 /** What a one-off handler came to. */
-const handled = (receive: Parameters<typeof plain>[0], payload: unknown = {}) => testActor(plain(receive), { tables }).send({ type: 'go', payload, message_id: 'm-1' })
+const handled = (receive: Parameters<typeof plain>[0], payload: unknown = {}) =>
+  testActor(plain(receive), { tables }).send({ type: 'go', payload, message_id: 'm-1' })
 
 function plain(receive: (message: { readonly payload: unknown }, ctx: BaseContext) => void) {
   return defineActor({ group: 'g', topic: 't.v1', messages: { go: anything }, receive })
@@ -132,25 +156,51 @@ test('effects that cannot be fail the message for good, with names', async () =>
 
 test('only statements that cannot end or change the transaction are taken', async () => {
   const refused: Parameters<typeof plain>[0][] = [
-    (_, ctx) => ctx.sql`commit`, (_, ctx) => ctx.sql`ROLLBACK`, (_, ctx) => ctx.sql`set role postgres`, (_, ctx) => ctx.sql`lock table campaigns`,
-    (_, ctx) => ctx.sql`listen x`, (_, ctx) => ctx.sql`copy campaigns from stdin`, (_, ctx) => ctx.sql` /* x /* y */ */ -- z
-      begin`, (_, ctx) => ctx.sql`/* never ended select`, (_, ctx) => ctx.sql``, (_, ctx) => ctx.sql`truncate campaigns`, (_, ctx) => ctx.sql`${'select 1'}`,
+    (_, ctx) => ctx.sql`commit`,
+    (_, ctx) => ctx.sql`ROLLBACK`,
+    (_, ctx) => ctx.sql`set role postgres`,
+    (_, ctx) => ctx.sql`lock table campaigns`,
+    (_, ctx) => ctx.sql`listen x`,
+    (_, ctx) => ctx.sql`copy campaigns from stdin`,
+    (_, ctx) => ctx.sql` /* x /* y */ */ -- z
+      begin`,
+    (_, ctx) => ctx.sql`/* never ended select`,
+    (_, ctx) => ctx.sql``,
+    (_, ctx) => ctx.sql`truncate campaigns`,
+    (_, ctx) => ctx.sql`${'select 1'}`,
   ]
   for (const receive of refused) assert.is((await handled(receive)).failure?.reason, 'effect')
   const taken: Parameters<typeof plain>[0][] = [
-    (_, ctx) => ctx.sql`select 1`, (_, ctx) => ctx.sql`/* why */ -- because
-      WITH x as (select 1) select * from x`, (_, ctx) => ctx.sql`insert into t values (${1})`, (_, ctx) => ctx.sql`merge into t using s on true when matched then delete`,
+    (_, ctx) => ctx.sql`select 1`,
+    (_, ctx) => ctx.sql`/* why */ -- because
+      WITH x as (select 1) select * from x`,
+    (_, ctx) => ctx.sql`insert into t values (${1})`,
+    (_, ctx) => ctx.sql`merge into t using s on true when matched then delete`,
   ]
   for (const receive of taken) assert.is((await handled(receive)).failure, undefined)
 })
 
 test('a message can be published as msgpack, with its own key, id and version', async () => {
-  const { published } = await handled((_, ctx) => ctx.publish('t', { type: 'x', payload: { at: new Date(0), big: 2n ** 60n }, format: 'msgpack', key: 'k', messageId: 'own', schemaVersion: 3 }))
+  const { published } = await handled((_, ctx) =>
+    ctx.publish('t', {
+      type: 'x',
+      payload: { at: new Date(0), big: 2n ** 60n },
+      format: 'msgpack',
+      key: 'k',
+      messageId: 'own',
+      schemaVersion: 3,
+    }),
+  )
   const [sent] = published
   assert.ok(sent && sent.value instanceof Uint8Array)
   assert.equal([sent.key, sent.messageId, sent.headers['content-type']], ['k', 'own', 'application/msgpack'])
-  const envelope = Object(decodeMsgpack(Buffer.from(sent.value), 64))
-  assert.equal([envelope.message_id, envelope.schema_version, envelope.payload], ['own', 3, { at: '1970-01-01T00:00:00.000Z', big: 2n ** 60n }])
+  const envelope = decodeMsgpack(Buffer.from(sent.value), 64)
+  assert.equal(envelope, {
+    ...Object(envelope),
+    message_id: 'own',
+    schema_version: 3,
+    payload: { at: '1970-01-01T00:00:00.000Z', big: 2n ** 60n },
+  })
 })
 
 test('messages of one message differ in their ids', async () => {
@@ -162,10 +212,20 @@ test('messages of one message differ in their ids', async () => {
 
 test('trace headers travel on and hops count up', async () => {
   const traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'
-  const headers = Object.entries({ traceparent, tracestate: 'a=b', 'tenantry-hops': '4' }).map(([name, value]): [Buffer, Buffer] => [Buffer.from(name), Buffer.from(value)])
+  const headers = Object.entries({ traceparent, tracestate: 'a=b', 'tenantry-hops': '4' }).map(
+    ([name, value]): [Buffer, Buffer] => [Buffer.from(name), Buffer.from(value)],
+  )
   const value = Buffer.from(JSON.stringify({ message_id: 'm', type: 'go', tenant_id: 'a', payload: 1 }))
-  const { published } = await testActor(plain((_, ctx) => ctx.publish('t', { type: 'x', payload: 1 }))).sendValue(value, { tenant: 'a', headers })
-  assert.equal(published[0]?.headers, { 'content-type': 'application/json', 'tenantry-hops': '5', traceparent, tracestate: 'a=b' })
+  const { published } = await testActor(plain((_, ctx) => ctx.publish('t', { type: 'x', payload: 1 }))).sendValue(
+    value,
+    { tenant: 'a', headers },
+  )
+  assert.equal(published[0]?.headers, {
+    'content-type': 'application/json',
+    'tenantry-hops': '5',
+    traceparent,
+    tracestate: 'a=b',
+  })
 })
 
 test('a handler sees the record’s time, its raw value and ids of its own', async () => {
@@ -173,46 +233,75 @@ test('a handler sees the record’s time, its raw value and ids of its own', asy
   const seen: unknown[] = []
   const actor = plain((_, ctx) => {
     const raw = ctx.raw
-    seen.push(ctx.now.getTime(), Buffer.from(raw).toString().startsWith('{"message_id":"m-1"'), ctx.id(0) === ctx.id(0), ctx.id(0) === ctx.id(1), ctx.id(7))
+    seen.push(
+      ctx.now.getTime(),
+      Buffer.from(raw).toString().startsWith('{"message_id":"m-1"'),
+      ctx.id(0) === ctx.id(0),
+      ctx.id(0) === ctx.id(1),
+      ctx.id(7),
+    )
     raw.fill(0)
     seen.push(ctx.raw[0])
   })
   await testActor(actor, { now }).send({ type: 'go', payload: 1, message_id: 'm-1' })
   const id = String(seen[4])
-  assert.equal(seen.filter((_, i) => i !== 4), [now.getTime(), true, true, false, 0x7b])
+  assert.equal(
+    seen.filter((_, i) => i !== 4),
+    [now.getTime(), true, true, false, 0x7b],
+  )
   assert.is(timeOfId(id), now.getTime())
-  assert.is((await handled((_, ctx) => { ctx.id(-1) })).failure?.reason, 'effect')
+  assert.is(
+    (
+      await handled((_, ctx) => {
+        ctx.id(-1)
+      })
+    ).failure?.reason,
+    'effect',
+  )
 })
 
 test('lines of log carry the actor, the tenant and the message', async () => {
   const lines: unknown[] = []
   const log: Log = { ...silentLog, info: (event, fields, sentence) => lines.push([event, fields, sentence]) }
-  await testActor(plain((_, ctx) => ctx.log.info('made', { n: 1, tenant: 'forged' }, 'Made one.')), { log }).send({ type: 'go', payload: 1, message_id: 'm-1' })
-  assert.equal(lines, [['made', { n: 1, group: 'g', actor: 't.v1', tenant: 'tenant-1', message_id: 'm-1', type: 'go' }, 'Made one.']])
+  await testActor(
+    plain((_, ctx) => ctx.log.info('made', { n: 1, tenant: 'forged' }, 'Made one.')),
+    { log },
+  ).send({ type: 'go', payload: 1, message_id: 'm-1' })
+  assert.equal(lines, [
+    ['made', { n: 1, group: 'g', actor: 't.v1', tenant: 'tenant-1', message_id: 'm-1', type: 'go' }, 'Made one.'],
+  ])
 })
 
 test('a serial actor reads what the test gives it', async () => {
   const actor = defineActor({
-    group: 'g', topic: 't', consistency: 'serial', messages: { go: anything },
+    group: 'g',
+    topic: 't',
+    consistency: 'serial',
+    messages: { go: anything },
     async receive(_, ctx) {
       const rows = await ctx.query<{ n: number }>`select ${'x'}::text as n`
       ctx.sql`select ${rows.length}`
     },
   })
   const asked: unknown[] = []
-  const { statements } = await testActor(actor, { query: (...question) => (asked.push(question), [{ n: 1 }, { n: 2 }]) }).send({ type: 'go', payload: 1 })
+  const { statements } = await testActor(actor, {
+    query: (...question) => (asked.push(question), [{ n: 1 }, { n: 2 }]),
+  }).send({ type: 'go', payload: 1 })
   assert.equal(asked, [['select $1::text as n', ['x'], 'tenant-1']])
   assert.equal(statements[0]?.values, ['2'])
 })
 
 test('an actor without a state, a declaration or a consistency cannot reach for them at run time either', async () => {
-  const reach: ((ctx: object) => unknown)[] = [
-    (ctx) => Reflect.get(ctx, 'state'),
-    (ctx) => Reflect.get(ctx, 'query').call(ctx, ['select 1']),
-    (ctx) => Reflect.get(ctx, 'call').call(ctx, 'adsApi', () => 1),
+  const reach: ((ctx: AnyContext) => unknown)[] = [
+    (ctx) => ctx.state,
+    (ctx) => ctx.query`select 1`,
+    (ctx) => ctx.call('adsApi', () => 1),
   ]
   for (const use of reach) {
-    const actor = defineActor({ group: 'g', topic: 't', messages: { go: anything }, async receive(_, ctx) { await use(ctx) } })
+    const actor: Actor = {
+      ...defineActor({ group: 'g', topic: 't', messages: { go: anything }, receive() {} }),
+      receive: (_message, ctx) => use(ctx),
+    }
     const { failure } = await testActor(actor).send({ type: 'go', payload: 1 })
     assert.ok(failure, 'it failed')
     assert.is(failure.errorClass, 'TenantryError')

@@ -20,16 +20,30 @@ async function refusal(name: string): Promise<TenantryError> {
 
 test('actors are found by file, described, and numbered by path', async () => {
   const { actors } = await loadTopology(folder('worker-pool'))
-  assert.equal(actors.map(({ index, group, topic, name, stateful, stateVersion, messages }) => [index, group, topic, name, stateful, stateVersion, messages]), [
-    [0, 'chaos', 'chaos.v1', 'chaos.v1', false, 0, ['do']],
-    [1, 'counter', 'counter.v1', 'counter.v1', true, 1, ['add']],
-  ])
+  assert.equal(
+    actors.map(({ index, group, topic, name, stateful, stateVersion, messages }) => [
+      index,
+      group,
+      topic,
+      name,
+      stateful,
+      stateVersion,
+      messages,
+    ]),
+    [
+      [0, 'chaos', 'chaos.v1', 'chaos.v1', false, 0, ['do']],
+      [1, 'counter', 'counter.v1', 'counter.v1', true, 1, ['add']],
+    ],
+  )
   assert.match(actors[1]?.file ?? '', /counter\.ts$/)
 })
 
 test('one file is a topology, too', async () => {
   const { actors } = await loadTopology(join(folder('worker-pool'), 'counter.ts'))
-  assert.equal(actors.map(({ group }) => group), ['counter'])
+  assert.equal(
+    actors.map(({ group }) => group),
+    ['counter'],
+  )
 })
 
 test('two actors for one group and topic are refused with both files', async () => {
@@ -51,7 +65,25 @@ test('a folder that is not there is said', async () => {
 
 test('a declared table that does not exist fails the start with the actor’s file and the nearest name', () => {
   const actor = defineActor({ group: 'g', topic: 't', messages: { go: anything }, tables: ['campaings'], receive() {} })
-  const topology = { actors: [{ index: 0, name: 'a', group: 'g', topic: 't', stateful: false, stateVersion: 0, consistency: 'pipelined' as const, idempotency: 'offset' as const, dependencies: [], tables: actor.tables, messages: [], file: '/x/a.ts', actor }] }
+  const topology = {
+    actors: [
+      {
+        index: 0,
+        name: 'a',
+        group: 'g',
+        topic: 't',
+        stateful: false,
+        stateVersion: 0,
+        consistency: 'pipelined' as const,
+        idempotency: 'offset' as const,
+        dependencies: [],
+        tables: actor.tables,
+        messages: [],
+        file: '/x/a.ts',
+        actor,
+      },
+    ],
+  }
   const catalog = { tables: [{ name: 'public.campaigns', columns: [], uniques: [], references: [] }] }
   assert.throws(() => checkTables(topology, catalog), /a\.ts: .*campaings.*did you mean campaigns/)
 })
@@ -75,5 +107,6 @@ test('a definition that cannot work is refused, naming the part', () => {
     [{ consistency: 'eventual' }, /consistency/],
     [{ idempotency: 'never' }, /idempotency/],
   ]
-  for (const [changes, message] of wrong) assert.throws(() => Reflect.apply(defineActor, undefined, [{ ...good, ...changes }]), message)
+  for (const [changes, message] of wrong)
+    assert.throws(() => Reflect.apply(defineActor, undefined, [{ ...good, ...changes }]), message)
 })

@@ -17,10 +17,23 @@ const chaos = 0
 const counter = 1
 
 const column = (name: string, kind: Column['kind']): Column => ({
-  name, type: kind === 'integer' ? 'int8' : 'text', typeSchema: 'pg_catalog', kind, nullable: true, hasDefault: false, generated: false,
+  name,
+  type: kind === 'integer' ? 'int8' : 'text',
+  typeSchema: 'pg_catalog',
+  kind,
+  nullable: true,
+  hasDefault: false,
+  generated: false,
 })
 const catalog: Catalog = {
-  tables: [{ name: 'public.counts', columns: [column('tenant_id', 'text'), column('n', 'integer'), column('sum', 'integer'), column('note', 'text')], uniques: [], references: [] }],
+  tables: [
+    {
+      name: 'public.counts',
+      columns: [column('tenant_id', 'text'), column('n', 'integer'), column('sum', 'integer'), column('note', 'text')],
+      uniques: [],
+      references: [],
+    },
+  ],
 }
 
 /** A pool and everything that it told its listener. */
@@ -42,10 +55,12 @@ class Observed {
   }
 
   start(): Promise<void> {
-    const told = <T>(list: T[]) => (item: T) => {
-      list.push(item)
-      this.#wake()
-    }
+    const told =
+      <T>(list: T[]) =>
+      (item: T) => {
+        list.push(item)
+        this.#wake()
+      }
     return this.pool.start({
       decided: (_worker, decisions) => {
         this.decisions.push(...decisions)
@@ -81,24 +96,41 @@ afterEach(async () => {
 
 function record(offset: number, type: string, payload: unknown, tenant: string): KafkaRecord {
   const value = Buffer.from(JSON.stringify({ message_id: `m-${offset}`, type, tenant_id: tenant, payload }))
-  return { offset, timestamp: 1_764_050_400_000, key: Buffer.from(tenant), value, headers: [[Buffer.from('content-type'), Buffer.from('application/json')]] }
+  return {
+    offset,
+    timestamp: 1_764_050_400_000,
+    key: Buffer.from(tenant),
+    value,
+    headers: [[Buffer.from('content-type'), Buffer.from('application/json')]],
+  }
 }
 
 function opening(actor: number, tenant: string, state: { version: number; json: string } | null = null) {
   return { actor, topic: 't', partition: 0, tenant, state }
 }
 
-const does = (what: string, n = 0) => (offset: number) => record(offset, 'do', { what, n }, 'acme')
+const does =
+  (what: string, n = 0) =>
+  (offset: number) =>
+    record(offset, 'do', { what, n }, 'acme')
 
 test('records go to a thread and come back as decisions with effects, state and messages', async () => {
   const observed = await started(1)
   const { pool, decisions } = observed
   const records = [3, 7, 5].map((n, i) => record(2 ** 40 + i, 'add', { n }, 'ümlaut-✓'))
-  pool.dispatch(0, [{ mailbox: 9, run: 4, opening: opening(counter, 'ümlaut-✓', { version: 1, json: '{"sum":10}' }), records }])
+  pool.dispatch(0, [
+    { mailbox: 9, run: 4, opening: opening(counter, 'ümlaut-✓', { version: 1, json: '{"sum":10}' }), records },
+  ])
   await observed.until(() => decisions.length === 3)
-  assert.equal(decisions.map(({ mailbox, run, offset }) => [mailbox, run, offset]), records.map(({ offset }) => [9, 4, offset]))
+  assert.equal(
+    decisions.map(({ mailbox, run, offset }) => [mailbox, run, offset]),
+    records.map(({ offset }) => [9, 4, offset]),
+  )
   const outcomes = decisions.map(({ outcome }) => outcome)
-  assert.equal(outcomes.map((outcome) => outcome.kind === 'done' && outcome.state?.json), ['{"sum":13}', '{"sum":20}', '{"sum":25}'])
+  assert.equal(
+    outcomes.map((outcome) => outcome.kind === 'done' && outcome.state?.json),
+    ['{"sum":13}', '{"sum":20}', '{"sum":25}'],
+  )
   const second = outcomes[1]
   assert.ok(second?.kind === 'done')
   const [row, message] = second.effects
@@ -107,8 +139,15 @@ test('records go to a thread and come back as decisions with effects, state and 
   assert.equal(row.values, ['ümlaut-✓', '7', '20', null])
   assert.is(message.topic, 'counted.v1')
   assert.is(Buffer.from(message.key).toString(), 'ümlaut-✓')
-  const envelope = JSON.parse(Buffer.from(message.value).toString())
-  assert.equal([envelope.type, envelope.tenant_id, envelope.causation_id, envelope.payload, envelope.message_id], ['counted', 'ümlaut-✓', `m-${2 ** 40 + 1}`, { sum: 20 }, message.messageId])
+  const envelope: unknown = JSON.parse(Buffer.from(message.value).toString())
+  assert.equal(envelope, {
+    ...Object(envelope),
+    type: 'counted',
+    tenant_id: 'ümlaut-✓',
+    causation_id: `m-${2 ** 40 + 1}`,
+    payload: { sum: 20 },
+    message_id: message.messageId,
+  })
 })
 
 test('a thousand mailboxes over two threads are each answered in order, and shapes are one object', async () => {
@@ -122,7 +161,11 @@ test('a thousand mailboxes over two threads are each answered in order, and shap
   const offsets = new Map<number, number[]>()
   for (const { mailbox, offset } of decisions) offsets.set(mailbox, [...(offsets.get(mailbox) ?? []), offset])
   for (const each of offsets.values()) assert.equal(each, [0, 1, 2, 3, 4])
-  const shapes = new Set(decisions.flatMap(({ outcome }) => (outcome.kind === 'done' ? outcome.effects : [])).map((effect) => effect.kind === 'row' && effect.shape))
+  const shapes = new Set(
+    decisions
+      .flatMap(({ outcome }) => (outcome.kind === 'done' ? outcome.effects : []))
+      .map((effect) => effect.kind === 'row' && effect.shape),
+  )
   assert.is([...shapes].filter((shape) => shape !== false).length, 1)
 })
 
@@ -146,9 +189,19 @@ for (const what of ['exit', 'throw-later', 'reject-later']) {
 
 test('what a thread had decided before it ended is heard before its loss', async () => {
   const observed = await started(1)
-  observed.pool.dispatch(0, [{ mailbox: 1, run: 1, opening: opening(chaos, 'acme'), records: [does('nothing')(0), does('nothing')(1), does('exit')(2)] }])
+  observed.pool.dispatch(0, [
+    {
+      mailbox: 1,
+      run: 1,
+      opening: opening(chaos, 'acme'),
+      records: [does('nothing')(0), does('nothing')(1), does('exit')(2)],
+    },
+  ])
   await observed.until(() => observed.lost.length === 1)
-  assert.equal(observed.decisions.map(({ offset }) => offset), [0, 1])
+  assert.equal(
+    observed.decisions.map(({ offset }) => offset),
+    [0, 1],
+  )
 })
 
 test('dispatches to a thread that is lost are nobody’s, until its replacement is ready', async () => {
@@ -179,12 +232,17 @@ test('one tenant’s message leaves nothing on prototypes for the next one’s',
     { mailbox: 2, run: 1, opening: opening(chaos, 'acme'), records: [does('look')(0)] },
   ])
   await observed.until(() => observed.decisions.length === 2)
-  assert.equal(observed.decisions.map(({ outcome }) => outcome.kind), ['done', 'done'])
+  assert.equal(
+    observed.decisions.map(({ outcome }) => outcome.kind),
+    ['done', 'done'],
+  )
 })
 
 test('an actor’s lines of log arrive, and a flood of them is cut and counted', async () => {
   const observed = await started(1)
-  observed.pool.dispatch(0, [{ mailbox: 1, run: 1, opening: opening(chaos, 'acme'), records: [does('log', 100_000)(0)] }])
+  observed.pool.dispatch(0, [
+    { mailbox: 1, run: 1, opening: opening(chaos, 'acme'), records: [does('log', 100_000)(0)] },
+  ])
   await observed.until(() => observed.lines.includes('worker.log_dropped'))
   assert.is(observed.lines.filter((event) => event === 'chaos.line').length, 1_000)
 })
@@ -209,5 +267,9 @@ test('stop may be called twice and before start', async () => {
 })
 
 test('a pool of no threads is refused', () => {
-  for (const count of [0, -1, 1.5, Number.NaN]) assert.throws(() => new Observed(count), (error: unknown) => error instanceof TenantryError)
+  for (const count of [0, -1, 1.5, Number.NaN])
+    assert.throws(
+      () => new Observed(count),
+      (error: unknown) => error instanceof TenantryError,
+    )
 })
