@@ -19,13 +19,22 @@ const { values, positionals } = parseArgs({ allowPositionals: true, options: { r
 const abort = new AbortController()
 const results: FileResult[] = []
 
+let abortedAt = 0
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.on(name, () => {
-    if (abort.signal.aborted) process.exit(130)
-    print(`${name}: ending the tests that run; again to leave at once`)
+    // One Ctrl-C or hang-up may arrive twice, by the terminal and by npm: only a later Ctrl-C is a second one.
+    if (abort.signal.aborted) {
+      if (name === 'SIGINT' && performance.now() - abortedAt > 500) process.exit(130)
+      return
+    }
+    abortedAt = performance.now()
+    print(`${name}: ending the tests that run; Ctrl-C again to leave at once`)
     abort.abort()
   })
 }
+
+// A terminal that has gone must not keep the runner from stopping what it started.
+for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {})
 
 process.exitCode = await main().catch((error: unknown) => {
   print(`the tests could not be run: ${messageOf(error)}`)

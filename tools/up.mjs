@@ -85,6 +85,9 @@ async function main() {
   return runChild(program, [...flags, resolve(root, file), ...args], env)
 }
 
+// A terminal that has gone must not keep us from ending what we started.
+for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {})
+
 main().then(
   (status) => process.exit(status),
   (error) => {
