@@ -1,6 +1,5 @@
 import { Command, Option } from 'commander'
-import { loadConfig } from '../core/config/load.ts'
-import type { Addresses } from './dev/dev.ts'
+import { settingsOf } from './settings.ts'
 
 interface UpFlags {
   readonly brokers?: '1' | '3'
@@ -16,11 +15,12 @@ export function devCommand(): Command {
     .description('start what is not running, create topics, migrate, and print the addresses')
     .addOption(new Option('--brokers <number>', 'Kafka brokers').choices(['1', '3']))
     .option('--json', 'print one JSON object')
-    .action(async (flags: UpFlags) => {
+    .action(async (flags: UpFlags, command: Command) => {
       const { devUp } = await servers()
       const { prepareDev } = await import('./dev/prepare.ts')
+      const { topics } = settingsOf(command, []).config
       const addresses = await devUp(flags.brokers === undefined ? {} : { brokers: flags.brokers === '3' ? 3 : 1 })
-      await prepareDev(addresses, configuredTopics(addresses))
+      await prepareDev(addresses, topics)
       print(
         flags.json === true
           ? JSON.stringify(addresses)
@@ -70,12 +70,6 @@ export function devCommand(): Command {
 /** Loaded when it is asked for: drivers take their time, and other commands need none of them. */
 function servers() {
   return import('./dev/dev.ts')
-}
-
-/** The topics of the configuration that a daemon in this folder would read. */
-function configuredTopics(addresses: Addresses) {
-  const env = { ...process.env, KAFKA_BROKERS: addresses.kafka, DATABASE_URL: addresses.postgres }
-  return loadConfig({ env, needs: [] }).config.topics
 }
 
 function print(text: string): void {
