@@ -1,5 +1,6 @@
 import postgres from 'postgres'
 import { TenantryError } from '../core/errors.ts'
+import { encodeParameter } from '../core/sql-text.ts'
 import type { Reader } from './context.ts'
 
 /**
@@ -47,7 +48,8 @@ function parameter(value: unknown): Parameter {
     return value
   if (typeof value === 'bigint') return value.toString()
   if (value instanceof Date || value instanceof Uint8Array) return value
-  if (Array.isArray(value)) return value.map((item) => (item === null ? null : String(item)))
+  // Arrays go as PostgreSQL's text: postgres.js writes a null in one as the string NULL.
+  if (Array.isArray(value)) return encodeParameter('an array for ctx.query', value, 0)
   throw new TenantryError(
     'TENANTRY_BAD_VALUE',
     'a parameter of ctx.query must be text, a number, a boolean, a Date, bytes, null or an array of those',
