@@ -1,6 +1,5 @@
 // node tools/up.mjs FILE.ts [arguments]: does what set-up is still missing, then runs FILE on the right runtime.
 // Every npm script starts here. Must parse on Node 18; imports only node: and its own folder.
-import { randomBytes } from 'node:crypto'
 import { existsSync, readdirSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { addonReady, buildIsLikely, ensureAddon, prepareBuild } from './setup/addon.mjs'
@@ -10,7 +9,7 @@ import { takeLock } from './setup/lock.mjs'
 import { ensureNode, readyNode } from './setup/node.mjs'
 import { ensurePackages, packagesReady } from './setup/packages.mjs'
 import { root, toolsFolder } from './setup/paths.mjs'
-import { RUN_MARK } from './setup/process.mjs'
+import { newMark, RUN_MARK } from './setup/process.mjs'
 import { ensureRedis, redisReady } from './setup/redis.mjs'
 import { say, SetupError } from './setup/say.mjs'
 
@@ -68,7 +67,7 @@ async function setUp() {
 }
 
 async function main() {
-  process.env[RUN_MARK] = process.env[RUN_MARK] || randomBytes(8).toString('hex')
+  process.env[RUN_MARK] = newMark(RUN_MARK)
   const stop = (code) => () => {
     void sweep(2000).then(() => process.exit(code))
   }

@@ -1,9 +1,8 @@
 import { spawn } from 'node:child_process'
-import { randomBytes } from 'node:crypto'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { endAll, identify, withEnvironment } from '../../tools/setup/process.mjs'
+import { endAll, identify, newMark, withEnvironment } from '../../tools/setup/process.mjs'
 import { REPORT_FILE, type Report, reportSchema } from './report.ts'
 import { checkout, programOf, type Runtime } from './runtimes.ts'
 
@@ -39,7 +38,7 @@ export interface FileResult {
 export async function runFile(run: FileRun): Promise<FileResult> {
   const folder = mkdtempSync(join(tmpdir(), 'tenantry-test-'))
   const reportFile = join(folder, 'report.json')
-  const mark = randomBytes(8).toString('hex')
+  const mark = newMark(TEST_MARK)
   const started = performance.now()
   const problems: string[] = []
   let output = ''

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 /** The checkout. */
 export const root = resolve(dirname(fileURLToPath(import.meta.url)), '../..')
 /** What belongs to this checkout only. */
-export const toolsFolder = join(root, '.tools')
+export const toolsFolder = process.env.TENANTRY_TOOLS || join(root, '.tools')
 /** What the inner npm, make and Maven said. */
 export const setupLog = join(toolsFolder, 'setup.log')
 

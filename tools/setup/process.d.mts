@@ -12,3 +12,4 @@ export function signal(record: ProcessRecord, name: NodeJS.Signals): boolean
 export function endAll(records: readonly ProcessRecord[], first?: NodeJS.Signals, graceMs?: number): Promise<void>
 export function withEnvironment(name: string, value: string): ProcessRecord[]
 export function childrenOf(pid: number): ProcessRecord[]
+export function newMark(name: string): string

@@ -1,5 +1,6 @@
 // Who a process is: its pid alone says nothing once the number has been used again, so the start time goes with it.
 import { execFileSync } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { readFileSync, readdirSync } from 'node:fs'
 
 /** The environment variable that marks every process of one run of tools/up.mjs. */
@@ -69,14 +70,21 @@ function everyProcess() {
   return pids.map(identify).filter((record) => record !== undefined)
 }
 
-/** The living processes, but this one, whose environment holds `name=value`. Linux only: elsewhere none are found. */
+/** A new value for the mark `name`: below our own one, when we are marked, so that who started us finds ours as well. */
+export function newMark(name) {
+  const own = process.env[name]
+  return `${own ? `${own}.` : ''}${randomBytes(6).toString('hex')}`
+}
+
+/** The living processes, but this one, whose environment holds the mark `value`, or one below. Only on Linux. */
 export function withEnvironment(name, value) {
   if (!linux) return []
   const wanted = `${name}=${value}`
   return everyProcess().filter(({ pid }) => {
     if (pid === process.pid) return false
     try {
-      return readFileSync(`/proc/${pid}/environ`, 'latin1').split('\0').includes(wanted)
+      const environment = readFileSync(`/proc/${pid}/environ`, 'latin1').split('\0')
+      return environment.some((entry) => entry === wanted || entry.startsWith(`${wanted}.`))
     } catch {
       return false // another user's, or gone
     }
