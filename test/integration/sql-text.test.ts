@@ -123,6 +123,47 @@ test('parameters of own SQL are read as they were meant', async () => {
   assert.is(await read([{ a: 1 }], 'jsonb'), '[{"a": 1}]')
 })
 
+test('what a read gives is what is stored: nulls in arrays, large integers in JSON', async () => {
+  const reader = new PostgresReader(database.url)
+  const query = (text: TemplateStringsArray, ...values: unknown[]) => reader.query('t', text, values)
+  try {
+    const [row] = await query`
+      select array['a', null, 'NULL', '{,}"\\'] as texts, array[[1, null], [3, 4]] as numbers, '[0:1]={7,8}'::int[] as shifted, '{}'::int[] as none,
+        '{"n": 9007199254740993}'::jsonb as big, array['{"n": 9007199254740993}'::jsonb] as bigs, array[true, null] as truths,
+        array['\\xff'::bytea] as blobs, array[9007199254740993] as longs, array['2026-11-25 06:00:00+00'::timestamptz] as times,
+        true as truth, 5 as small, null as nothing`
+    assert.equal(
+      { ...row },
+      {
+        texts: ['a', null, 'NULL', '{,}"\\'],
+        numbers: [
+          [1, null],
+          [3, 4],
+        ],
+        shifted: [7, 8],
+        none: [],
+        big: { n: 9007199254740993n },
+        bigs: [{ n: 9007199254740993n }],
+        truths: [true, null],
+        blobs: [Buffer.from([255])],
+        longs: ['9007199254740993'],
+        times: [new Date('2026-11-25T06:00:00Z')],
+        truth: true,
+        small: 5,
+        nothing: null,
+      },
+    )
+    const [same] =
+      await query`select ${true} = true as truth, ${new Date(0)}::timestamptz as time, ${new Uint8Array([1])}::bytea as bytes, ${'{"a":1}'}::jsonb as json, ${[[1], [2]]}::int[] as lists`
+    assert.equal(
+      { ...same },
+      { truth: true, time: new Date(0), bytes: Buffer.from([1]), json: { a: 1 }, lists: [[1], [2]] },
+    )
+  } finally {
+    await reader.close()
+  }
+})
+
 test('a read sees its tenant, cannot write, and leaves nothing set', async () => {
   const reader = new PostgresReader(database.url)
   const query = (text: TemplateStringsArray, ...values: unknown[]) => reader.query("it's ✓", text, values)
