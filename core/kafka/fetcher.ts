@@ -148,7 +148,10 @@ export class Fetcher {
       this.#failures.set(node, failures)
       const ms = Math.min(retryMs.most, retryMs.first * 2 ** (failures - 1))
       this.#notBefore.set(node, source.clock.monotonic() + ms)
-      source.clock.after(ms, () => this.wake())
+      source.clock.after(ms, () => {
+        this.#notBefore.delete(node)
+        this.wake()
+      })
       this.#options.failed(unavailable(`fetch from broker ${node}`, error))
       this.#outdated()
     } finally {
@@ -189,7 +192,11 @@ export class Fetcher {
     reading.failures += 1
     const ms = Math.min(retryMs.most, retryMs.first * 2 ** (reading.failures - 1))
     reading.notBefore = clock.monotonic() + ms
-    clock.after(ms, () => this.wake())
+    clock.after(ms, () => {
+      // Not by comparing times: a timer may run a moment early, and no other would come.
+      reading.notBefore = 0
+      this.wake()
+    })
   }
 
   #outdated(): void {

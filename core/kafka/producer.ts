@@ -289,7 +289,11 @@ export class KafkaPublisher implements Publisher {
     partition.attempts += 1
     const ms = Math.min(1_000, 20 * 2 ** Math.min(6, partition.attempts - 1))
     partition.notBefore = clock.monotonic() + ms
-    clock.after(ms, () => this.#wake())
+    clock.after(ms, () => {
+      // Not by comparing times: a timer may run a moment early, and no other would come.
+      partition.notBefore = 0
+      this.#wake()
+    })
   }
 
   #outdated(): void {
