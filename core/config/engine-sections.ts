@@ -148,7 +148,7 @@ export const backpressure = z
       min: '1MiB',
       max: '64GiB',
     }),
-    budgetRecords: count({ doc: 'The same in records.', default: 200_000, min: 1, max: 100_000_000 }),
+    budgetRecords: count({ doc: 'The same in records.', default: 40_000, min: 1, max: 100_000_000 }),
     mailboxRecords: count({
       doc: 'What may be queued for one tenant of one partition.',
       default: 50_000,

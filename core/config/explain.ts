@@ -60,7 +60,7 @@ function* leaves(
 }
 
 /** `duration`, `size`, `true or false`, `one of a, b`. */
-export function typeName({ unit, choices, types, minimum, maximum }: Value): string {
+export function typeName({ unit, choices, time, types, minimum, maximum }: Value): string {
   if (unit !== undefined) return choices.length > 0 ? `${unit}, or ${choices.join(', ')}` : unit
   if (types.has('array')) return 'list'
   if (types.has('boolean') && types.has('string')) return 'text, number, or true or false'
@@ -70,6 +70,7 @@ export function typeName({ unit, choices, types, minimum, maximum }: Value): str
     const number = `${types.has('integer') ? 'whole number' : 'number'}${range}`
     return choices.length > 0 ? `${choices.join(', ')}, or a ${number}` : number
   }
+  if (time) return `one of ${choices.join(', ')}, or a time`
   return choices.length > 0 ? `one of ${choices.join(', ')}` : 'text'
 }
 

@@ -33,6 +33,8 @@ export type Value = {
   readonly required: boolean
   readonly types: ReadonlySet<string>
   readonly choices: readonly string[]
+  /** May be a time such as `2026-11-01T00:00:00Z`. */
+  readonly time: boolean
   readonly unit: 'duration' | 'size' | undefined
   /** True: never shown. `url`: shown without its password. */
   readonly secret: boolean | 'url'
@@ -91,6 +93,7 @@ function shapeOf(json: JsonSchema, required: boolean): Shape {
     choices: branches
       .flatMap((branch) => [...(branch.enum ?? []), branch.const])
       .filter((choice) => typeof choice === 'string'),
+    time: branches.some((branch) => branch.format === 'date-time'),
     unit: unit === 'duration' || unit === 'size' ? unit : undefined,
     secret: secret === true || secret === 'url' ? secret : false,
     minimum: branches.find((branch) => branch.minimum !== undefined)?.minimum,

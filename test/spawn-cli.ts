@@ -1,0 +1,45 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+
+const main = fileURLToPath(new URL('../cli/main.ts', import.meta.url))
+
+export type CliResult = { readonly code: number | null; readonly stdout: string; readonly stderr: string }
+
+export type CliOptions = {
+  readonly cwd: string
+  readonly env?: Readonly<Record<string, string>>
+}
+
+export type RunningCli = {
+  readonly child: ChildProcess
+  stdout(): string
+  stderr(): string
+  readonly ended: Promise<CliResult>
+}
+
+/** Starts the command line as a process of its own, without a terminal and with nothing in its environment but `env`. */
+export function startCli(args: readonly string[], { cwd, env = {} }: CliOptions): RunningCli {
+  const child = spawn(process.execPath, [main, ...args], {
+    cwd,
+    env: { PATH: process.env['PATH'] ?? '', HOME: cwd, ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  let stdout = ''
+  let stderr = ''
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    stdout += text
+  })
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    stderr += text
+  })
+  const ended = new Promise<CliResult>((resolve, reject) => {
+    child.on('error', reject)
+    child.on('close', (code) => resolve({ code, stdout, stderr }))
+  })
+  return { child, stdout: () => stdout, stderr: () => stderr, ended }
+}
+
+/** Runs the command line to its end. */
+export function runCli(args: readonly string[], options: CliOptions): Promise<CliResult> {
+  return startCli(args, options).ended
+}
