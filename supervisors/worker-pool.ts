@@ -41,10 +41,15 @@ type Thread = {
   crashes: number
   startedAt: number
   restart: Timer | undefined
+  /** Settles when the task has ended, however. */
+  ended: Promise<void>
 }
 
 /** A thread that lived this long was not a crash at start. Milliseconds. */
 const longLife = 10_000
+
+/** How long `stop` waits for threads to end by themselves. */
+const stopPatienceMs = 1_000
 
 /**
  * The threads that run actors. Piscina looks after their lives; each runs one task for as long as it lives, with a
@@ -73,6 +78,7 @@ export class WorkerPool implements Workers {
       crashes: 0,
       startedAt: 0,
       restart: undefined,
+      ended: Promise.resolve(),
     }))
   }
 
@@ -137,6 +143,11 @@ export class WorkerPool implements Workers {
       thread.restart?.cancel()
       if (thread.port !== undefined) send(thread.port, { kind: 'stop' }, [])
     }
+    // A thread that does as it is told closes its connections; one that does not is ended all the same.
+    const patience = Promise.withResolvers<void>()
+    const timer = this.#options.clock.after(stopPatienceMs, patience.resolve)
+    await Promise.race([patience.promise, Promise.all(this.#threads.map((thread) => thread.ended))])
+    timer.cancel()
     await this.#piscina?.destroy()
     for (const thread of this.#threads) {
       thread.port?.close()
@@ -182,7 +193,7 @@ export class WorkerPool implements Workers {
       databaseUrl,
       maxDecisionsPerFrame,
     }
-    piscina.run(setup, { transferList: [theirs] }).then(
+    thread.ended = piscina.run(setup, { transferList: [theirs] }).then(
       () => ended(new TenantryError('TENANTRY_WORKER_ENDED', 'a worker thread ended its task by itself')),
       (error: unknown) => ended(errorOf(error)),
     )
