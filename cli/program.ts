@@ -3,6 +3,7 @@ import { configCommand } from './config.ts'
 import { devCommand } from './dev.ts'
 import { exitCodes } from './exit.ts'
 import { table } from './output.ts'
+import { migrateCommand } from './migrate.ts'
 import { startCommand } from './start.ts'
 import { topicsCommand } from './topics.ts'
 import { version } from './version.ts'
@@ -20,7 +21,8 @@ export function createProgram(): Command {
       `\nExit codes:\n${table(exitCodes.map(({ code, meaning }) => [`  ${String(code).padStart(3)}`, meaning]))}\n`,
     )
 
-  for (const command of [startCommand(), devCommand(), configCommand(), topicsCommand()]) program.addCommand(command)
+  for (const command of [startCommand(), devCommand(), configCommand(), migrateCommand(), topicsCommand()])
+    program.addCommand(command)
   settle(program)
   return program
 }

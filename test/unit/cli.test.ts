@@ -237,7 +237,7 @@ test('every error has its exit code', () => {
     [coded('42501'), 5],
     [wrapped(refused), 5],
     [wrapped(new AggregateError([new Error('y', { cause: refused })], 'x')), 5],
-    [new TenantryError('TENANTRY_SCHEMA_TOO_OLD', 'x'), 7],
+    [new TenantryError('TENANTRY_SCHEMA_OLD', 'x'), 7],
     [new TenantryError('TENANTRY_SOMETHING_ELSE', 'x'), 1],
     [new TypeError('x is not a function'), 70],
     ['a text', 70],

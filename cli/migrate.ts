@@ -1,0 +1,106 @@
+import { Command } from 'commander'
+import { messageOf, TenantryError } from '../core/errors.ts'
+import type { Migration } from '../core/postgres/migrate.ts'
+import { exit, exitCodeOf } from './exit.ts'
+import { data, json, say, table } from './output.ts'
+import { settingsOf, wantsJson } from './settings.ts'
+
+/** `tenantry migrate up|status|print`. */
+export function migrateCommand(): Command {
+  const migrate = new Command('migrate').description("the database's schema, as numbered SQL, forward only")
+
+  migrate
+    .command('up')
+    .description('apply what is missing, under a lock; harmless when repeated')
+    .option('--json', 'print one JSON array of what was applied')
+    .action(async (_flags, command: Command) => {
+      const { migrateUp } = await import('../core/postgres/migrate.ts')
+      const applied = await named(migrateUp(urlOf(command)))
+      if (wantsJson(command)) json(applied.map(({ number, name }) => ({ number, name })))
+      else if (applied.length > 0) data(table(applied.map(({ number, name }) => [fourDigits(number), name])))
+      say(applied.length === 0 ? 'The schema is up to date.' : `${applied.length} migrations applied.`)
+    })
+
+  migrate
+    .command('status')
+    .description('say what is applied; exits with 7 when something is missing or differs')
+    .option('--json', 'print one JSON array')
+    .action(async (_flags, command: Command) => {
+      const { migrateStatus } = await import('../core/postgres/migrate.ts')
+      const status = await named(migrateStatus(urlOf(command)))
+      const state = ({ appliedAt, changed }: (typeof status)[number]) =>
+        changed ? 'changed' : appliedAt === undefined ? 'missing' : 'applied'
+      if (wantsJson(command))
+        json(status.map((one) => ({ ...one, appliedAt: one.appliedAt ?? null, state: state(one) })))
+      else data(table(status.map((one) => [fourDigits(one.number), one.name, state(one), one.appliedAt ?? ''])))
+      if (status.some((one) => state(one) !== 'applied')) process.exitCode = exit('conflict')
+    })
+
+  migrate
+    .command('print')
+    .description('print the SQL, for those who apply it by hand; it records itself as `migrate up` does')
+    .option('--after <number>', 'only migrations after this one', '0')
+    .action(async ({ after }: { readonly after: string }) => {
+      if (!/^\d{1,4}$/.test(after))
+        throw new TenantryError('TENANTRY_USAGE', '--after wants the number of a migration, such as --after 3.')
+      const { migrations } = await import('../core/postgres/migrate.ts')
+      const wanted = (await migrations()).filter(({ number }) => number > Number(after))
+      data([...(after === '0' ? [register] : []), ...wanted.map(byHand)].join('\n'))
+    })
+
+  return migrate
+}
+
+const register = `create schema if not exists sys;
+create table if not exists sys.migrations (
+  number integer primary key, name text not null, checksum text not null, applied_at timestamptz not null default clock_timestamp()
+);
+`
+
+/** Names are words and checksums are hexadecimal: nothing to escape. */
+function byHand({ number, name, sql, checksum }: Migration): string {
+  const entry = `insert into sys.migrations (number, name, checksum) values (${number}, '${name}', '${checksum}');`
+  return `-- ${fourDigits(number)} ${name}\nbegin;\n${sql.trimEnd()}\n${entry}\ncommit;\n`
+}
+
+function urlOf(command: Command): string {
+  const { url, migrateUrl } = settingsOf(command, ['postgres']).config.postgres
+  return migrateUrl ?? url
+}
+
+/** What a driver throws, with a code of ours and what to do. */
+async function named<T>(work: Promise<T>): Promise<T> {
+  try {
+    return await work
+  } catch (error) {
+    if (error instanceof TenantryError) throw error
+    const code = exitCodeOf(error)
+    const reason = messageOf(error) || 'no reason given'
+    if (code === exit('unreachable')) {
+      throw new TenantryError(
+        'TENANTRY_POSTGRES_UNAVAILABLE',
+        `PostgreSQL cannot be reached: ${reason}. Check postgres.url and that the server is up.`,
+        {},
+        { cause: error },
+      )
+    }
+    if (code === exit('not-authorised')) {
+      throw new TenantryError(
+        'TENANTRY_POSTGRES_REFUSED',
+        `PostgreSQL refuses this login, or this act to it: ${reason}. postgres.migrateUrl must name the owner of schema sys.`,
+        {},
+        { cause: error },
+      )
+    }
+    throw new TenantryError(
+      'TENANTRY_MIGRATION_FAILED',
+      `The migration failed, and nothing of it was kept: ${reason}. Repair the cause and run it again.`,
+      {},
+      { cause: error },
+    )
+  }
+}
+
+function fourDigits(number: number): string {
+  return String(number).padStart(4, '0')
+}

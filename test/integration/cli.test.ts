@@ -1,0 +1,162 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import postgres from 'postgres'
+import * as assert from 'uvu/assert'
+import { z } from 'zod'
+import { after, before, test } from '../harness.ts'
+import { freshDatabase, kafkaAddress } from '../services.ts'
+import { runCli } from '../spawn-cli.ts'
+
+let folder = ''
+let database: Awaited<ReturnType<typeof freshDatabase>>
+const topic = `cli.${process.pid}.${Date.now().toString(36)}`
+
+before(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'tenantry-cli-'))
+  database = await freshDatabase()
+})
+
+after(async () => {
+  await database.drop()
+  rmSync(folder, { recursive: true, force: true })
+})
+
+function run(...args: readonly string[]) {
+  return runCli(args, { cwd: folder, env: { KAFKA_BROKERS: kafkaAddress(), DATABASE_URL: database.url } })
+}
+
+function wantTopic(settings: string): void {
+  writeFileSync(join(folder, 'tenantry.yml'), `topics:\n  ${topic}: ${settings}\n`)
+}
+
+/** The differences that concern the test's own topic. */
+async function topics(...args: readonly string[]) {
+  const { code, stdout, stderr } = await run('topics', ...args, '--dev', '--json')
+  const all = z.array(z.looseObject({ kind: z.string(), topic: z.string() })).parse(JSON.parse(stdout || '[]'))
+  return { code, stderr, own: all.filter((difference) => difference.topic === topic) }
+}
+
+test(
+  'topics are planned, created, grown, and never shrunk',
+  async () => {
+    wantTopic('{ partitions: 2, retention: 1h }')
+    const planned = await topics('plan')
+    assert.is(planned.code, 0, planned.stderr)
+    assert.equal(
+      planned.own.map(({ kind }) => kind),
+      ['create'],
+    )
+    const created = await topics('apply')
+    assert.is(created.code, 0, created.stderr)
+    assert.equal((await topics('plan')).own, [])
+
+    wantTopic('{ partitions: 3, retention: 2h }')
+    const grown = await topics('apply')
+    assert.is(grown.code, 0, grown.stderr)
+    assert.equal(
+      grown.own.map(({ kind }) => kind),
+      ['partitions', 'config'],
+    )
+
+    wantTopic('{ partitions: 1, retention: 1s }')
+    const refused = await topics('apply')
+    assert.is(refused.code, 6)
+    assert.equal(
+      refused.own.map(({ kind }) => kind),
+      ['refused', 'refused'],
+    )
+    wantTopic('{ partitions: 3, retention: 2h }')
+    assert.equal((await topics('plan')).own, [])
+  },
+  { timeoutMs: 120_000 },
+)
+
+test(
+  'migrate goes up once, and status says what is missing',
+  async () => {
+    const statuses = z.array(z.looseObject({ number: z.number(), state: z.string() }))
+    const before = await run('migrate', 'status', '--json')
+    assert.is(before.code, 7)
+    assert.ok(statuses.parse(JSON.parse(before.stdout)).every(({ state }) => state === 'missing'))
+
+    const [one, other] = await Promise.all([run('migrate', 'up', '--json'), run('migrate', 'up', '--json')])
+    assert.is(one.code, 0, one.stderr)
+    assert.is(other.code, 0, other.stderr)
+    const applied = [one, other].map(
+      ({ stdout }) => z.array(z.looseObject({ number: z.number() })).parse(JSON.parse(stdout)).length,
+    )
+    assert.equal(applied.toSorted(), [0, Math.max(...applied)], 'two at once: one applies all, the other nothing')
+
+    const later = await run('migrate', 'status', '--json')
+    assert.is(later.code, 0)
+    assert.ok(statuses.parse(JSON.parse(later.stdout)).every(({ state }) => state === 'applied'))
+  },
+  { timeoutMs: 120_000 },
+)
+
+test(
+  'the printed SQL, applied by hand, is the same as up',
+  async () => {
+    const own = await freshDatabase()
+    try {
+      const { code, stdout } = await run('migrate', 'print')
+      assert.is(code, 0)
+      const sql = postgres(own.url, { max: 1, onnotice() {} })
+      await sql.unsafe(stdout).simple()
+      await sql.end()
+      const status = await runCli(['migrate', 'status'], { cwd: folder, env: { DATABASE_URL: own.url } })
+      assert.is(status.code, 0, status.stdout + status.stderr)
+    } finally {
+      await own.drop()
+    }
+    assert.is((await run('migrate', 'print', '--after', '9999')).stdout.trim(), '')
+    assert.is((await run('migrate', 'print', '--after', 'x')).code, 2)
+  },
+  { timeoutMs: 120_000 },
+)
+
+test(
+  'a database that refuses or cannot be reached has its own exit code',
+  async () => {
+    const away = await runCli(['migrate', 'up', '--json'], {
+      cwd: folder,
+      env: { DATABASE_URL: 'postgres://u:SECRET-1@127.0.0.1:1/d' },
+    })
+    assert.is(away.code, 4)
+    assert.match(away.stderr, /TENANTRY_POSTGRES_UNAVAILABLE/)
+    assert.not(away.stderr.includes('SECRET'))
+    const sql = postgres(database.url, { max: 1, onnotice() {} })
+    const role = `cli_${process.pid}`
+    await sql`create role ${sql(role)} login`
+    try {
+      const refusedUrl = new URL(database.url)
+      refusedUrl.username = role
+      await sql`drop schema if exists sys cascade`
+      const refused = await runCli(['migrate', 'up'], { cwd: folder, env: { DATABASE_URL: refusedUrl.href } })
+      assert.is(refused.code, 5, refused.stderr)
+      assert.match(refused.stderr, /TENANTRY_POSTGRES_REFUSED/)
+    } finally {
+      await sql`drop role ${sql(role)}`
+      await sql.end()
+    }
+  },
+  { timeoutMs: 120_000 },
+)
+
+test(
+  'a daemon refuses a schema that is too old',
+  async () => {
+    const own = await freshDatabase()
+    const actors = new URL('../fixtures/actors/worker-pool', import.meta.url).pathname
+    const groups = ['--set', 'groups.chaos.start=latest', '--set', 'groups.counter.start=latest']
+    const { code, stdout } = await runCli(['start', '--actors', actors, '--port', '0', ...groups], {
+      cwd: folder,
+      env: { KAFKA_BROKERS: kafkaAddress(), DATABASE_URL: own.url },
+    })
+    await own.drop()
+    assert.is(code, 7, stdout)
+    assert.match(stdout, /TENANTRY_SCHEMA_OLD/)
+  },
+  { timeoutMs: 120_000 },
+)
