@@ -4,7 +4,8 @@ import { keyRetentionWarnings } from '../core/config/checks.ts'
 import type { Loaded } from '../core/config/load.ts'
 import { PinoLog } from '../core/pino-log.ts'
 import { systemRandom } from '../core/random.ts'
-import { Daemon, groupsOf } from '../supervisors/daemon.ts'
+import { Daemon } from '../supervisors/daemon.ts'
+import { groupsOf } from '../supervisors/groups.ts'
 import { data, json, say, table } from './output.ts'
 import { Process } from './process.ts'
 import { version } from './version.ts'
@@ -13,7 +14,7 @@ import { version } from './version.ts'
 export async function run({ config, warnings, file, redact }: Loaded): Promise<void> {
   const log = new PinoLog({ clock: systemClock, ...config.log, redact })
   const process = new Process(log)
-  for (const warning of warnings) log.warn('config.warning', {}, warning)
+  for (const warning of warnings) log.warn('config.warning', {}, `${warning}.`)
   log.info(
     'daemon.starting',
     { version: version(), file: file ?? null, runtime: process.runtime },

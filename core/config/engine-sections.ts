@@ -57,7 +57,7 @@ export const redis = z
   })
   .transform(({ timeout, ...rest }) => ({ ...rest, timeoutMs: timeout }))
   .prefault({})
-  .meta({ description: 'Shared counters for rate limits. The daemon works without.' })
+  .meta({ description: 'For rate limits shared by all daemons, which are still to come: nothing uses it yet.' })
 
 export const workers = z
   .strictObject({
@@ -77,29 +77,11 @@ export const workers = z
       max: 1_000_000,
     }),
     creditBytes: size({ doc: 'Their bytes.', default: '8MiB', min: '64KiB', max: '1GiB' }),
-    stuckAfter: duration({
-      doc: 'A thread that does not answer for so long counts as lost and is replaced.',
-      default: '30s',
-      min: '1s',
-      max: '1h',
-    }),
     maxHeapBytes: size({
       doc: 'Heap of one worker thread (Node only; buffers do not count).',
       default: '512MiB',
       min: '32MiB',
       max: '64GiB',
-    }),
-    maxRestarts: count({
-      doc: 'More lost workers than this within `restartWindow`: the daemon gives up.',
-      default: 10,
-      min: 0,
-      max: 10_000,
-    }),
-    restartWindow: duration({
-      doc: 'The time over which lost workers are counted.',
-      default: '1m',
-      min: '1s',
-      max: '1d',
     }),
     drainDeadline: duration({
       doc: 'After SIGTERM, how long to wait for what is running to end and be committed. Give the container 15 seconds more.',
@@ -108,12 +90,7 @@ export const workers = z
       max: '1h',
     }),
   })
-  .transform(({ stuckAfter, restartWindow, drainDeadline, ...rest }) => ({
-    ...rest,
-    stuckAfterMs: stuckAfter,
-    restartWindowMs: restartWindow,
-    drainDeadlineMs: drainDeadline,
-  }))
+  .transform(({ drainDeadline, ...rest }) => ({ ...rest, drainDeadlineMs: drainDeadline }))
   .prefault({})
   .meta({ description: 'The threads that run actors.' })
 
@@ -212,16 +189,6 @@ export const actors = z
   })
   .prefault({})
   .meta({ description: 'What to run.' })
-
-export const idempotency = z
-  .strictObject({
-    mode: choice(['message-id', 'offset'], {
-      doc: 'For actors that do not say: `message-id` recognises a message sent twice, `offset` only one delivered twice, at two to three times the rate.',
-      default: 'message-id',
-    }),
-  })
-  .prefault({})
-  .meta({ description: 'How duplicates are recognised.' })
 
 export const retention = z
   .strictObject({

@@ -1,0 +1,48 @@
+import type { Topology } from '../actors/topology.ts'
+import type { Config, GroupConfig } from '../core/config/schema.ts'
+import { TenantryError } from '../core/errors.ts'
+import { didYouMean } from '../core/nearest-name.ts'
+import type { ActorRole } from './engine.ts'
+
+export type GroupSettings = { readonly roles: readonly ActorRole[]; readonly config: GroupConfig }
+
+/**
+ * The groups that this daemon runs: those of the actors found, each with what configuration says of it, and of their
+ * topics those that `groups.<name>.topics` lists, where it does. Throws TENANTRY_GROUP_UNKNOWN for an actor whose group
+ * is not configured, TENANTRY_TOPIC_WITHOUT_ACTOR for a listed topic that none of the group's actors takes.
+ */
+export function groupsOf(config: Config, topology: Topology): ReadonlyMap<string, GroupSettings> {
+  const groups = new Map<string, GroupSettings>()
+  for (const { index, name, group, topic, stateful, consistency, file } of topology.actors) {
+    const settings = config.groups[group]
+    if (settings === undefined) throw unknownGroup(group, file, Object.keys(config.groups))
+    const before = groups.get(group)?.roles ?? []
+    const taken = settings.topics === undefined || settings.topics.includes(topic)
+    const role: ActorRole = { index, name, topic, stateful, serial: consistency === 'serial' }
+    groups.set(group, { config: settings, roles: taken ? [...before, role] : before })
+  }
+  for (const [name, { roles, config: settings }] of groups) {
+    for (const topic of settings.topics ?? []) {
+      if (!roles.some((role) => role.topic === topic)) throw topicWithoutActor(name, topic, topology)
+    }
+  }
+  return groups
+}
+
+function unknownGroup(group: string, file: string, known: readonly string[]): TenantryError {
+  const near = didYouMean(group, known)
+  return new TenantryError(
+    'TENANTRY_GROUP_UNKNOWN',
+    `${file} belongs to group ${group}, which the configuration does not have${near}: add groups.${group}.`,
+    { group, file },
+  )
+}
+
+function topicWithoutActor(group: string, topic: string, topology: Topology): TenantryError {
+  const own = topology.actors.filter((actor) => actor.group === group).map((actor) => actor.topic)
+  return new TenantryError(
+    'TENANTRY_TOPIC_WITHOUT_ACTOR',
+    `groups.${group}.topics lists ${topic}, which no actor of the group takes${didYouMean(topic, own)}: its actors take ${own.join(', ')}.`,
+    { group, topic },
+  )
+}
