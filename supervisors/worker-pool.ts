@@ -10,6 +10,7 @@ import { errorOf, TenantryError } from '../core/errors.ts'
 import type { Limits } from '../core/limits.ts'
 import type { Log } from '../core/log.ts'
 import type { Dispatch, Workers, WorkersListener } from '../core/workers.ts'
+import { WorkerUtilisation } from './worker-utilisation.ts'
 
 export type WorkerPoolOptions = {
   /** Threads. */
@@ -60,6 +61,7 @@ export class WorkerPool implements Workers {
   readonly #options: WorkerPoolOptions
   readonly #threads: Thread[]
   readonly #shapes = new Map<string, Shape>()
+  readonly #utilisation = new WorkerUtilisation()
   #piscina: Piscina | undefined
   #listener: WorkersListener | undefined
   #stopping: Promise<void> | undefined
@@ -130,6 +132,11 @@ export class WorkerPool implements Workers {
   forget(worker: number, mailboxes: readonly number[]): void {
     const port = this.#threads[worker]?.port
     if (port !== undefined && mailboxes.length > 0) send(port, { kind: 'forget', mailboxes }, [])
+  }
+
+  /** Share of the time that each thread was busy since the last call, 0 to 1; empty on Bun. */
+  utilisation(): readonly number[] {
+    return this.#utilisation.read(this.#piscina?.threads ?? [])
   }
 
   /** Ends the threads; what they had not answered is never answered. Idempotent. */
