@@ -9,7 +9,7 @@ export interface EngineMetrics {
   committed(group: string, commit: CommitFigures): void
   /** `count` records were committed `ms` milliseconds after their timestamp. Cheap: called for each record. */
   latency(ms: number, count?: number): void
-  /** A commit did not succeed: `infrastructure`, `again`, `held`, `statement`, `unknown`, `duplicates`. */
+  /** A commit did not succeed: `fenced`, `duplicates`, `unknown`, `infrastructure`, `again`, `held`, `statement`. */
   commitFailed(group: string, reason: string): void
   /** Another daemon, or a commit given up, had moved a partition on. */
   fenced(group: string): void

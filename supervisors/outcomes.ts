@@ -131,6 +131,7 @@ export class Outcomes {
       else if (result.kind === 'failed') deadLettered++
       bytes += decided.item.bytes
       if (record.timestamp > 0) metrics.latency(now - record.timestamp)
+      if (record.timestamp > mailbox.partition.committedTimestamp) mailbox.partition.committedTimestamp = record.timestamp
       if (mailbox.closed) return
       if (result.kind === 'done' && result.effects.length > 0) collectPublished(published, decided, result)
       this.#committedOldest(mailbox, monotonic)

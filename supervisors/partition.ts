@@ -45,6 +45,8 @@ export class Partition implements TopicPartition {
   /** Outbox rows up to here were delivered and are not yet deleted. */
   published: OutboxPosition | null = null
   readonly mailboxes = new Map<string, Mailbox>()
+  /** Timestamp of the newest record committed, in ms since 1970; -1 before. Its age is the lag in time. */
+  committedTimestamp = -1
   /** Decisions that wait for their commit or are in one. */
   uncommitted = 0
   paused = false

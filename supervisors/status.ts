@@ -17,6 +17,8 @@ export type PartitionStatus = {
   readonly kafkaOffset: number
   readonly uncommitted: number
   readonly paused: boolean
+  /** Timestamp (ms) of the newest record committed, where there was one. */
+  readonly committedTimestamp?: number
 }
 
 export type EngineStatus = {
@@ -65,9 +67,9 @@ export function statusOf(engine: {
 }
 
 function partitionStatus(partition: Partition): PartitionStatus {
-  const { topic, phase, reason, epoch, seq, progress, position, end, kafkaOffset, uncommitted, paused } = partition
+  const { topic, phase, reason, epoch, seq, progress, position, end, kafkaOffset, uncommitted, paused, committedTimestamp } = partition
   const at = { group: partition.group.name, topic, partition: partition.partition }
-  return { ...at, phase, reason, epoch, seq, watermark: progress.watermark, position, end, kafkaOffset, uncommitted, paused }
+  return { ...at, phase, reason, epoch, seq, watermark: progress.watermark, position, end, kafkaOffset, uncommitted, paused, ...(committedTimestamp >= 0 && { committedTimestamp }) }
 }
 
 function blockedTenant({ tenant, partition, waitingReason }: Mailbox) {
