@@ -181,7 +181,7 @@ export class ClassicMembership implements Membership {
   }
 
   async #recover(error: unknown): Promise<void> {
-    const { coordinator, clock, groupInstanceId } = this.#options
+    const { coordinator, clock } = this.#options
     coordinator.failed(error)
     if (isOneOf(error, rejoin)) {
       this.#joinWanted = true
@@ -198,11 +198,23 @@ export class ClassicMembership implements Membership {
       this.#revoking = []
       this.#generation = -1
       this.#joinWanted = true
-      if (isOneOf(error, ['UNKNOWN_MEMBER_ID', 'FENCED_INSTANCE_ID'])) this.#memberId = ''
+      if (!isOneOf(error, ['ILLEGAL_GENERATION'])) this.#memberId = ''
       if (gone.length > 0) this.#listener?.lost(gone)
-      if (isOneOf(error, ['FENCED_INSTANCE_ID'])) this.#listener?.failed(failure(error, groupInstanceId))
-    } else this.#listener?.failed(failure(error, groupInstanceId))
+    }
+    if (isOneOf(error, ['FENCED_INSTANCE_ID'])) {
+      this.#listener?.failed(failure(error))
+      // Whoever has our instance id would be fenced by us, and we by it, for ever.
+      return this.#untilStopped()
+    }
+    if (!isOneOf(error, fenced)) this.#listener?.failed(failure(error))
     await sleep(clock, Math.min(retryMs.most, retryMs.first * 2 ** (this.#failures - 1)), this.#ending.signal).catch(() => undefined)
+  }
+
+  #untilStopped(): Promise<void> {
+    return new Promise(resolve => {
+      if (this.#ending.signal.aborted) return resolve()
+      this.#ending.signal.addEventListener('abort', () => resolve(), { once: true })
+    })
   }
 
   #pause(ms: number): Promise<void> {

@@ -83,6 +83,15 @@ export function loadAddon(): Addon {
   }
 }
 
+/** Throws a TenantryError for settings that librdkafka does not take. Connects to nothing. */
+export function checkNativeConfig(addon: Addon, options: SourceOptions): void {
+  try {
+    new addon.KafkaConsumer(nativeConfig(options, {}), {})
+  } catch (error) {
+    throw new TenantryError('TENANTRY_KAFKA_OPTION_REFUSED', `librdkafka refuses its settings: ${messageOf(error)}. Correct the driver settings.`, {}, { cause: errorOf(error) })
+  }
+}
+
 /**
  * The consumer's settings. Fetching is tuned for few, large requests per partition, with the whole queue bounded, and
  * with a short wait once the bound was met: librdkafka's default of one second stalls a fast consumer.
@@ -96,7 +105,8 @@ export function nativeConfig(options: SourceOptions, callbacks: NativeConfig): N
     'queued.min.messages': 20_000,
     'queued.max.messages.kbytes': queueKilobytes,
     'fetch.message.max.bytes': fetchBytes,
-    'fetch.max.bytes': Math.max(fetchBytes, Math.floor(options.maxFetchBytes / 2)),
+    // Not below what one message may be (message.max.bytes): librdkafka refuses that.
+    'fetch.max.bytes': Math.max(1_048_576, Math.floor(options.maxFetchBytes / 2)),
     'fetch.queue.backoff.ms': 10,
     'fetch.error.backoff.ms': 200,
     'fetch.wait.max.ms': 500,
@@ -120,6 +130,7 @@ export function nativeConfig(options: SourceOptions, callbacks: NativeConfig): N
     'enable.auto.commit': false,
     'enable.auto.offset.store': false,
     'enable.partition.eof': true,
+    'statistics.interval.ms': 1_000,
     'allow.auto.create.topics': false,
     'security.protocol': tls ? (sasl ? 'sasl_ssl' : 'ssl') : sasl ? 'sasl_plaintext' : 'plaintext',
     ...(tls?.ca !== undefined && { 'ssl.ca.pem': tls.ca }),

@@ -2,7 +2,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import type { Timer } from '../clock.ts'
 import { errorOf, TenantryError } from '../errors.ts'
 import { Cluster, keyOf, unavailable, withDeadline } from './cluster.ts'
-import { type Addon, codes, loadAddon, type NativeConsumer, type NativeError, type NativeMessage, nativeConfig } from './confluent-addon.ts'
+import { type Addon, checkNativeConfig, codes, loadAddon, type NativeConsumer, type NativeError, type NativeMessage, nativeConfig } from './confluent-addon.ts'
 import { NativeCommits } from './confluent-commits.ts'
 import type { SourceOptions } from './options.ts'
 import { NativePartition, NativePartitions, recordOf } from './confluent-partitions.ts'
@@ -20,6 +20,8 @@ const heldRecords = 1_000
 /** A partition that delivered nothing for so long is compared with its log. */
 const quietMs = 1_500
 const stalledMs = 60_000
+/** A member that has known its coordinator for so long and was assigned nothing has joined and gets nothing. */
+const settledMs = 2_000
 
 type Rebalance = { readonly kind: 'assigned' | 'revoked' | 'lost'; readonly partitions: readonly TopicPartition[] }
 
@@ -49,21 +51,26 @@ export class ConfluentSource implements Source {
   #wake: (() => void) | undefined
   /** The group wants partitions back and has not got its answer. */
   #revoking: { readonly partitions: readonly TopicPartition[]; readonly timer: Timer } | undefined
-  #fatal: Error | undefined
+  #fatal: TenantryError | undefined
+  #fatalReason = ''
+  /** Keeps the process alive while the source runs, as a socket of JavaScript's own would. */
+  readonly #alive = new MessageChannel().port1
   #checked = 0
   #checking = false
   #restarts = 0
 
-  /** Throws a TenantryError when the addon does not load. */
+  /** Throws a TenantryError when the addon does not load, or refuses a setting. */
   constructor(options: SourceOptions) {
     this.#options = options
     this.#addon = loadAddon()
+    checkNativeConfig(this.#addon, options)
     this.#cluster = new Cluster(options, options.clock)
   }
 
   async start(listener: SourceListener): Promise<void> {
     const { clock, log, topics } = this.#options
     this.#listener = listener
+    this.#alive.on('message', () => {})
     const trouble = new Trouble(listener, log)
     this.#trouble = trouble
     this.#watch = new TopicWatch({
@@ -144,6 +151,19 @@ export class ConfluentSource implements Source {
     return this.#cluster.clusterId()
   }
 
+  #hasJoined(): void {
+    this.#restarts = 0
+    this.#joined?.()
+    this.#joined = undefined
+  }
+
+  #untilStopped(): Promise<void> {
+    return new Promise(resolve => {
+      this.#wake = resolve
+      if (this.#stopping) resolve()
+    })
+  }
+
   #signal(): void {
     this.#signalled = true
     this.#wake?.()
@@ -155,11 +175,13 @@ export class ConfluentSource implements Source {
         const consumer = await this.#connect()
         if (consumer) await this.#serve(consumer)
       } catch (error) {
-        this.#fatal ??= errorOf(error)
+        this.#fail(errorOf(error))
       }
       await this.#discard()
       if (this.#stopping) return
       if (this.#fatal) this.#trouble?.tell(this.#fatal)
+      // Whoever has our instance id would be fenced by us, and we by it, for ever.
+      if (this.#fatal?.code === fencedCode) return this.#untilStopped()
       this.#restarts += 1
       await this.#wait(Math.min(10_000, 250 * 2 ** Math.min(6, this.#restarts)))
     }
@@ -179,12 +201,20 @@ export class ConfluentSource implements Source {
     const commits = new NativeCommits(consumer, clock, sessionTimeoutMs)
     consumer.on('event.error', error => {
       log.debug('kafka.client.error', { reason: error.message }, 'librdkafka reports an error')
-      if (/Fatal error/.test(error.message)) this.#fail(fatalError(error))
+      if (/Fatal error/.test(error.message)) this.#fail(fatalError(error, this.#fatalReason))
       else if (/All broker connections are down|Authentication failure|SSL/.test(error.message)) this.#trouble?.tell(unavailable('reach its brokers', error))
     })
     consumer.on('event.log', ({ severity, fac, message }) => {
+      // The addon hands over a fatal error without its reason; that stands here only.
+      if (fac === 'FATAL') this.#fatalReason = message.replace(/^.*?Fatal error: /, '')
       const level = severity <= 3 ? 'warn' : 'debug'
       log[level]('kafka.client.log', { facility: fac }, message)
+    })
+    consumer.on('event.stats', ({ message }) => {
+      if (!this.#joined || this.#stopping) return
+      const { cgrp }: { readonly cgrp?: { readonly state?: string; readonly stateage?: number } } = JSON.parse(message)
+      // By KIP-848 a member that is assigned nothing gets no rebalance callback, and its join state stays 'init'.
+      if (this.#options.protocol === 'consumer' && cgrp?.state === 'up' && (cgrp.stateage ?? 0) >= settledMs) this.#hasJoined()
     })
     consumer.setDefaultConsumeTimeout(0)
     const error = await new Promise<Error | undefined>(resolve => {
@@ -241,10 +271,9 @@ export class ConfluentSource implements Source {
       const { kind, partitions } = event
       if (kind === 'assigned') {
         consumer.incrementalAssign([])
-        this.#restarts = 0
         const added = partitions.map(partition => this.#partitions.add(partition))
         this.#trouble?.clear()
-        this.#joined?.()
+        this.#hasJoined()
         if (added.length > 0) this.#listener?.assigned(partitions)
       } else if (kind === 'lost') {
         this.#revoking?.timer.cancel()
@@ -316,7 +345,7 @@ export class ConfluentSource implements Source {
     return new Promise(resolve => {
       consumer.consume(pollRecords, (error, messages) => {
         if (!error) return resolve(messages)
-        if (error.code === codes.fatal || error.code === codes.fencedInstanceId) this.#fail(fatalError(error))
+        if (error.code === codes.fatal || error.code === codes.fencedInstanceId) this.#fail(fatalError(error, this.#fatalReason))
         else if (error.code === codes.autoOffsetReset) this.#checked = Number.NEGATIVE_INFINITY
         else if (error.code === codes.allBrokersDown || error.code > 0) this.#trouble?.tell(unavailable('read', error))
         this.#options.log.debug('kafka.poll.failed', { code: error.code, reason: error.message }, 'a poll failed')
@@ -402,7 +431,7 @@ export class ConfluentSource implements Source {
   }
 
   #fail(error: Error): void {
-    this.#fatal ??= error
+    this.#fatal ??= error instanceof TenantryError ? error : new TenantryError('TENANTRY_KAFKA_FATAL', `The Kafka client failed (${error.message}); joining the group again with a new one.`, {}, { cause: error })
     this.#signal()
   }
 
@@ -446,6 +475,7 @@ export class ConfluentSource implements Source {
     this.#watch?.stop()
     this.#signal()
     await this.#loop
+    this.#alive.close()
     await this.#cluster.close()
   }
 }
@@ -454,9 +484,14 @@ function plain({ topic, partition }: TopicPartition): TopicPartition {
   return { topic, partition }
 }
 
-function fatalError(error: NativeError): TenantryError {
-  const fenced = error.code === codes.fencedInstanceId || /instance/i.test(error.message)
-  return fenced
-    ? new TenantryError('TENANTRY_INSTANCE_FENCED', 'Another member of the group uses the same group.instance.id. Give each daemon its own.', { code: error.code }, { cause: error })
-    : new TenantryError('TENANTRY_KAFKA_FATAL', `The Kafka client gave up (${error.message}); joining the group again with a new one.`, { code: error.code }, { cause: error })
+const fencedCode = 'TENANTRY_INSTANCE_FENCED'
+
+function fatalError(error: NativeError, reason: string): TenantryError {
+  if (/Static consumer fenced/.test(reason)) {
+    return new TenantryError(fencedCode, 'A newer member of the group uses the same group.instance.id, and has taken the partitions. Give each daemon its own, and start this one again.', {}, { cause: error })
+  }
+  if (/instance ID is still used/.test(reason)) {
+    return new TenantryError('TENANTRY_INSTANCE_IN_USE', 'Another member of the group uses the same group.instance.id. Give each daemon its own; waiting for it to go.', {}, { cause: error })
+  }
+  return new TenantryError('TENANTRY_KAFKA_FATAL', `The Kafka client gave up (${reason || error.message}); joining the group again with a new one.`, { code: error.code }, { cause: error })
 }

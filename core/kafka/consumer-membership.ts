@@ -126,7 +126,7 @@ export class ConsumerMembership implements Membership {
       this.#failures += 1
       coordinator.failed(error)
       if (isOneOf(error, fenced)) this.#lose()
-      else this.#listener?.failed(failure(error, this.#options.groupInstanceId))
+      else this.#listener?.failed(failure(error))
     }
   }
 
@@ -198,9 +198,12 @@ function topicPartitions(owned: Iterable<Owned>): { topicId: string; partitions:
 }
 
 /** Why a member cannot join or stay, in words that say what to do. */
-export function failure(error: unknown, instanceId: string | null): TenantryError {
-  if (isOneOf(error, ['UNRELEASED_INSTANCE_ID', 'FENCED_INSTANCE_ID'])) {
-    return new TenantryError('TENANTRY_INSTANCE_FENCED', `Another member of the group uses the group.instance.id ${instanceId}. Give each daemon its own.`, { groupInstanceId: instanceId ?? '' }, { cause: errorOf(error) })
+export function failure(error: unknown): TenantryError {
+  if (isOneOf(error, ['FENCED_INSTANCE_ID'])) {
+    return new TenantryError('TENANTRY_INSTANCE_FENCED', 'A newer member of the group uses the same group.instance.id, and has taken the partitions. Give each daemon its own, and start this one again.', {}, { cause: errorOf(error) })
+  }
+  if (isOneOf(error, ['UNRELEASED_INSTANCE_ID'])) {
+    return new TenantryError('TENANTRY_INSTANCE_IN_USE', 'Another member of the group uses the same group.instance.id. Give each daemon its own; waiting for it to go.', {}, { cause: errorOf(error) })
   }
   return unavailable('join the group', error)
 }
