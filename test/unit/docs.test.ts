@@ -1,5 +1,6 @@
-import { readFileSync } from 'node:fs'
+import { globSync, readFileSync } from 'node:fs'
 import * as assert from 'uvu/assert'
+import { errorCodes } from '../../tools/docs/errors.ts'
 import { pages } from '../../tools/docs/pages.ts'
 import { test } from '../harness.ts'
 
@@ -8,3 +9,23 @@ for (const { path, text } of pages) {
     assert.is(readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8'), text())
   })
 }
+
+test('every error code in the source is documented in tools/docs/errors.ts (then: node tools/docs.ts), and no other', () => {
+  const root = new URL('../../', import.meta.url)
+  const raised = new Set<string>()
+  for (const file of globSync('{core,actors,supervisors,cli}/**/*.ts', { cwd: root })) {
+    const text = readFileSync(new URL(file, root), 'utf8')
+    for (const [, code = ''] of text.matchAll(/(?:TenantryError\(|super\(|Code = |: )\s*'(TENANTRY_[A-Z_]+)'/g))
+      raised.add(code)
+  }
+  assert.equal(
+    [...raised].filter((code) => !errorCodes.includes(code)),
+    [],
+    'not documented',
+  )
+  assert.equal(
+    errorCodes.filter((code) => !raised.has(code)),
+    [],
+    'not in the source',
+  )
+})

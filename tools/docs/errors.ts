@@ -1,0 +1,174 @@
+import { exitCodeOf } from '../../cli/exit.ts'
+import { TenantryError } from '../../core/errors.ts'
+import { code, markdownTable } from './tables.ts'
+
+type Entries = Readonly<Record<string, string>>
+
+/** Every code, by where it is met, with what it means and what to do. */
+const groups: readonly { readonly title: string; readonly intro: string; readonly entries: Entries }[] = [
+  {
+    title: 'Command line and configuration',
+    intro: 'The exit code is the one that a command ends with.',
+    entries: {
+      TENANTRY_USAGE: 'An option or argument is malformed. The message shows the right form.',
+      TENANTRY_CONFIG_INVALID:
+        'The configuration has problems, each named with file, line and key. Repair them all; `tenantry config validate` checks.',
+      TENANTRY_CONFIG_UNKNOWN_KEY: 'There is no such key. The nearest one is named; `tenantry config print` shows all.',
+      TENANTRY_KAFKA_OPTION_REFUSED:
+        'A key of librdkafka would break a guarantee. Remove it; docs/configuration.md gives the reasons.',
+      TENANTRY_TOPIC_INVALID: "A topic's settings contradict each other. Repair them under topics.",
+      TENANTRY_TOPIC_TWICE: 'A topic is specified twice. Keep one.',
+      TENANTRY_HTTP_PORT_TAKEN: 'Another process listens at http.port. Choose another, or 0 for a free one.',
+      TENANTRY_HTTP_CANNOT_LISTEN: 'http.host or http.port cannot be listened at (no such address, no right).',
+      TENANTRY_BUG: 'An error that tenantry did not raise on purpose. Please report it with its lines.',
+    },
+  },
+  {
+    title: 'Actors, when they are loaded',
+    intro: '`tenantry start --check` finds these without consuming anything.',
+    entries: {
+      TENANTRY_ACTORS_NOT_FOUND: 'actors.folder does not exist or holds no actors.',
+      TENANTRY_ACTOR_UNLOADABLE:
+        'A file cannot be loaded, or its default export is no actor. The file and the reason are named.',
+      TENANTRY_BAD_ACTOR: 'defineActor was given something that cannot work. The message says what.',
+      TENANTRY_TWO_ACTORS: 'Two files have an actor for one group and topic. Fan-out is another group.',
+      TENANTRY_GROUP_UNKNOWN: "An actor's group is not configured. Add it under groups, with where it starts.",
+      TENANTRY_TOPIC_WITHOUT_ACTOR: 'groups.<name>.topics lists a topic that no actor of the group takes.',
+      TENANTRY_UNKNOWN_TABLE:
+        'A table that an actor declares or writes does not exist, or is not among those it declared.',
+    },
+  },
+  {
+    title: 'PostgreSQL',
+    intro:
+      'A daemon waits for a server that is away, not ready, and goes on by itself; it ends where waiting does not help.',
+    entries: {
+      TENANTRY_POSTGRES_UNAVAILABLE: 'PostgreSQL cannot be reached. Check postgres.url and the server.',
+      TENANTRY_POSTGRES_TIMEOUT: 'PostgreSQL did not answer a connection in time.',
+      TENANTRY_POSTGRES_ADDRESS: 'postgres.url names no host.',
+      TENANTRY_POSTGRES_REFUSED:
+        'The login is refused, or may not do this. Migrations need the owner of schema sys (postgres.migrateUrl).',
+      TENANTRY_SCHEMA_OLD: 'The schema is older than this version needs. Run `tenantry migrate up`.',
+      TENANTRY_SCHEMA_NEWER: 'The schema is newer than this version knows. Use the newer version.',
+      TENANTRY_SCHEMA_CHANGED:
+        'A migration that was applied differs from the file. Restore the file; changes go into a new migration.',
+      TENANTRY_MIGRATION_FAILED: 'A migration failed and was rolled back whole. Repair the cause and run it again.',
+      TENANTRY_LANE_CLOSED: "A lane's connection broke. Its commit's fate is looked up; nothing to do.",
+      TENANTRY_LANE_REUSED:
+        'A lane was asked for a second connection, which it never opens. Nothing to do; it starts anew.',
+      TENANTRY_COMMIT_UNANSWERED:
+        'PostgreSQL did not answer a commit in time (commit.answerDeadline). Its fate is looked up; nothing to do.',
+      TENANTRY_COMMIT_UNCLEAR: 'PostgreSQL rolled a commit back without a reason. It is looked up and sent again.',
+      TENANTRY_BACKEND_FROZEN:
+        "A backend that holds a commit was told to end and has not. It is waited for; if it stays, look at that process on the database's machine.",
+      TENANTRY_NO_ANSWER: 'A takeover got no row. It is tried again.',
+      TENANTRY_COMMIT_BROKEN:
+        'A statement of ours was refused for a reason that is no fault of the surroundings. The daemon drains and ends: please report it.',
+      TENANTRY_PROGRESS_MISSING:
+        'A partition has lost its row in sys.partition_progress. The partition stops: restore the row, or reset its position.',
+    },
+  },
+  {
+    title: 'Kafka',
+    intro: 'A daemon goes on trying; these are in its log and in /health/ready.',
+    entries: {
+      TENANTRY_KAFKA_UNAVAILABLE:
+        'Kafka did not do what was asked: away, or not allowed. The reason is in the message.',
+      TENANTRY_KAFKA_STALLED: 'Polls returned nothing although the log went on. The consumer joins again by itself.',
+      TENANTRY_KAFKA_FATAL: 'The client met an error that it cannot mend. A new client joins by itself.',
+      TENANTRY_DRIVER_UNAVAILABLE:
+        'kafka.driver is confluent, and its addon does not load here. Set auto or platformatic, or build the addon.',
+      TENANTRY_INSTANCE_FENCED: 'A newer member uses the same groups.<name>.instanceId. Give each daemon its own.',
+      TENANTRY_INSTANCE_IN_USE:
+        'Another member uses the same groups.<name>.instanceId. Give each daemon its own; this one waits.',
+      TENANTRY_NOT_A_MEMBER: "The group's coordinator does not know this member any more. It joins again by itself.",
+      TENANTRY_TOPIC_MISSING: 'A topic does not exist. Create it, or run `tenantry topics apply`.',
+      TENANTRY_START_MISSING:
+        'A group sees a topic for the first time, and nothing says where to begin. Set groups.<name>.start.',
+      TENANTRY_FOREIGN_OFFSET:
+        "Somebody moved the group's offset with Kafka's own tools. The partition stops: progress in PostgreSQL decides, or consumer.onForeignOffset.",
+      TENANTRY_OTHER_CLUSTER:
+        "The group's progress belongs to another Kafka cluster. Use another group or another database.",
+      TENANTRY_BATCH_CORRUPT:
+        "A batch's checksum is wrong. It is fetched again; if that does not help, the broker's log is damaged.",
+      TENANTRY_BATCH_FORMAT: 'A batch is in a format from before Kafka 0.11, which is not read.',
+    },
+  },
+  {
+    title: 'Messages and handlers',
+    intro: 'These concern one message. It becomes a dead letter with this error; no other tenant is held up.',
+    entries: {
+      TENANTRY_BAD_RECORD: 'The record can never be processed. docs/envelope.md lists the reasons.',
+      TENANTRY_REJECTED: 'The handler threw Rejected: the message is given up at once.',
+      TENANTRY_BAD_VALUE: 'A value cannot be written into its column. Column and reason are named.',
+      TENANTRY_UNKNOWN_COLUMN: 'A column does not exist, or is generated. The nearest one is named.',
+      TENANTRY_BAD_CONFLICT: 'An upsert names columns without a unique constraint, or one without the tenant.',
+      TENANTRY_OTHER_TENANT: "A row names another tenant than the message's. Leave the column out.",
+      TENANTRY_BAD_STATEMENT: 'ctx.sql was not used as a tag, or with a statement that it does not take.',
+      TENANTRY_BAD_OUTGOING: 'A message cannot be published as it is. The message says what is wrong with it.',
+      TENANTRY_NOT_JSON: 'A value cannot be written as JSON. Its path is named.',
+      TENANTRY_NOT_DECLARED: 'The actor uses what its definition does not declare (state, reads, serial consistency).',
+      TENANTRY_UNKNOWN_DEPENDENCY: "ctx.call names a dependency that is not among the actor's.",
+      TENANTRY_CALL_TIMEOUT: 'A dependency did not answer in time.',
+      TENANTRY_TOO_MANY_EFFECTS: 'A message has more effects than limits.maxEffects or limits.maxEffectBytes allow.',
+      TENANTRY_STATE_TOO_LARGE: "The actor's state has outgrown limits.maxStateBytes.",
+      TENANTRY_STATE_UNREADABLE:
+        'The stored state does not fit the schema, or is of a newer version. That tenant waits: deploy the actor that can read it.',
+      TENANTRY_CONTEXT_CLOSED: 'ctx was used after its handler had ended. Await everything that the handler starts.',
+      TENANTRY_MAILBOX_GONE:
+        'The partition was given up while the handler ran. Nothing of it is committed; it runs again elsewhere.',
+      TENANTRY_NO_DATABASE: 'ctx.query was used where there is no database, as in a unit test without one.',
+    },
+  },
+  {
+    title: 'Inside the process',
+    intro: 'These point to a bug, or to files that changed under a running daemon.',
+    entries: {
+      TENANTRY_BAD_OPTION: 'A part was given an option that makes no sense.',
+      TENANTRY_STARTED_TWICE: 'A part was started twice.',
+      TENANTRY_WORKER_ENDED: 'A worker thread ended by itself. It is replaced, and its messages run again.',
+      TENANTRY_TOPOLOGY_DIFFERS:
+        "A worker's actors are not the supervisor's: their files changed while tenantry ran. Start it again.",
+    },
+  },
+  {
+    title: 'Local services (tenantry dev)',
+    intro: '',
+    entries: {
+      TENANTRY_DEV_SERVICE: 'A server did not start. The end of its log is shown.',
+      TENANTRY_DEV_SETUP: 'Kafka or Redis could not be fetched. The message above it says why.',
+      TENANTRY_DEV_POSTGRES_MISSING: "PostgreSQL's package is not installed for this platform.",
+      TENANTRY_DEV_INITDB: 'A new database could not be made.',
+      TENANTRY_DEV_KAFKA_DATA: 'Only some brokers have data. `tenantry dev down --wipe`, then up.',
+      TENANTRY_DEV_BROKERS: 'The data are of another number of brokers. Use that number, or wipe first.',
+      TENANTRY_DEV_NOT_STARTED: 'That service is not part of the cluster.',
+      TENANTRY_DEV_NO_LOG: 'There is no log of that name.',
+    },
+  },
+]
+
+/** Every documented code. */
+export const errorCodes: readonly string[] = groups.flatMap(({ entries }) => Object.keys(entries))
+
+/** docs/errors.md. */
+export function errorsPage(): string {
+  const parts = [
+    `# Errors
+
+Every error that tenantry raises on purpose has a code that does not change, facts (names, numbers, positions; never
+payloads or secrets) and a message that says what to do. The code is in the error itself, in the field \`code\` of log
+lines, and in brackets at the end of what the command line says.
+`,
+  ]
+  for (const { title, intro, entries } of groups) {
+    parts.push(`## ${title}\n`)
+    if (intro !== '') parts.push(`${intro}\n`)
+    const rows = Object.entries(entries).map(([name, what]) => [code(name), exitOf(name), what])
+    parts.push(`${markdownTable(['code', 'exit', 'what it means and what to do'], rows)}\n`)
+  }
+  return parts.join('\n')
+}
+
+function exitOf(name: string): string {
+  return name === 'TENANTRY_BUG' ? '70' : String(exitCodeOf(new TenantryError(name, '')))
+}
