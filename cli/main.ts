@@ -1,16 +1,12 @@
 #!/usr/bin/env node
-import { exit, exitCodeOf } from './exit.ts'
-import { tellError } from './output.ts'
-import { createProgram } from './program.ts'
+import { enableCompileCache } from 'node:module'
+import { homedir } from 'node:os'
+import { join } from 'node:path'
 
-// A reader that has seen enough (`tenantry config print | head`) is no error.
-process.stdout.on('error', (error: Error) => {
-  process.exit('code' in error && error.code === 'EPIPE' ? 0 : exit('failed'))
-})
-
-try {
-  await createProgram().parseAsync()
-} catch (error) {
-  tellError(error, process.argv.includes('--json'))
-  process.exitCode = exitCodeOf(error)
+// Compiling is half of a short command's time, and 0.3 s of the daemon's start. The cache is the user's own, not the
+// shared one in /tmp; where it cannot be written there is none. Everything else is loaded after it.
+if (process.versions['bun'] === undefined) {
+  enableCompileCache(join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'tenantry', 'compiled'))
 }
+const { runCommandLine } = await import('./command-line.ts')
+await runCommandLine()

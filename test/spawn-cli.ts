@@ -1,7 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process'
+import { homedir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const main = fileURLToPath(new URL('../cli/main.ts', import.meta.url))
+/** Of compiled code: the user's own, so that a hundred starts do not compile everything a hundred times. */
+const cache = process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache')
 
 export type CliResult = { readonly code: number | null; readonly stdout: string; readonly stderr: string }
 
@@ -21,7 +25,7 @@ export type RunningCli = {
 export function startCli(args: readonly string[], { cwd, env = {} }: CliOptions): RunningCli {
   const child = spawn(process.execPath, [main, ...args], {
     cwd,
-    env: { PATH: process.env['PATH'] ?? '', HOME: cwd, ...env },
+    env: { PATH: process.env['PATH'] ?? '', HOME: cwd, XDG_CACHE_HOME: cache, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   let stdout = ''

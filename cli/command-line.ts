@@ -1,0 +1,17 @@
+import { exit, exitCodeOf } from './exit.ts'
+import { tellError } from './output.ts'
+import { createProgram } from './program.ts'
+
+/** Runs the command that this process was started with, and sets the exit code. */
+export async function runCommandLine(): Promise<void> {
+  // A reader that has seen enough (`tenantry config print | head`) is no error.
+  process.stdout.on('error', (error: Error) => {
+    process.exit('code' in error && error.code === 'EPIPE' ? 0 : exit('failed'))
+  })
+  try {
+    await createProgram().parseAsync()
+  } catch (error) {
+    tellError(error, process.argv.includes('--json'))
+    process.exitCode = exitCodeOf(error)
+  }
+}
