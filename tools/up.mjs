@@ -23,9 +23,9 @@ function wantsServices() {
   return file.startsWith('examples/') || file.startsWith('bench/')
 }
 
-/** The runtime that the program asks for; the test runner starts its own. */
+/** The runtime that the program asks for; the test runner and the bench start their own. */
 function wantsBun() {
-  if (file === 'test/run.ts') return false
+  if (file === 'test/run.ts' || file?.startsWith('bench/')) return false
   const at = args.indexOf('--runtime')
   return args.includes('--runtime=bun') || (at >= 0 && args[at + 1] === 'bun')
 }

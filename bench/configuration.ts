@@ -1,0 +1,83 @@
+import { existsSync, readdirSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { checkout } from '../cli/dev/programs.ts'
+import { TenantryError } from '../core/errors.ts'
+
+/** How the daemon runs. Two configurations that are compared differ in one of these. */
+export type Configuration = {
+  readonly runtime: 'node' | 'bun'
+  readonly driver: 'confluent' | 'platformatic'
+  /** What the settings are called in the report; '' for the defaults. */
+  readonly variant: string
+  /** Keys of the daemon's configuration, `key=value`. */
+  readonly settings: readonly string[]
+  /** The checkout whose daemon runs. */
+  readonly checkout: string
+}
+
+/** Runtimes with their drivers, by the names that `--on` takes. */
+export const pairs = {
+  confluent: { runtime: 'node', driver: 'confluent' },
+  platformatic: { runtime: 'node', driver: 'platformatic' },
+  bun: { runtime: 'bun', driver: 'platformatic' },
+} as const
+
+export type Pair = keyof typeof pairs
+
+export type ConfigurationFlags = {
+  readonly on: readonly Pair[]
+  readonly set: readonly string[]
+  /** `name:key=value,key=value`, each another configuration. */
+  readonly variant: readonly string[]
+  /** Another checkout, to be compared. */
+  readonly against?: string
+}
+
+/** Every combination of what was asked for, in the order in which they alternate. */
+export function configurations({ on, set, variant, against }: ConfigurationFlags): readonly Configuration[] {
+  const variants = variant.length === 0 ? [{ name: '', settings: [] }] : variant.map(variantOf)
+  const checkouts = against === undefined ? [checkout] : [checkout, resolve(against)]
+  return on.flatMap((pair) =>
+    variants.flatMap(({ name, settings }) =>
+      checkouts.map((from, index) => ({
+        ...pairs[pair],
+        variant: [name, index > 0 ? 'against' : ''].filter((word) => word !== '').join(' '),
+        settings: [...set, ...settings],
+        checkout: from,
+      })),
+    ),
+  )
+}
+
+export function labelOf({ runtime, driver, variant }: Omit<Configuration, 'settings' | 'checkout'>): string {
+  return `${runtime} ${driver}${variant === '' ? '' : ` (${variant})`}`
+}
+
+function variantOf(text: string): { readonly name: string; readonly settings: readonly string[] } {
+  const at = text.indexOf(':')
+  const settings = text
+    .slice(at + 1)
+    .split(',')
+    .filter((setting) => setting !== '')
+  if (at < 1 || settings.some((setting) => !setting.includes('=')))
+    throw new TenantryError(
+      'TENANTRY_USAGE',
+      '--variant wants NAME:KEY=VALUE,KEY=VALUE, such as --variant four:commit.lanes=4; NAME: alone is the defaults.',
+    )
+  return { name: text.slice(0, at), settings }
+}
+
+/** The runtime's program. Throws TENANTRY_BENCH_NO_BUN where Bun is not among the packages. */
+export function programOf(runtime: Configuration['runtime']): string {
+  if (runtime === 'node') return process.versions['bun'] === undefined ? process.execPath : 'node'
+  const scope = join(checkout, 'node_modules/@oven')
+  const found = (existsSync(scope) ? readdirSync(scope) : [])
+    .map((name) => join(scope, name, 'bin/bun'))
+    .find((path) => existsSync(path))
+  if (found === undefined)
+    throw new TenantryError(
+      'TENANTRY_BENCH_NO_BUN',
+      'Bun is not among the packages of this machine: leave it out (--on confluent,platformatic).',
+    )
+  return found
+}

@@ -1,0 +1,102 @@
+import { labelOf } from './configuration.ts'
+import { table } from '../cli/output.ts'
+import type { Run } from './run.ts'
+
+/** Runs of one kind, to be summed up. */
+type Kind = { readonly key: readonly string[]; readonly runs: readonly Run[] }
+
+/** A table of all runs, those of one kind together: the median, and where there are several, the least and the most. */
+export function reportOf(runs: readonly Run[]): string {
+  const latency = runs.some(({ latency_ms }) => latency_ms)
+  const starts = runs.some(({ start_ms }) => start_ms !== undefined)
+  const heaps = runs.some(({ heap }) => heap)
+  const head = [
+    'SCENARIO',
+    'MODE',
+    'ON',
+    'RUNS',
+    'MESSAGES',
+    ...(latency
+      ? ['OFFERED/S', 'P50 MS', 'P99 MS', 'P99.9 MS', 'MAX MS']
+      : starts
+        ? ['START MS']
+        : ['RATE/S', 'FROM START/S', 'MB/S']),
+    ...(heaps ? ['BYTES/TENANT', 'BYTES/WARM TENANT'] : []),
+    'CPU S/M',
+    'POSTGRES S/M',
+    'BROKER S/M',
+    'RSS MB',
+    'OTHERS %',
+    'LOST',
+    'DUPLICATED',
+    'REORDERED',
+  ]
+  const rows = kindsOf(runs).map(({ key, runs: same }) => {
+    const spread = (of: (run: Run) => number | null | undefined, digits = 0) =>
+      spreadOf(
+        same.flatMap((run) => of(run) ?? []),
+        digits,
+      )
+    return [
+      ...key,
+      String(same.length),
+      spread(({ messages }) => messages),
+      ...(latency
+        ? [
+            spread(({ offered_per_second: offered }) => offered),
+            spread(({ latency_ms: ms }) => ms?.p50, 1),
+            spread(({ latency_ms: ms }) => ms?.p99, 1),
+            spread(({ latency_ms: ms }) => ms?.p999, 1),
+            spread(({ latency_ms: ms }) => ms?.max, 1),
+          ]
+        : starts
+          ? [spread(({ start_ms: ms }) => ms)]
+          : [
+              spread((run) => run.rate_per_second),
+              spread((run) => run.rate_from_start_per_second),
+              spread((run) => run.megabytes_per_second, 1),
+            ]),
+      ...(heaps
+        ? [spread(({ heap }) => heap?.bytes_per_tenant), spread(({ heap }) => heap?.bytes_per_warm_tenant)]
+        : []),
+      spread((run) => run.cpu_seconds_per_million, 1),
+      spread((run) => run.postgres_cpu_seconds_per_million, 1),
+      spread((run) => run.broker_cpu_seconds_per_million, 1),
+      spread((run) => run.rss_peak_bytes / 1e6),
+      spread((run) => run.other_cpu_share * 100),
+      spread((run) => run.lost + run.altered + run.dead_letters),
+      spread((run) => run.duplicated),
+      spread((run) => run.reordered),
+    ]
+  })
+  return table([head, ...rows])
+}
+
+function kindsOf(runs: readonly Run[]): readonly Kind[] {
+  const kinds = new Map<string, { key: readonly string[]; runs: Run[] }>()
+  for (const run of runs) {
+    const key = [run.scenario, run.mode, labelOf(run)]
+    const name = [...key, run.messages, run.offered_per_second ?? ''].join('\n')
+    const known = kinds.get(name)
+    if (known) known.runs.push(run)
+    else kinds.set(name, { key, runs: [run] })
+  }
+  return [...kinds.values()]
+}
+
+/** `median`, or `median (least-most)`. */
+function spreadOf(values: readonly number[], digits: number): string {
+  if (values.length === 0) return ''
+  const sorted = [...values].sort((a, b) => a - b)
+  const text = (value: number | undefined) =>
+    (value ?? 0).toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits })
+  const middle = median(sorted)
+  return sorted[0] === sorted.at(-1) ? text(middle) : `${text(middle)} (${text(sorted[0])}-${text(sorted.at(-1))})`
+}
+
+/** Of sorted values. */
+function median(sorted: readonly number[]): number {
+  const half = Math.floor(sorted.length / 2)
+  const upper = sorted[half] ?? 0
+  return sorted.length % 2 === 1 ? upper : (upper + (sorted[half - 1] ?? 0)) / 2
+}
