@@ -37,6 +37,8 @@ export class ConfluentSource implements Source {
   readonly #cluster: Cluster
   readonly #partitions = new NativePartitions()
   readonly #rebalances: Rebalance[] = []
+  /** Logs' ends that the current poll has come by. */
+  #ends: PartitionOffset[] = []
   #listener: SourceListener | undefined
   #trouble: Trouble | undefined
   #watch: TopicWatch | undefined
@@ -226,7 +228,8 @@ export class ConfluentSource implements Source {
     }
     this.#consumer = consumer
     this.#commits = commits
-    consumer.on('partition.eof', eof => this.#partitions.get(eof)?.reached(eof.offset))
+    this.#ends = []
+    consumer.on('partition.eof', eof => this.#ends.push(eof))
     consumer.subscribe(topics)
     return consumer
   }
@@ -258,6 +261,7 @@ export class ConfluentSource implements Source {
       const messages = await this.#poll(consumer)
       if (this.#stopping) return
       this.#take(messages)
+      this.#reachEnds()
       this.#deliver(consumer)
       this.#watchQuiet()
       if (messages.length === 0) await this.#idle()
@@ -368,6 +372,12 @@ export class ConfluentSource implements Source {
       }
       if (partition && !partition.sought && !partition.revoked && message.offset >= partition.position) partition.push(recordOf(message))
     }
+  }
+
+  /** The addon tells of a log's end before it hands over the same poll's records, which lie in front of that end. */
+  #reachEnds(): void {
+    for (const end of this.#ends) this.#partitions.get(end)?.reached(end.offset)
+    this.#ends = []
   }
 
   #deliver(consumer: NativeConsumer): void {
