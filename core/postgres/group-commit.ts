@@ -89,6 +89,18 @@ export function claimNewKeys(sql: postgres.Sql, claims: readonly Claim[]): postg
   return sql<{ place: number }[]>`select place from sys.fn_claim_new_keys(${uuids}, ${tenants}, ${groups}, ${days}) as place`
 }
 
+/** Gives up what this transaction has claimed for messages that it does not commit after all: they run, and claim, again. */
+export function releaseKeys(sql: postgres.Sql, claims: readonly Claim[]): Step {
+  const { uuids, tenants, groups, days } = keyArrays(claims)
+  return own(sql`
+    delete from sys.request_keys as claimed
+    using unnest(${uuids}::uuid[], ${tenants}::text[], ${groups}::text[], ${days}::integer[]) as named (message_id, tenant_id, group_name, day)
+    where claimed.message_id = named.message_id
+      and claimed.tenant_id = named.tenant_id
+      and claimed.group_name = named.group_name
+      and claimed.day = named.day`)
+}
+
 /** `types` gives the type of each column, schema-qualified, to which the text is cast. */
 export function effectSteps(sql: postgres.Sql, statement: EffectStatement, types: (table: string, column: string) => string): Step[] {
   if (statement.kind === 'sql') {

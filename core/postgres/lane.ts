@@ -17,6 +17,7 @@ import {
   outboxSteps,
   publishedSteps,
   recordProgress,
+  releaseKeys,
   stateSteps,
   type Step,
   type Traceability,
@@ -120,9 +121,16 @@ export class PostgresLane implements Lane {
       const ends = await this.#answered(connection, Promise.all([ended, rolledBack]))
       return this.#refused(ends instanceof Error ? ends : ends.flat(), known)
     }
-    const duplicates = known.map(({ place }) => claims[place]?.index ?? -1)
+    const duplicates = new Set(known.map(({ place }) => claims[place]?.index ?? -1))
     const settled = settle([...duplicates, ...copies].sort((a, b) => a - b))
-    return this.#finish(connection, settled, [recordProgress(sql, settled), ...this.#effects(sql, settled)])
+    // What came after a duplicate of its instance runs again: a key left behind would make a duplicate of it.
+    const kept = new Set(settled.outcomes)
+    const released = claims.filter(({ index }) => {
+      const outcome = commit.outcomes[index]
+      return !duplicates.has(index) && outcome !== undefined && !kept.has(outcome)
+    })
+    const release = released.length > 0 ? [releaseKeys(sql, released)] : []
+    return this.#finish(connection, settled, [...release, recordProgress(sql, settled), ...this.#effects(sql, settled)])
   }
 
   #effects(sql: postgres.Sql, commit: Commit): Step[] {
