@@ -29,14 +29,22 @@ export type ConfigurationFlags = {
   readonly set: readonly string[]
   /** `name:key=value,key=value`, each another configuration. */
   readonly variant: readonly string[]
+  /** The checkout whose daemon runs; this one when left out. */
+  readonly checkout?: string
   /** Another checkout, to be compared. */
   readonly against?: string
 }
 
 /** Every combination of what was asked for, in the order in which they alternate. */
-export function configurations({ on, set, variant, against }: ConfigurationFlags): readonly Configuration[] {
+export function configurations({
+  on,
+  set,
+  variant,
+  checkout: own = checkout,
+  against,
+}: ConfigurationFlags): readonly Configuration[] {
   const variants = variant.length === 0 ? [{ name: '', settings: [] }] : variant.map(variantOf)
-  const checkouts = against === undefined ? [checkout] : [checkout, resolve(against)]
+  const checkouts = [own, ...(against === undefined ? [] : [against])].map((folder) => resolve(folder))
   return on.flatMap((pair) =>
     variants.flatMap(({ name, settings }) =>
       checkouts.map((from, index) => ({

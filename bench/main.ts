@@ -26,6 +26,7 @@ type Flags = {
   readonly repeat: number
   readonly set: readonly string[]
   readonly variant: readonly string[]
+  readonly checkout?: string
   readonly against?: string
   readonly profile?: boolean
   readonly quick?: boolean
@@ -122,6 +123,7 @@ function shared(command: Command): Command {
     .option('--repeat <count>', 'rounds; configurations alternate within each', count, 1)
     .option('--set <key=value>', "a key of the daemon's configuration; may be repeated", collect, [])
     .option('--variant <name:key=value,…>', 'another configuration to alternate with; may be repeated', collect, [])
+    .option('--checkout <folder>', 'whose daemon runs (default: this one)')
     .option('--against <folder>', 'another checkout to alternate with')
     .option('--profile', "say where the daemon's time goes (Node only; costs some of it)")
     .option('--quick', 'small runs: they show that everything works, and no more')
@@ -141,8 +143,7 @@ async function runAll(flags: Flags, jobs: readonly Job[], byDefault: readonly Pa
       'TENANTRY_USAGE',
       'No pair of a runtime and a driver is left to run: confluent runs on Node only.',
     )
-  const { against, ...rest } = flags
-  const chosen = configurations({ on, set: rest.set, variant: rest.variant, ...(against !== undefined && { against }) })
+  const chosen = configurations({ ...flags, on })
   const servers = await findServers(flags)
   say(
     `PostgreSQL: ${Object.entries(servers.settings)

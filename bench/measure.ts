@@ -177,7 +177,10 @@ async function verdictOn(
   if (task.actor !== 'state' || events === undefined) return rows
   const states = await checkStates(database.sql, task.messages, records)
   const { published, repeated, ...sent } = await checkEvents(servers, events, task.partitions, task.messages, records)
-  return { ...together([rows, states, sent]), events: { published, repeated } }
+  const verdict = together([rows, states, sent])
+  if (verdict.lost + verdict.duplicated + verdict.reordered + verdict.altered > 0)
+    say(`Rows: ${JSON.stringify(rows)}, states: ${JSON.stringify(states)}, events: ${JSON.stringify(sent)}`)
+  return { ...verdict, events: { published, repeated } }
 }
 
 function perMillion(usage: Usage, messages: number) {
