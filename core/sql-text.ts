@@ -3,7 +3,7 @@ import type { SqlText } from './effects.ts'
 import { TenantryError } from './errors.ts'
 import { isStorable, stringifyJson } from './json.ts'
 import { canonicalUuid } from './message-id.ts'
-import { parseDate, parseTimestamp } from './timestamp.ts'
+import { beginsWithDate, isTimestamp } from './timestamp.ts'
 
 /**
  * JavaScript values in PostgreSQL's text form. A value that its column cannot hold exactly is an error that names
@@ -168,15 +168,15 @@ function timestampEncoder(label: string, type: string): EncodeSome {
     }
     if (typeof value !== 'string') throw bad(label, `${kindOf(value)} for ${type}: give a Date or an ISO 8601 string`)
     if (type === 'time' || type === 'timetz' || type === 'interval') return storable(label, value)
-    if (!Number.isNaN(parseTimestamp(value)) || isLocal(value)) return value
+    if (isTimestamp(value) || isLocal(value)) return value
     throw bad(label, `a string that is no ISO 8601 timestamp for ${type}`)
   }
 }
 
 /** `2026-11-25` and `2026-11-25T06:00:00`: what a date and a timestamp without time zone hold. */
 function isLocal(text: string): boolean {
-  if (Number.isNaN(parseDate(text))) return false
-  return text.length === 10 || !Number.isNaN(parseTimestamp(`${text.replace(' ', 'T')}Z`))
+  if (!beginsWithDate(text)) return false
+  return text.length === 10 || isTimestamp(`${text.replace(' ', 'T')}Z`)
 }
 
 /** The kinds of the elements of the built-in array types; the rest is written by the values' own types. */
