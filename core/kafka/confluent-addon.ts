@@ -129,6 +129,7 @@ export function nativeConfig(options: SourceOptions, callbacks: NativeConfig): N
     'isolation.level': 'read_committed',
     'enable.auto.commit': false,
     'enable.auto.offset.store': false,
+    'check.crcs': true,
     'enable.partition.eof': true,
     'statistics.interval.ms': 1_000,
     'allow.auto.create.topics': false,

@@ -19,6 +19,8 @@ export class NativePartition implements TopicPartition {
   /** Its position is outside the log. */
   outside = false
   heardAt = 0
+  /** How often it was fetched from its position anew, for want of any answer. */
+  refetches = 0
   pausedAt = 0
   /** Fetched and not delivered: those of the current poll, or all since a pause. */
   held: KafkaRecord[] = []
@@ -54,6 +56,7 @@ export class NativePartition implements TopicPartition {
   /** What to tell librdkafka to carry out the last `seek`. */
   start(now: number): PartitionOffset {
     const { position, token } = this.sought ?? this
+    const anew = token !== this.token
     this.sought = undefined
     this.position = position
     this.token = token
@@ -63,7 +66,10 @@ export class NativePartition implements TopicPartition {
     this.stopped = false
     this.outside = false
     this.held = []
-    this.heardAt = now
+    if (anew) {
+      this.heardAt = now
+      this.refetches = 0
+    }
     return { topic: this.topic, partition: this.partition, offset: position }
   }
 
@@ -100,6 +106,7 @@ export class NativePartition implements TopicPartition {
     const records = this.held
     this.held = []
     this.heardAt = now
+    this.refetches = 0
     this.#told = this.position
     return { topic: this.topic, partition: this.partition, token: this.token, records, position: this.position, end }
   }

@@ -19,6 +19,8 @@ const pauseGraceMs = 250
 const heldRecords = 1_000
 /** A partition that delivered nothing for so long is compared with its log. */
 const quietMs = 1_500
+const refetchMs = 5_000
+const beyondMs = 12_000
 const stalledMs = 60_000
 /** A member that has known its coordinator for so long and was assigned nothing has joined and gets nothing. */
 const settledMs = 2_000
@@ -209,7 +211,8 @@ export class ConfluentSource implements Source {
     consumer.on('event.log', ({ severity, fac, message }) => {
       // The addon hands over a fatal error without its reason; that stands here only.
       if (fac === 'FATAL') this.#fatalReason = message.replace(/^.*?Fatal error: /, '')
-      const level = severity <= 3 ? 'warn' : 'debug'
+      // Failed connections are told by `troubled`, once.
+      const level = severity <= 3 && fac !== 'FAIL' ? 'warn' : 'debug'
       log[level]('kafka.client.log', { facility: fac }, message)
     })
     consumer.on('event.stats', ({ message }) => {
@@ -431,11 +434,19 @@ export class ConfluentSource implements Source {
       const before = positions[i]
       if (!range || !before || this.#partitions.get(partition) !== partition || partition.sought) continue
       if (partition.position !== before.position || partition.token !== before.token || partition.silent) continue
-      if (partition.position < range.start || partition.position > range.end) {
+      const { position } = partition
+      const quietFor = this.#options.clock.monotonic() - partition.heardAt
+      // A new leader may not know yet how far the log has been committed: beyond its end only when it stays so.
+      if (position < range.start || (position > range.end && quietFor >= beyondMs)) {
         partition.outside = true
-        this.#listener?.outOfRange(plain(partition), partition.position, range)
-      } else if (partition.position < range.end && this.#options.clock.monotonic() - partition.heardAt >= stalledMs) {
-        this.#fail(new TenantryError('TENANTRY_KAFKA_STALLED', `Polls of ${partition.topic} ${partition.partition} return nothing although its log goes on. Joining the group again.`, { topic: partition.topic, partition: partition.partition, position: partition.position, end: range.end }))
+        this.#listener?.outOfRange(plain(partition), position, range)
+      } else if (position < range.end && quietFor >= stalledMs) {
+        this.#fail(new TenantryError('TENANTRY_KAFKA_STALLED', `Polls of ${partition.topic} ${partition.partition} return nothing although its log goes on. Joining the group again.`, { topic: partition.topic, partition: partition.partition, position, end: range.end }))
+      } else if (position !== range.end && quietFor >= refetchMs * (partition.refetches + 1)) {
+        // librdkafka stops fetching at an offset that a broker once refused. The same token: nothing is skipped.
+        partition.refetches += 1
+        partition.sought = { position, token: partition.token }
+        this.#signal()
       }
     }
   }

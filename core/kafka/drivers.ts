@@ -31,7 +31,7 @@ export async function createSource(options: SourceOptions & { readonly driver: D
       const { ConfluentSource } = await import('./confluent.ts')
       return new ConfluentSource(source)
     } catch (error) {
-      if (driver === 'confluent') throw error
+      if (driver === 'confluent' || !(error instanceof TenantryError && error.code === 'TENANTRY_DRIVER_UNAVAILABLE')) throw error
       source.log.info('kafka.driver.fallback', { reason: messageOf(error) }, 'the confluent driver is not available; using platformatic')
     }
   }

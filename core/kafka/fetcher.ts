@@ -7,7 +7,11 @@ import { clientOptions, type SourceOptions } from './options.ts'
 import type { Reading } from './reading.ts'
 
 /** The broker waits so long for something new before it answers; a partition that joins in meanwhile waits with it. */
-const maxWaitMs = 100
+const longPollMs = 100
+/** A partition with so much fetched and not delivered is asked for no more. */
+const aheadBytes = 64 * 1024
+const maxAnswerBytes = 4 * 1024 * 1024
+const maxPartitionBytes = 1024 * 1024
 const offsetOutOfRange = 1
 /** The partition is, for now or for good, not where or what we thought. */
 const stale: ReadonlySet<number> = new Set([3, 5, 6, 9, 56, 74, 75, 78, 100, 103])
@@ -41,6 +45,7 @@ export class Fetcher {
   #stopped = false
   #woken = false
   #reservedBytes = 0
+  #served = 0
 
   constructor(options: FetcherOptions) {
     const { clientId, connectTimeout, tls, sasl } = clientOptions(options.source)
@@ -107,10 +112,15 @@ export class Fetcher {
     for (const [node, of] of byLeader) {
       const broker = topology.brokers.get(node)
       if (!broker || this.#busy.has(node) || (this.#notBefore.get(node) ?? 0) > now) continue
-      // What was fetched ahead is one answer's worth, not two.
-      const hungry = of.filter(reading => reading.waitingBytes === 0)
-      if (hungry.length === 0 || hungry.length * 2 < of.length) continue
-      const busy = this.#fetch(node, broker, hungry, topology).finally(() => {
+      const hungry = of.filter(reading => reading.waitingBytes < aheadBytes)
+      const full = hungry.length < of.length
+      // Those that have read all there is can wait until the others have room again: a request now would hold them up.
+      if (hungry.length === 0 || (full && hungry.every(reading => reading.atEnd))) continue
+      const maxBytes = Math.min(maxAnswerBytes, this.#room())
+      if (maxBytes < aheadBytes) continue
+      // The broker fills its answer in our order, and gives only the first a batch that is larger than the limit.
+      hungry.sort((a, b) => a.served - b.served)
+      const busy = this.#fetch(node, broker, hungry, topology, maxBytes, full ? 0 : longPollMs).finally(() => {
         this.#busy.delete(node)
         this.wake()
       })
@@ -118,12 +128,16 @@ export class Fetcher {
     }
   }
 
-  async #fetch(node: number, broker: Broker, readings: readonly Reading[], topology: ClusterMetadata): Promise<void> {
+  /** How much may be fetched on top of what waits and what was asked for. An empty queue always has room. */
+  #room(): number {
+    let waiting = this.#reservedBytes
+    for (const reading of this.#options.readings.values()) waiting += reading.waitingBytes
+    return waiting === 0 ? Math.max(aheadBytes, this.#options.source.maxFetchBytes) : this.#options.source.maxFetchBytes - waiting
+  }
+
+  async #fetch(node: number, broker: Broker, readings: readonly Reading[], topology: ClusterMetadata, maxBytes: number, maxWaitMs: number): Promise<void> {
     const { source, cluster } = this.#options
-    const waiting = [...this.#options.readings.values()].reduce((sum, reading) => sum + reading.waitingBytes, 0)
-    const room = source.maxFetchBytes - waiting - this.#reservedBytes
-    const maxBytes = Math.max(65_536, Math.min(4 * 1024 * 1024, Math.floor(room / 2)))
-    const perPartition = Math.max(65_536, Math.min(1_048_576, Math.floor(maxBytes / readings.length)))
+    const perPartition = Math.min(maxPartitionBytes, maxBytes)
     const asked = new Map<string, Asked>()
     const partitions: FetchPartition[] = []
     for (const reading of readings) {
@@ -169,6 +183,7 @@ export class Fetcher {
     try {
       reading.take(partition)
       reading.failures = 0
+      if (partition.batches.length > 0) reading.served = ++this.#served
     } catch (error) {
       this.#delay(reading)
       this.#options.failed(errorOf(error))

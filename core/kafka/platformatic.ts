@@ -239,7 +239,7 @@ export class PlatformaticSource implements Source {
     })
   }
 
-  /** The broker says that the position is not in its log; it may also just have moved to a broker that is behind. */
+  /** The broker says that the position is not in its log; its log may also have grown, or shrunk, just now. */
   async #outOfRange(reading: Reading): Promise<void> {
     const { token, position } = reading
     try {

@@ -29,7 +29,7 @@ export type OutgoingMessage = OutgoingRecord & {
 }
 
 const maxRequestBytes = 8 * 1024 * 1024
-const requestTimeoutMs = 15_000
+const maxRequestMs = 15_000
 /** A topic that was just created may be unknown to the broker that is asked. */
 const unknownTopicTries = 3
 
@@ -48,6 +48,7 @@ export class KafkaPublisher implements Publisher {
   readonly #busy = new Map<number, Promise<void>>()
   readonly #maxBatchBytes: number
   readonly #deliveryTimeoutMs: number
+  readonly #requestTimeoutMs: number
   #topology: ClusterMetadata | undefined
   #refreshing: Promise<void> | undefined
   #refreshedAt = Number.NEGATIVE_INFINITY
@@ -61,8 +62,9 @@ export class KafkaPublisher implements Publisher {
     this.#options = options
     this.#maxBatchBytes = options.maxBatchBytes ?? 512 * 1024
     this.#deliveryTimeoutMs = options.deliveryTimeoutMs ?? 30_000
+    this.#requestTimeoutMs = Math.min(maxRequestMs, this.#deliveryTimeoutMs)
     this.#cluster = new Cluster(options, options.clock)
-    this.#pool = new ConnectionPool(clientId, { ...(connectTimeout !== undefined && { connectTimeout }), ...(tls && { tls }), ...(sasl && { sasl }), requestTimeout: requestTimeoutMs + 5_000 })
+    this.#pool = new ConnectionPool(clientId, { ...(connectTimeout !== undefined && { connectTimeout }), ...(tls && { tls }), ...(sasl && { sasl }), requestTimeout: this.#requestTimeoutMs + 2_000 })
   }
 
   /** One answer a message, in the order given. Never rejects. */
@@ -203,7 +205,7 @@ export class KafkaPublisher implements Publisher {
       for (const partition of partitions) {
         if (bytes >= maxRequestBytes) break
         if (!partition.identity) {
-          const { producerId, producerEpoch } = await initProducerIdV5.api.async(connection, null, requestTimeoutMs, -1n, -1)
+          const { producerId, producerEpoch } = await initProducerIdV5.api.async(connection, null, this.#requestTimeoutMs, -1n, -1)
           partition.identity = { producerId, producerEpoch }
           partition.sequence = 0
         }
@@ -215,7 +217,7 @@ export class KafkaPublisher implements Publisher {
       if (sending.size === 0) return
       const requests = [...sending].map(([{ topic, partition }, { batch }]) => ({ topic, partition, batch }))
       for (const sent of sending.values()) sent.unsure = true
-      const answers = await produce(connection, this.#version, requestTimeoutMs, requests)
+      const answers = await produce(connection, this.#version, this.#requestTimeoutMs, requests)
       for (const { topic, partition, error, message } of answers) {
         const of = this.#partitions.get(`${topic} ${partition}`)
         const sent = of && sending.get(of)

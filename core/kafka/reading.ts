@@ -21,6 +21,8 @@ export class Reading implements TopicPartition {
   /** Do not fetch before this time. */
   notBefore = 0
   failures = 0
+  /** When it last brought something, in the order of answers. */
+  served = 0
   /** A request for it is on its way. */
   asked = false
   /** Bytes fetched and not delivered. */
@@ -42,6 +44,11 @@ export class Reading implements TopicPartition {
 
   get ready(): boolean {
     return !this.silent && (this.#waiting.length > 0 || this.position > this.#told)
+  }
+
+  /** As far as the last answer knew, there is nothing more to fetch. */
+  get atEnd(): boolean {
+    return this.#end >= 0 && this.fetchPosition >= this.#end
   }
 
   seek(position: number, token: number): void {
