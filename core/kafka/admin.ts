@@ -52,11 +52,19 @@ export class TopicAdmin {
   }
 
   /** Sets single settings; the others of the topic stay as they are. */
-  async configure(changes: readonly { readonly topic: string; readonly setting: string; readonly value: string }[]): Promise<void> {
+  async configure(
+    changes: readonly { readonly topic: string; readonly setting: string; readonly value: string }[],
+  ): Promise<void> {
     for (const { topic, setting, value } of changes) {
       try {
         await this.#admin.incrementalAlterConfigs({
-          resources: [{ resourceType: ConfigResourceTypes.TOPIC, resourceName: topic, configs: [{ name: setting, configOperation: IncrementalAlterConfigOperationTypes.SET, value }] }],
+          resources: [
+            {
+              resourceType: ConfigResourceTypes.TOPIC,
+              resourceName: topic,
+              configs: [{ name: setting, configOperation: IncrementalAlterConfigOperationTypes.SET, value }],
+            },
+          ],
         })
       } catch (error) {
         throw unavailable(`set ${setting} of topic ${topic}`, error)
@@ -74,7 +82,13 @@ export class TopicAdmin {
       const topic = topics.get(spec.name)
       if (!topic) return undefined
       const [described] = await this.#admin.describeConfigs({
-        resources: [{ resourceType: ConfigResourceTypes.TOPIC, resourceName: spec.name, configurationKeys: Object.keys(topicConfigs(spec)) }],
+        resources: [
+          {
+            resourceType: ConfigResourceTypes.TOPIC,
+            resourceName: spec.name,
+            configurationKeys: Object.keys(topicConfigs(spec)),
+          },
+        ],
       })
       return {
         name: spec.name,
@@ -95,8 +109,9 @@ export class TopicAdmin {
     for (;;) {
       const topic = await this.#describe(spec).catch(() => undefined)
       if (topic && topic.partitions >= spec.partitions) return
-      if (this.#clock.monotonic() > deadline) throw unavailable(`see topic ${spec.name} after creating it`, new Error('it did not appear within 10 s'))
-      await new Promise<void>(resolve => this.#clock.after(50, resolve))
+      if (this.#clock.monotonic() > deadline)
+        throw unavailable(`see topic ${spec.name} after creating it`, new Error('it did not appear within 10 s'))
+      await new Promise<void>((resolve) => this.#clock.after(50, resolve))
     }
   }
 }

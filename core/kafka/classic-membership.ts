@@ -17,7 +17,13 @@ import type { Cluster } from './cluster.ts'
 import { withDeadline } from './cluster.ts'
 import { failure } from './consumer-membership.ts'
 import { isOneOf } from './coordinator.ts'
-import { type MemberIdentity, type Membership, type MembershipListener, type MembershipOptions, retryMs } from './membership.ts'
+import {
+  type MemberIdentity,
+  type Membership,
+  type MembershipListener,
+  type MembershipOptions,
+  retryMs,
+} from './membership.ts'
 import type { TopicPartition } from './source.ts'
 
 const subscriptionVersion = 3
@@ -75,9 +81,12 @@ export class ClassicMembership implements Membership {
 
   release(partitions: readonly TopicPartition[]): void {
     const before = this.#revoking.length
-    const released = (held: TopicPartition) => partitions.some(({ topic, partition }) => topic === held.topic && partition === held.partition)
-    this.#owned = this.#owned.filter(held => !(released(held) && this.#revoking.some(revoking => same(revoking, held))))
-    this.#revoking = this.#revoking.filter(held => !released(held))
+    const released = (held: TopicPartition) =>
+      partitions.some(({ topic, partition }) => topic === held.topic && partition === held.partition)
+    this.#owned = this.#owned.filter(
+      (held) => !(released(held) && this.#revoking.some((revoking) => same(revoking, held))),
+    )
+    this.#revoking = this.#revoking.filter((held) => !released(held))
     if (before > 0 && this.#revoking.length === 0) {
       this.#joinWanted = true
       this.#wake?.()
@@ -93,7 +102,9 @@ export class ClassicMembership implements Membership {
       // A static member does not leave: it may be back within its session.
       if (this.#memberId === '' || groupInstanceId !== null) return
       const connection = await coordinator.connection()
-      await leaveGroupV5.api.async(connection, group, [{ memberId: this.#memberId, groupInstanceId, reason: 'stopped' }])
+      await leaveGroupV5.api.async(connection, group, [
+        { memberId: this.#memberId, groupInstanceId, reason: 'stopped' },
+      ])
     }
     await withDeadline(clock, leave(), 5_000)
     this.#generation = -1
@@ -142,37 +153,77 @@ export class ClassicMembership implements Membership {
       generationId: this.#owned.length > 0 ? this.#generation : -1,
       rackId: null,
     })
-    const joined = await joinGroupV9.api.async(connection, group, sessionTimeoutMs, releaseTimeoutMs + sessionTimeoutMs, this.#memberId, groupInstanceId, 'consumer', [{ name: COOPERATIVE_STICKY_ASSIGNOR, metadata }], '')
+    const joined = await joinGroupV9.api.async(
+      connection,
+      group,
+      sessionTimeoutMs,
+      releaseTimeoutMs + sessionTimeoutMs,
+      this.#memberId,
+      groupInstanceId,
+      'consumer',
+      [{ name: COOPERATIVE_STICKY_ASSIGNOR, metadata }],
+      '',
+    )
     if (this.#ending.signal.aborted) return
     this.#memberId = joined.memberId
     const leads = joined.leader === joined.memberId && !joined.skipAssignment
-    const assignments = leads ? await this.#assign(joined.members.map(member => [member.memberId, member.metadata])) : []
-    const synced = await syncGroupV5.api.async(connection, group, joined.generationId, joined.memberId, groupInstanceId, 'consumer', joined.protocolName, assignments)
+    const assignments = leads
+      ? await this.#assign(joined.members.map((member) => [member.memberId, member.metadata]))
+      : []
+    const synced = await syncGroupV5.api.async(
+      connection,
+      group,
+      joined.generationId,
+      joined.memberId,
+      groupInstanceId,
+      'consumer',
+      joined.protocolName,
+      assignments,
+    )
     if (this.#ending.signal.aborted) return
     this.#generation = joined.generationId
     this.#joinWanted = false
-    this.#take(synced.assignment.length === 0 ? [] : decodeConsumerProtocolAssignment(synced.assignment).assignedPartitions.flatMap(({ topic, partitions }) => partitions.map(partition => ({ topic, partition }))))
+    this.#take(
+      synced.assignment.length === 0
+        ? []
+        : decodeConsumerProtocolAssignment(synced.assignment).assignedPartitions.flatMap(({ topic, partitions }) =>
+            partitions.map((partition) => ({ topic, partition })),
+          ),
+    )
   }
 
-  async #assign(members: readonly (readonly [memberId: string, metadata: Buffer])[]): Promise<{ memberId: string; assignment: Buffer }[]> {
+  async #assign(
+    members: readonly (readonly [memberId: string, metadata: Buffer])[],
+  ): Promise<{ memberId: string; assignment: Buffer }[]> {
     const subscriptions = new Map<string, ExtendedGroupProtocolSubscription>()
     const topics = new Set<string>()
     for (const [memberId, metadata] of members) {
-      const { version, topics: wanted, ownedPartitions, generationId, rackId } = decodeConsumerProtocolSubscription(metadata)
+      const {
+        version,
+        topics: wanted,
+        ownedPartitions,
+        generationId,
+        rackId,
+      } = decodeConsumerProtocolSubscription(metadata)
       subscriptions.set(memberId, { memberId, version, topics: wanted, ownedPartitions, generationId, rackId })
       for (const topic of wanted) topics.add(topic)
     }
     const cluster = await this.#cluster.topology([...topics])
-    return cooperativeStickyAssigner(this.#memberId, subscriptions, topics, cluster).map(({ memberId, assignments }) => ({
-      memberId,
-      assignment: encodeConsumerProtocolAssignment({ version: subscriptionVersion, assignedPartitions: [...assignments.values()] }),
-    }))
+    return cooperativeStickyAssigner(this.#memberId, subscriptions, topics, cluster).map(
+      ({ memberId, assignments }) => ({
+        memberId,
+        assignment: encodeConsumerProtocolAssignment({
+          version: subscriptionVersion,
+          assignedPartitions: [...assignments.values()],
+        }),
+      }),
+    )
   }
 
   #take(assigned: readonly TopicPartition[]): void {
     const before = this.#owned
-    const added = assigned.filter(partition => !before.some(held => same(held, partition)))
-    const revoked = before.filter(held => !assigned.some(partition => same(held, partition)))
+    const added = assigned.filter((partition) => !before.some((held) => same(held, partition)))
+    const revoked = before.filter((held) => !assigned.some((partition) => same(held, partition)))
     this.#owned = [...before, ...added]
     this.#revoking = revoked
     this.#listener?.joined()
@@ -207,18 +258,20 @@ export class ClassicMembership implements Membership {
       return this.#untilStopped()
     }
     if (!isOneOf(error, fenced)) this.#listener?.failed(failure(error))
-    await sleep(clock, Math.min(retryMs.most, retryMs.first * 2 ** (this.#failures - 1)), this.#ending.signal).catch(() => undefined)
+    await sleep(clock, Math.min(retryMs.most, retryMs.first * 2 ** (this.#failures - 1)), this.#ending.signal).catch(
+      () => undefined,
+    )
   }
 
   #untilStopped(): Promise<void> {
-    return new Promise(resolve => {
+    return new Promise((resolve) => {
       if (this.#ending.signal.aborted) return resolve()
       this.#ending.signal.addEventListener('abort', () => resolve(), { once: true })
     })
   }
 
   #pause(ms: number): Promise<void> {
-    return new Promise(resolve => {
+    return new Promise((resolve) => {
       const timer: Timer = this.#options.clock.after(ms, () => this.#wake?.())
       this.#wake = () => {
         timer.cancel()

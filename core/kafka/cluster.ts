@@ -1,4 +1,11 @@
-import { Admin, type Broker, type ClusterMetadata, FetchIsolationLevels, FindCoordinatorKeyTypes, findErrorBy } from '@platformatic/kafka'
+import {
+  Admin,
+  type Broker,
+  type ClusterMetadata,
+  FetchIsolationLevels,
+  FindCoordinatorKeyTypes,
+  findErrorBy,
+} from '@platformatic/kafka'
 import type { Clock } from '../clock.ts'
 import { errorOf, messageOf, TenantryError } from '../errors.ts'
 import { clientOptions, type KafkaConnection } from './options.ts'
@@ -48,7 +55,7 @@ export class Cluster {
   async range(partitions: readonly TopicPartition[]): Promise<readonly LogRange[]> {
     const starts = await this.#offsets(partitions, logStart)
     const ends = await this.#offsets(partitions, logEnd)
-    return partitions.flatMap(partition => {
+    return partitions.flatMap((partition) => {
       const start = starts.get(keyOf(partition))
       const end = ends.get(keyOf(partition))
       return start === undefined || end === undefined ? [] : [{ ...plain(partition), start, end }]
@@ -57,9 +64,9 @@ export class Cluster {
 
   async offsetsAt(partitions: readonly TopicPartition[], timestamp: number): Promise<readonly PartitionOffset[]> {
     const found = await this.#offsets(partitions, BigInt(Math.max(0, Math.trunc(timestamp))))
-    const late = partitions.filter(partition => (found.get(keyOf(partition)) ?? -1) < 0)
+    const late = partitions.filter((partition) => (found.get(keyOf(partition)) ?? -1) < 0)
     const ends = late.length === 0 ? new Map<string, number>() : await this.#offsets(late, logEnd)
-    return partitions.flatMap(partition => {
+    return partitions.flatMap((partition) => {
       const at = found.get(keyOf(partition)) ?? -1
       const offset = at >= 0 ? at : ends.get(keyOf(partition))
       return offset === undefined ? [] : [{ ...plain(partition), offset }]
@@ -71,14 +78,26 @@ export class Cluster {
     if (partitions.length === 0) return []
     try {
       const groups = await this.#admin.listConsumerGroupOffsets({
-        groups: [{ groupId: group, topics: byTopic(partitions, ({ partition }) => partition).map(([name, partitionIndexes]) => ({ name, partitionIndexes })) }],
+        groups: [
+          {
+            groupId: group,
+            topics: byTopic(partitions, ({ partition }) => partition).map(([name, partitionIndexes]) => ({
+              name,
+              partitionIndexes,
+            })),
+          },
+        ],
         requireStable: true,
       })
       return groups.flatMap(({ topics }) =>
         topics.flatMap(({ name, partitions: found }) =>
           found
             .filter(({ committedOffset }) => committedOffset >= 0n)
-            .map(({ partitionIndex, committedOffset }) => ({ topic: name, partition: partitionIndex, offset: Number(committedOffset) })),
+            .map(({ partitionIndex, committedOffset }) => ({
+              topic: name,
+              partition: partitionIndex,
+              offset: Number(committedOffset),
+            })),
         ),
       )
     } catch (error) {
@@ -115,7 +134,7 @@ export class Cluster {
 
   /** Names by topic id; from memory unless `fresh`. */
   async topicNames(topics: readonly string[], fresh: boolean): Promise<ReadonlyMap<string, string>> {
-    if (fresh || topics.some(topic => ![...this.#names.values()].includes(topic))) {
+    if (fresh || topics.some((topic) => ![...this.#names.values()].includes(topic))) {
       const { topics: found } = await this.topology(topics)
       for (const [name, { id }] of found) this.#names.set(id, name)
     }
@@ -127,7 +146,8 @@ export class Cluster {
     try {
       const offered = (await this.#admin.listApis()).find(({ name }) => name === api)
       const version = offered ? Math.min(offered.maxVersion, max) : -1
-      if (!offered || version < Math.max(offered.minVersion, min)) throw new Error(`the brokers speak ${api} up to ${offered?.maxVersion ?? 'no'} version, ${min} is needed`)
+      if (!offered || version < Math.max(offered.minVersion, min))
+        throw new Error(`the brokers speak ${api} up to ${offered?.maxVersion ?? 'no'} version, ${min} is needed`)
       return version
     } catch (error) {
       throw unavailable(`use ${api}`, error)
@@ -143,11 +163,14 @@ export class Cluster {
     if (partitions.length === 0) return offsets
     try {
       const topics = await this.#admin.listOffsets({
-        topics: byTopic(partitions, ({ partition }) => ({ partitionIndex: partition, timestamp })).map(([name, wanted]) => ({ name, partitions: wanted })),
+        topics: byTopic(partitions, ({ partition }) => ({ partitionIndex: partition, timestamp })).map(
+          ([name, wanted]) => ({ name, partitions: wanted }),
+        ),
         isolationLevel: FetchIsolationLevels.READ_COMMITTED,
       })
       for (const topic of topics) {
-        for (const { partitionIndex, offset } of topic.partitions) offsets.set(`${topic.name} ${partitionIndex}`, Number(offset))
+        for (const { partitionIndex, offset } of topic.partitions)
+          offsets.set(`${topic.name} ${partitionIndex}`, Number(offset))
       }
     } catch (error) {
       throw unavailable('list offsets', error)
@@ -165,7 +188,10 @@ function plain({ topic, partition }: TopicPartition): TopicPartition {
   return { topic, partition }
 }
 
-function byTopic<T>(partitions: readonly TopicPartition[], map: (partition: TopicPartition) => T): [topic: string, items: T[]][] {
+function byTopic<T>(
+  partitions: readonly TopicPartition[],
+  map: (partition: TopicPartition) => T,
+): [topic: string, items: T[]][] {
   const topics = new Map<string, T[]>()
   for (const partition of partitions) {
     const items = topics.get(partition.topic)
@@ -182,7 +208,12 @@ export function isUnknownTopic(error: unknown): boolean {
 }
 
 export function unavailable(what: string, cause: unknown): TenantryError {
-  return new TenantryError('TENANTRY_KAFKA_UNAVAILABLE', `Kafka did not let us ${what}: ${reasonOf(cause)}. Check that the brokers are up and that this client may do it.`, { what }, { cause: errorOf(cause) })
+  return new TenantryError(
+    'TENANTRY_KAFKA_UNAVAILABLE',
+    `Kafka did not let us ${what}: ${reasonOf(cause)}. Check that the brokers are up and that this client may do it.`,
+    { what },
+    { cause: errorOf(cause) },
+  )
 }
 
 /** The innermost reason: the client wraps errors in errors. */
@@ -197,7 +228,7 @@ export function reasonOf(error: unknown): string {
 
 /** Waits for `promise`, but no longer than `ms`; what it rejects with does not matter any more. */
 export function withDeadline(clock: Clock, promise: Promise<unknown>, ms: number): Promise<void> {
-  return new Promise(resolve => {
+  return new Promise((resolve) => {
     const timer = clock.after(ms, resolve)
     promise.then(
       () => {

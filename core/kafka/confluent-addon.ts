@@ -5,7 +5,10 @@ import type { PartitionOffset, TopicPartition } from './source.ts'
 
 /** What of the addon's low-level consumer we use. Its own typings leave half of it out. */
 export interface NativeConsumer {
-  connect(metadata: { readonly allTopics: boolean; readonly timeout: number }, done: (error: NativeError | null | undefined) => void): void
+  connect(
+    metadata: { readonly allTopics: boolean; readonly timeout: number },
+    done: (error: NativeError | null | undefined) => void,
+  ): void
   disconnect(done: () => void): void
   subscribe(topics: readonly string[]): void
   setDefaultConsumeTimeout(ms: number): void
@@ -20,7 +23,10 @@ export interface NativeConsumer {
   getWatermarkOffsets(topic: string, partition: number): { readonly lowOffset: number; readonly highOffset: number }
   on(event: 'partition.eof', listener: (eof: PartitionOffset) => void): void
   on(event: 'event.error', listener: (error: NativeError) => void): void
-  on(event: 'event.log', listener: (line: { readonly severity: number; readonly fac: string; readonly message: string }) => void): void
+  on(
+    event: 'event.log',
+    listener: (line: { readonly severity: number; readonly fac: string; readonly message: string }) => void,
+  ): void
   on(event: 'event.stats', listener: (stats: { readonly message: string }) => void): void
 }
 
@@ -65,10 +71,18 @@ export const codes = {
  */
 export function loadAddon(): Addon {
   if (process.versions['bun'] !== undefined) {
-    throw new TenantryError('TENANTRY_DRIVER_UNAVAILABLE', 'The confluent driver is a native addon that does not run on Bun. Set the driver to auto or platformatic, or run on Node.', { driver: 'confluent' })
+    throw new TenantryError(
+      'TENANTRY_DRIVER_UNAVAILABLE',
+      'The confluent driver is a native addon that does not run on Bun. Set the driver to auto or platformatic, or run on Node.',
+      { driver: 'confluent' },
+    )
   }
   if (process.env['TENANTRY_NO_ADDON'] === '1') {
-    throw new TenantryError('TENANTRY_DRIVER_UNAVAILABLE', 'TENANTRY_NO_ADDON is set, so the confluent driver is not loaded. Unset it, or set the driver to auto or platformatic.', { driver: 'confluent' })
+    throw new TenantryError(
+      'TENANTRY_DRIVER_UNAVAILABLE',
+      'TENANTRY_NO_ADDON is set, so the confluent driver is not loaded. Unset it, or set the driver to auto or platformatic.',
+      { driver: 'confluent' },
+    )
   }
   try {
     const addon: Addon = createRequire(import.meta.url)('@confluentinc/kafka-javascript')
@@ -88,7 +102,12 @@ export function checkNativeConfig(addon: Addon, options: SourceOptions): void {
   try {
     new addon.KafkaConsumer(nativeConfig(options, {}), {})
   } catch (error) {
-    throw new TenantryError('TENANTRY_KAFKA_OPTION_REFUSED', `librdkafka refuses its settings: ${messageOf(error)}. Correct the driver settings.`, {}, { cause: errorOf(error) })
+    throw new TenantryError(
+      'TENANTRY_KAFKA_OPTION_REFUSED',
+      `librdkafka refuses its settings: ${messageOf(error)}. Correct the driver settings.`,
+      {},
+      { cause: errorOf(error) },
+    )
   }
 }
 

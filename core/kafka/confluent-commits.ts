@@ -9,7 +9,14 @@ type Waiting = {
   settle: ((reply: OffsetCommitReply) => void) | undefined
 }
 
-const notMember: ReadonlySet<number> = new Set([codes.illegalGeneration, codes.unknownMemberId, codes.fencedInstanceId, codes.fencedMemberEpoch, codes.groupIdNotFound, codes.unreleasedInstanceId])
+const notMember: ReadonlySet<number> = new Set([
+  codes.illegalGeneration,
+  codes.unknownMemberId,
+  codes.fencedInstanceId,
+  codes.fencedMemberEpoch,
+  codes.groupIdNotFound,
+  codes.unreleasedInstanceId,
+])
 
 /**
  * Offset commits that wait for the coordinator without a thread: the addon's `commit` returns at once, its answer comes
@@ -28,14 +35,14 @@ export class NativeCommits {
   }
 
   commit(offsets: readonly PartitionOffset[]): Promise<OffsetCommitReply> {
-    return new Promise(resolve => {
+    return new Promise((resolve) => {
       const waiting: Waiting = {
         key: keyOf(offsets),
         timer: this.#clock.after(this.#deadlineMs, () => {
           waiting.settle = undefined
           resolve('unavailable')
         }),
-        settle: reply => {
+        settle: (reply) => {
           waiting.timer.cancel()
           resolve(reply)
         },
@@ -51,7 +58,7 @@ export class NativeCommits {
 
   answered(error: NativeError | undefined, offsets: readonly PartitionOffset[]): void {
     const key = keyOf(offsets)
-    const at = this.#waiting.findIndex(waiting => waiting.key === key)
+    const at = this.#waiting.findIndex((waiting) => waiting.key === key)
     if (at < 0) return
     const [waiting] = this.#waiting.splice(at, 1)
     waiting?.settle?.(!error ? 'committed' : notMember.has(error.code) ? 'not-member' : 'unavailable')

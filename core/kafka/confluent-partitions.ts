@@ -1,5 +1,12 @@
 import type { NativeMessage } from './confluent-addon.ts'
-import { type Headers, type KafkaRecord, noHeaders, type PartitionOffset, type RecordBatch, type TopicPartition } from './source.ts'
+import {
+  type Headers,
+  type KafkaRecord,
+  noHeaders,
+  type PartitionOffset,
+  type RecordBatch,
+  type TopicPartition,
+} from './source.ts'
 
 /** One partition of ours, as the confluent driver sees it. */
 export class NativePartition implements TopicPartition {
@@ -157,7 +164,7 @@ export class NativePartitions {
   }
 
   #list(): void {
-    this.#all = [...this.#topics.values()].flatMap(numbers => numbers.filter(found => found !== undefined))
+    this.#all = [...this.#topics.values()].flatMap((numbers) => numbers.filter((found) => found !== undefined))
   }
 }
 

@@ -2,11 +2,28 @@ import { setImmediate as turn } from 'node:timers/promises'
 import type { Timer } from '../clock.ts'
 import { errorOf, TenantryError } from '../errors.ts'
 import { Cluster, keyOf, unavailable, withDeadline } from './cluster.ts'
-import { type Addon, checkNativeConfig, codes, loadAddon, type NativeConsumer, type NativeError, type NativeMessage, nativeConfig } from './confluent-addon.ts'
+import {
+  type Addon,
+  checkNativeConfig,
+  codes,
+  loadAddon,
+  type NativeConsumer,
+  type NativeError,
+  type NativeMessage,
+  nativeConfig,
+} from './confluent-addon.ts'
 import { NativeCommits } from './confluent-commits.ts'
 import type { SourceOptions } from './options.ts'
 import { NativePartition, NativePartitions, recordOf } from './confluent-partitions.ts'
-import type { LogRange, OffsetCommitReply, PartitionOffset, Source, SourceListener, TopicDescription, TopicPartition } from './source.ts'
+import type {
+  LogRange,
+  OffsetCommitReply,
+  PartitionOffset,
+  Source,
+  SourceListener,
+  TopicDescription,
+  TopicPartition,
+} from './source.ts'
 import { TopicWatch } from './topic-watch.ts'
 import { Trouble } from './trouble.ts'
 
@@ -81,14 +98,14 @@ export class ConfluentSource implements Source {
       cluster: this.#cluster,
       topics,
       clock,
-      changed: topic => listener.topicChanged(topic),
-      failed: error => trouble.tell(error),
+      changed: (topic) => listener.topicChanged(topic),
+      failed: (error) => trouble.tell(error),
       answered: () => {
         if (!this.#fatal) trouble.clear()
       },
     })
     this.#watch.start()
-    const joined = new Promise<void>(resolve => {
+    const joined = new Promise<void>((resolve) => {
       this.#joined = resolve
     })
     this.#loop = this.#run()
@@ -127,12 +144,14 @@ export class ConfluentSource implements Source {
 
   async commit(offsets: readonly PartitionOffset[]): Promise<OffsetCommitReply> {
     if (offsets.length === 0) return 'committed'
-    const owned = offsets.map(offset => this.#partitions.get(offset))
+    const owned = offsets.map((offset) => this.#partitions.get(offset))
     if (owned.includes(undefined)) return 'not-member'
     if (!this.#commits) return 'unavailable'
     const reply = await this.#commits.commit(offsets)
     // Lost, and perhaps assigned anew, while the answer was on its way: it proves nothing for the assignment of today.
-    return reply === 'committed' && offsets.some((offset, i) => this.#partitions.get(offset) !== owned[i]) ? 'not-member' : reply
+    return reply === 'committed' && offsets.some((offset, i) => this.#partitions.get(offset) !== owned[i])
+      ? 'not-member'
+      : reply
   }
 
   committed(partitions: readonly TopicPartition[]): Promise<readonly PartitionOffset[]> {
@@ -162,7 +181,7 @@ export class ConfluentSource implements Source {
   }
 
   #untilStopped(): Promise<void> {
-    return new Promise(resolve => {
+    return new Promise((resolve) => {
       this.#wake = resolve
       if (this.#stopping) resolve()
     })
@@ -196,17 +215,20 @@ export class ConfluentSource implements Source {
     this.#fatal = undefined
     const consumer: NativeConsumer = new this.#addon.KafkaConsumer(
       nativeConfig(this.#options, {
-        rebalance_cb: (error: NativeError | undefined, partitions: readonly TopicPartition[]) => this.#rebalanced(consumer, error, partitions),
-        offset_commit_cb: (error: NativeError | undefined, offsets: readonly PartitionOffset[]) => commits.answered(error ?? undefined, offsets),
+        rebalance_cb: (error: NativeError | undefined, partitions: readonly TopicPartition[]) =>
+          this.#rebalanced(consumer, error, partitions),
+        offset_commit_cb: (error: NativeError | undefined, offsets: readonly PartitionOffset[]) =>
+          commits.answered(error ?? undefined, offsets),
         queue_non_empty_cb: () => this.#signal(),
       }),
       { 'auto.offset.reset': 'error' },
     )
     const commits = new NativeCommits(consumer, clock, sessionTimeoutMs)
-    consumer.on('event.error', error => {
+    consumer.on('event.error', (error) => {
       log.debug('kafka.client.error', { reason: error.message }, 'librdkafka reports an error')
       if (/Fatal error/.test(error.message)) this.#fail(fatalError(error, this.#fatalReason))
-      else if (/All broker connections are down|Authentication failure|SSL/.test(error.message)) this.#trouble?.tell(unavailable('reach its brokers', error))
+      else if (/All broker connections are down|Authentication failure|SSL/.test(error.message))
+        this.#trouble?.tell(unavailable('reach its brokers', error))
     })
     consumer.on('event.log', ({ severity, fac, message }) => {
       // The addon hands over a fatal error without its reason; that stands here only.
@@ -219,11 +241,12 @@ export class ConfluentSource implements Source {
       if (!this.#joined || this.#stopping) return
       const { cgrp }: { readonly cgrp?: { readonly state?: string; readonly stateage?: number } } = JSON.parse(message)
       // By KIP-848 a member that is assigned nothing gets no rebalance callback, and its join state stays 'init'.
-      if (this.#options.protocol === 'consumer' && cgrp?.state === 'up' && (cgrp.stateage ?? 0) >= settledMs) this.#hasJoined()
+      if (this.#options.protocol === 'consumer' && cgrp?.state === 'up' && (cgrp.stateage ?? 0) >= settledMs)
+        this.#hasJoined()
     })
     consumer.setDefaultConsumeTimeout(0)
-    const error = await new Promise<Error | undefined>(resolve => {
-      consumer.connect({ allTopics: false, timeout: 10_000 }, failed => resolve(failed ?? undefined))
+    const error = await new Promise<Error | undefined>((resolve) => {
+      consumer.connect({ allTopics: false, timeout: 10_000 }, (failed) => resolve(failed ?? undefined))
     })
     if (error) {
       this.#fatal = unavailable('reach its brokers', error)
@@ -232,7 +255,7 @@ export class ConfluentSource implements Source {
     this.#consumer = consumer
     this.#commits = commits
     this.#ends = []
-    consumer.on('partition.eof', eof => this.#ends.push(eof))
+    consumer.on('partition.eof', (eof) => this.#ends.push(eof))
     consumer.subscribe(topics)
     return consumer
   }
@@ -278,7 +301,7 @@ export class ConfluentSource implements Source {
       const { kind, partitions } = event
       if (kind === 'assigned') {
         consumer.incrementalAssign([])
-        const added = partitions.map(partition => this.#partitions.add(partition))
+        const added = partitions.map((partition) => this.#partitions.add(partition))
         this.#trouble?.clear()
         this.#hasJoined()
         if (added.length > 0) this.#listener?.assigned(partitions)
@@ -286,10 +309,10 @@ export class ConfluentSource implements Source {
         this.#revoking?.timer.cancel()
         this.#revoking = undefined
         this.#unassign(consumer, partitions)
-        const held = partitions.filter(partition => this.#partitions.delete(partition))
+        const held = partitions.filter((partition) => this.#partitions.delete(partition))
         if (held.length > 0) this.#listener?.lost(held)
       } else {
-        const held = partitions.filter(partition => this.#partitions.get(partition)?.revoke())
+        const held = partitions.filter((partition) => this.#partitions.get(partition)?.revoke())
         const timer = this.#options.clock.after(this.#options.releaseTimeoutMs, () => this.release(partitions))
         this.#revoking = { partitions, timer }
         if (held.length > 0) this.#listener?.revoked(held)
@@ -299,7 +322,8 @@ export class ConfluentSource implements Source {
 
   #finishRevocation(consumer: NativeConsumer): void {
     const revoking = this.#revoking
-    if (!revoking || revoking.partitions.some(partition => this.#partitions.get(partition)?.released === false)) return
+    if (!revoking || revoking.partitions.some((partition) => this.#partitions.get(partition)?.released === false))
+      return
     revoking.timer.cancel()
     this.#revoking = undefined
     this.#unassign(consumer, revoking.partitions)
@@ -308,7 +332,7 @@ export class ConfluentSource implements Source {
 
   /** Takes out of librdkafka's assignment what had been put in; also its answer to a revocation, when nothing had. */
   #unassign(consumer: NativeConsumer, partitions: readonly TopicPartition[]): void {
-    const started = partitions.filter(partition => this.#partitions.get(partition)?.started)
+    const started = partitions.filter((partition) => this.#partitions.get(partition)?.started)
     try {
       consumer.incrementalUnassign(started)
     } catch (error) {
@@ -317,16 +341,16 @@ export class ConfluentSource implements Source {
   }
 
   #startSought(consumer: NativeConsumer): void {
-    const sought = this.#partitions.all().filter(partition => partition.sought)
+    const sought = this.#partitions.all().filter((partition) => partition.sought)
     if (sought.length === 0) return
-    const restarted = sought.filter(partition => partition.started)
+    const restarted = sought.filter((partition) => partition.started)
     // Taking a partition out would answer the group's pending revocation: that one first.
     if (restarted.length > 0 && this.#revoking) return
     if (restarted.length > 0) consumer.incrementalUnassign(restarted.map(plain))
     // The addon remembers a pause over the end of an assignment.
     consumer.resume(sought.map(plain))
     const now = this.#options.clock.monotonic()
-    consumer.incrementalAssign(sought.map(partition => partition.start(now)))
+    consumer.incrementalAssign(sought.map((partition) => partition.start(now)))
   }
 
   #pauseAndResume(consumer: NativeConsumer): void {
@@ -336,7 +360,8 @@ export class ConfluentSource implements Source {
     for (const partition of this.#partitions.all()) {
       if (!partition.started) continue
       if (partition.silent && !partition.stopped) {
-        if (partition.revoked || partition.held.length >= heldRecords || now - partition.pausedAt >= pauseGraceMs) stop.push(partition)
+        if (partition.revoked || partition.held.length >= heldRecords || now - partition.pausedAt >= pauseGraceMs)
+          stop.push(partition)
       } else if (!partition.silent && partition.stopped) go.push(partition)
     }
     if (stop.length > 0) consumer.pause(stop.map(plain))
@@ -349,10 +374,11 @@ export class ConfluentSource implements Source {
   }
 
   #poll(consumer: NativeConsumer): Promise<readonly NativeMessage[]> {
-    return new Promise(resolve => {
+    return new Promise((resolve) => {
       consumer.consume(pollRecords, (error, messages) => {
         if (!error) return resolve(messages)
-        if (error.code === codes.fatal || error.code === codes.fencedInstanceId) this.#fail(fatalError(error, this.#fatalReason))
+        if (error.code === codes.fatal || error.code === codes.fencedInstanceId)
+          this.#fail(fatalError(error, this.#fatalReason))
         else if (error.code === codes.autoOffsetReset) this.#checked = Number.NEGATIVE_INFINITY
         else if (error.code === codes.allBrokersDown || error.code > 0) this.#trouble?.tell(unavailable('read', error))
         this.#options.log.debug('kafka.poll.failed', { code: error.code, reason: error.message }, 'a poll failed')
@@ -373,7 +399,8 @@ export class ConfluentSource implements Source {
         partition = this.#partitions.find(topic, number)
         if (partition) partition.heardAt = now
       }
-      if (partition && !partition.sought && !partition.revoked && message.offset >= partition.position) partition.push(recordOf(message))
+      if (partition && !partition.sought && !partition.revoked && message.offset >= partition.position)
+        partition.push(recordOf(message))
     }
   }
 
@@ -411,7 +438,16 @@ export class ConfluentSource implements Source {
     const now = clock.monotonic()
     if (this.#checking || now - this.#checked < quietMs) return
     this.#checked = now
-    const quiet = this.#partitions.all().filter(partition => partition.started && !partition.sought && !partition.silent && !partition.atEnd && now - partition.heardAt >= quietMs)
+    const quiet = this.#partitions
+      .all()
+      .filter(
+        (partition) =>
+          partition.started &&
+          !partition.sought &&
+          !partition.silent &&
+          !partition.atEnd &&
+          now - partition.heardAt >= quietMs,
+      )
     if (quiet.length === 0) return
     this.#checking = true
     void this.#compare(quiet).finally(() => {
@@ -424,7 +460,7 @@ export class ConfluentSource implements Source {
     const positions = quiet.map(({ position, token }) => ({ position, token }))
     try {
       const answer = await this.#cluster.range(quiet)
-      ranges = new Map(answer.map(range => [keyOf(range), range]))
+      ranges = new Map(answer.map((range) => [keyOf(range), range]))
     } catch (error) {
       this.#trouble?.tell(errorOf(error))
       return
@@ -441,7 +477,13 @@ export class ConfluentSource implements Source {
         partition.outside = true
         this.#listener?.outOfRange(plain(partition), position, range)
       } else if (position < range.end && quietFor >= stalledMs) {
-        this.#fail(new TenantryError('TENANTRY_KAFKA_STALLED', `Polls of ${partition.topic} ${partition.partition} return nothing although its log goes on. Joining the group again.`, { topic: partition.topic, partition: partition.partition, position, end: range.end }))
+        this.#fail(
+          new TenantryError(
+            'TENANTRY_KAFKA_STALLED',
+            `Polls of ${partition.topic} ${partition.partition} return nothing although its log goes on. Joining the group again.`,
+            { topic: partition.topic, partition: partition.partition, position, end: range.end },
+          ),
+        )
       } else if (position !== range.end && quietFor >= refetchMs * (partition.refetches + 1)) {
         // librdkafka stops fetching at an offset that a broker once refused. The same token: nothing is skipped.
         partition.refetches += 1
@@ -452,7 +494,15 @@ export class ConfluentSource implements Source {
   }
 
   #fail(error: Error): void {
-    this.#fatal ??= error instanceof TenantryError ? error : new TenantryError('TENANTRY_KAFKA_FATAL', `The Kafka client failed (${error.message}); joining the group again with a new one.`, {}, { cause: error })
+    this.#fatal ??=
+      error instanceof TenantryError
+        ? error
+        : new TenantryError(
+            'TENANTRY_KAFKA_FATAL',
+            `The Kafka client failed (${error.message}); joining the group again with a new one.`,
+            {},
+            { cause: error },
+          )
     this.#signal()
   }
 
@@ -462,7 +512,7 @@ export class ConfluentSource implements Source {
   }
 
   #wait(ms: number): Promise<void> {
-    return new Promise(resolve => {
+    return new Promise((resolve) => {
       const timer = this.#options.clock.after(ms, () => this.#wake?.())
       this.#wake = () => {
         timer.cancel()
@@ -484,7 +534,7 @@ export class ConfluentSource implements Source {
     if (!consumer) return
     const gone = this.#partitions.all().map(plain)
     if (this.#stopping || this.#fatal) this.#consumer = undefined
-    const left = new Promise<void>(resolve => consumer.disconnect(resolve))
+    const left = new Promise<void>((resolve) => consumer.disconnect(resolve))
     await withDeadline(this.#options.clock, left, 10_000)
     this.#partitions.clear()
     if (!this.#stopping && gone.length > 0) this.#listener?.lost(gone)
@@ -509,10 +559,25 @@ const fencedCode = 'TENANTRY_INSTANCE_FENCED'
 
 function fatalError(error: NativeError, reason: string): TenantryError {
   if (/Static consumer fenced/.test(reason)) {
-    return new TenantryError(fencedCode, 'A newer member of the group uses the same group.instance.id, and has taken the partitions. Give each daemon its own, and start this one again.', {}, { cause: error })
+    return new TenantryError(
+      fencedCode,
+      'A newer member of the group uses the same group.instance.id, and has taken the partitions. Give each daemon its own, and start this one again.',
+      {},
+      { cause: error },
+    )
   }
   if (/instance ID is still used/.test(reason)) {
-    return new TenantryError('TENANTRY_INSTANCE_IN_USE', 'Another member of the group uses the same group.instance.id. Give each daemon its own; waiting for it to go.', {}, { cause: error })
+    return new TenantryError(
+      'TENANTRY_INSTANCE_IN_USE',
+      'Another member of the group uses the same group.instance.id. Give each daemon its own; waiting for it to go.',
+      {},
+      { cause: error },
+    )
   }
-  return new TenantryError('TENANTRY_KAFKA_FATAL', `The Kafka client gave up (${reason || error.message}); joining the group again with a new one.`, { code: error.code }, { cause: error })
+  return new TenantryError(
+    'TENANTRY_KAFKA_FATAL',
+    `The Kafka client gave up (${reason || error.message}); joining the group again with a new one.`,
+    { code: error.code },
+    { cause: error },
+  )
 }

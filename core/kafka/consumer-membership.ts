@@ -5,7 +5,13 @@ import { systemRandom } from '../random.ts'
 import type { Cluster } from './cluster.ts'
 import { unavailable, withDeadline } from './cluster.ts'
 import { isOneOf } from './coordinator.ts'
-import { type MemberIdentity, type Membership, type MembershipListener, type MembershipOptions, retryMs } from './membership.ts'
+import {
+  type MemberIdentity,
+  type Membership,
+  type MembershipListener,
+  type MembershipOptions,
+  retryMs,
+} from './membership.ts'
 import type { TopicPartition } from './source.ts'
 
 /** By topic id, as the group's coordinator names partitions: a recreated topic is another one. */
@@ -69,7 +75,7 @@ export class ConsumerMembership implements Membership {
         }
       }
     }
-    void this.#reconcile().catch(error => this.#listener?.failed(errorOf(error)))
+    void this.#reconcile().catch((error) => this.#listener?.failed(errorOf(error)))
   }
 
   async stop(): Promise<void> {
@@ -99,7 +105,11 @@ export class ConsumerMembership implements Membership {
       if (this.#stopped) return
       const urgent = this.#urgent
       this.#urgent = false
-      const ms = urgent ? 0 : this.#failures > 0 ? Math.min(retryMs.most, retryMs.first * 2 ** (this.#failures - 1)) : this.#intervalMs
+      const ms = urgent
+        ? 0
+        : this.#failures > 0
+          ? Math.min(retryMs.most, retryMs.first * 2 ** (this.#failures - 1))
+          : this.#intervalMs
       this.#timer = this.#options.clock.after(ms, () => this.#beat())
     })
   }
@@ -119,7 +129,10 @@ export class ConsumerMembership implements Membership {
         this.#joined = true
         this.#listener?.joined()
       }
-      if (response.assignment) this.#target = response.assignment.topicPartitions.flatMap(({ topicId, partitions }) => partitions.map(partition => ({ topicId, partition })))
+      if (response.assignment)
+        this.#target = response.assignment.topicPartitions.flatMap(({ topicId, partitions }) =>
+          partitions.map((partition) => ({ topicId, partition })),
+        )
       await this.#reconcile()
     } catch (error) {
       if (this.#stopped) return
@@ -130,9 +143,25 @@ export class ConsumerMembership implements Membership {
     }
   }
 
-  #heartbeat(connection: Parameters<typeof consumerGroupHeartbeatV1.api.async>[0], epoch: number, owned: { topicId: string; partitions: number[] }[]) {
+  #heartbeat(
+    connection: Parameters<typeof consumerGroupHeartbeatV1.api.async>[0],
+    epoch: number,
+    owned: { topicId: string; partitions: number[] }[],
+  ) {
     const { group, topics, groupInstanceId, releaseTimeoutMs } = this.#options
-    return consumerGroupHeartbeatV1.api.async(connection, group, this.#memberId, epoch, groupInstanceId, null, releaseTimeoutMs + 30_000, [...topics], null, null, owned)
+    return consumerGroupHeartbeatV1.api.async(
+      connection,
+      group,
+      this.#memberId,
+      epoch,
+      groupInstanceId,
+      null,
+      releaseTimeoutMs + 30_000,
+      [...topics],
+      null,
+      null,
+      owned,
+    )
   }
 
   /** Moves from what we own to what the coordinator wants us to: gives up first, and takes when nothing is left to give. */
@@ -140,14 +169,16 @@ export class ConsumerMembership implements Membership {
     const target = this.#target
     if (!target || this.#stopped) return
     const wanted = new Set(target.map(keyOf))
-    const unwanted = [...this.#owned].filter(([key, owned]) => !wanted.has(key) && !owned.revoking).map(([, owned]) => owned)
+    const unwanted = [...this.#owned]
+      .filter(([key, owned]) => !wanted.has(key) && !owned.revoking)
+      .map(([, owned]) => owned)
     if (unwanted.length > 0) {
       for (const owned of unwanted) owned.revoking = true
       this.#listener?.revoked(unwanted.map(({ topic, partition }) => ({ topic, partition })))
     }
-    if ([...this.#owned.values()].some(owned => owned.revoking)) return
+    if ([...this.#owned.values()].some((owned) => owned.revoking)) return
     const added: Owned[] = []
-    const missing = target.filter(partition => !this.#owned.has(keyOf(partition)))
+    const missing = target.filter((partition) => !this.#owned.has(keyOf(partition)))
     if (missing.length > 0) {
       const names = await this.#names(missing)
       if (this.#target !== target || this.#stopped) return
@@ -169,7 +200,9 @@ export class ConsumerMembership implements Membership {
 
   async #names(partitions: readonly TopicPartitionId[]): Promise<ReadonlyMap<string, string>> {
     const names = await this.#cluster.topicNames(this.#options.topics, false)
-    return partitions.every(({ topicId }) => names.has(topicId)) ? names : this.#cluster.topicNames(this.#options.topics, true)
+    return partitions.every(({ topicId }) => names.has(topicId))
+      ? names
+      : this.#cluster.topicNames(this.#options.topics, true)
   }
 
   #lose(): void {
@@ -200,10 +233,20 @@ function topicPartitions(owned: Iterable<Owned>): { topicId: string; partitions:
 /** Why a member cannot join or stay, in words that say what to do. */
 export function failure(error: unknown): TenantryError {
   if (isOneOf(error, ['FENCED_INSTANCE_ID'])) {
-    return new TenantryError('TENANTRY_INSTANCE_FENCED', 'A newer member of the group uses the same group.instance.id, and has taken the partitions. Give each daemon its own, and start this one again.', {}, { cause: errorOf(error) })
+    return new TenantryError(
+      'TENANTRY_INSTANCE_FENCED',
+      'A newer member of the group uses the same group.instance.id, and has taken the partitions. Give each daemon its own, and start this one again.',
+      {},
+      { cause: errorOf(error) },
+    )
   }
   if (isOneOf(error, ['UNRELEASED_INSTANCE_ID'])) {
-    return new TenantryError('TENANTRY_INSTANCE_IN_USE', 'Another member of the group uses the same group.instance.id. Give each daemon its own; waiting for it to go.', {}, { cause: errorOf(error) })
+    return new TenantryError(
+      'TENANTRY_INSTANCE_IN_USE',
+      'Another member of the group uses the same group.instance.id. Give each daemon its own; waiting for it to go.',
+      {},
+      { cause: errorOf(error) },
+    )
   }
   return unavailable('join the group', error)
 }

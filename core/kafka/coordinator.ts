@@ -4,7 +4,14 @@ import { clientOptions, type KafkaConnection } from './options.ts'
 import type { MemberIdentity } from './membership.ts'
 import type { OffsetCommitReply, PartitionOffset } from './source.ts'
 
-const notMember: readonly string[] = ['ILLEGAL_GENERATION', 'UNKNOWN_MEMBER_ID', 'FENCED_INSTANCE_ID', 'FENCED_MEMBER_EPOCH', 'GROUP_ID_NOT_FOUND', 'UNRELEASED_INSTANCE_ID']
+const notMember: readonly string[] = [
+  'ILLEGAL_GENERATION',
+  'UNKNOWN_MEMBER_ID',
+  'FENCED_INSTANCE_ID',
+  'FENCED_MEMBER_EPOCH',
+  'GROUP_ID_NOT_FOUND',
+  'UNRELEASED_INSTANCE_ID',
+]
 const moved: readonly string[] = ['NOT_COORDINATOR', 'COORDINATOR_NOT_AVAILABLE', 'COORDINATOR_LOAD_IN_PROGRESS']
 
 /**
@@ -19,9 +26,19 @@ export class GroupCoordinator {
   readonly #commits: ConnectionPool
   #broker: { readonly host: string; readonly port: number } | undefined
 
-  constructor(connection: KafkaConnection, cluster: Cluster, group: string, instanceId: string | null, joinTimeoutMs: number) {
+  constructor(
+    connection: KafkaConnection,
+    cluster: Cluster,
+    group: string,
+    instanceId: string | null,
+    joinTimeoutMs: number,
+  ) {
     const { clientId, connectTimeout, tls, sasl } = clientOptions(connection)
-    const options = { ...(connectTimeout !== undefined && { connectTimeout }), ...(tls && { tls }), ...(sasl && { sasl }) }
+    const options = {
+      ...(connectTimeout !== undefined && { connectTimeout }),
+      ...(tls && { tls }),
+      ...(sasl && { sasl }),
+    }
     this.#cluster = cluster
     this.#group = group
     this.#instanceId = instanceId
@@ -38,7 +55,12 @@ export class GroupCoordinator {
   async commit(identity: MemberIdentity, offsets: readonly PartitionOffset[]): Promise<OffsetCommitReply> {
     const topics = new Map<string, offsetCommitV9.OffsetCommitRequestPartition[]>()
     for (const { topic, partition, offset } of offsets) {
-      const row = { partitionIndex: partition, committedOffset: BigInt(offset), committedLeaderEpoch: -1, committedMetadata: null }
+      const row = {
+        partitionIndex: partition,
+        committedOffset: BigInt(offset),
+        committedLeaderEpoch: -1,
+        committedMetadata: null,
+      }
       const of = topics.get(topic)
       if (of) of.push(row)
       else topics.set(topic, [row])
@@ -76,7 +98,7 @@ export class GroupCoordinator {
 
 /** True when `error`, or one that it wraps, is the protocol's error of one of these names. */
 export function isOneOf(error: unknown, names: readonly string[]): boolean {
-  return error instanceof Error && names.some(name => findErrorBy(error, 'apiId', name) !== null)
+  return error instanceof Error && names.some((name) => findErrorBy(error, 'apiId', name) !== null)
 }
 
 function isProtocolError(error: unknown): boolean {

@@ -31,8 +31,13 @@ export async function createSource(options: SourceOptions & { readonly driver: D
       const { ConfluentSource } = await import('./confluent.ts')
       return new ConfluentSource(source)
     } catch (error) {
-      if (driver === 'confluent' || !(error instanceof TenantryError && error.code === 'TENANTRY_DRIVER_UNAVAILABLE')) throw error
-      source.log.info('kafka.driver.fallback', { reason: messageOf(error) }, 'the confluent driver is not available; using platformatic')
+      if (driver === 'confluent' || !(error instanceof TenantryError && error.code === 'TENANTRY_DRIVER_UNAVAILABLE'))
+        throw error
+      source.log.info(
+        'kafka.driver.fallback',
+        { reason: messageOf(error) },
+        'the confluent driver is not available; using platformatic',
+      )
     }
   }
   const { PlatformaticSource } = await import('./platformatic.ts')

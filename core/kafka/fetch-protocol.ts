@@ -10,9 +10,18 @@ const offsetAndLengthBytes = 12
 /** No session: every request names all its partitions, so a paused one is just left out. */
 const noSession = { id: 0, epoch: -1 } as const
 
-export type FetchPartition = { readonly topicId: string; readonly partition: number; readonly position: number; readonly maxBytes: number }
+export type FetchPartition = {
+  readonly topicId: string
+  readonly partition: number
+  readonly position: number
+  readonly maxBytes: number
+}
 
-export type FetchRequest = { readonly maxWaitMs: number; readonly maxBytes: number; readonly partitions: readonly FetchPartition[] }
+export type FetchRequest = {
+  readonly maxWaitMs: number
+  readonly maxBytes: number
+  readonly partitions: readonly FetchPartition[]
+}
 
 export type AbortedTransaction = { readonly producerId: bigint; readonly firstOffset: number }
 
@@ -29,7 +38,11 @@ export type FetchedPartition = {
   readonly batches: readonly Buffer[]
 }
 
-export type FetchResponse = { readonly error: number; readonly throttleMs: number; readonly partitions: readonly FetchedPartition[] }
+export type FetchResponse = {
+  readonly error: number
+  readonly throttleMs: number
+  readonly partitions: readonly FetchedPartition[]
+}
 
 export function fetch(connection: Connection, version: number, request: FetchRequest): Promise<FetchResponse> {
   return new Promise((resolve, reject) => {
@@ -84,9 +97,9 @@ function read(reader: Reader): FetchResponse {
   const throttleMs = reader.readInt32()
   const error = reader.readInt16()
   reader.readInt32()
-  const topics = reader.readArray(r => {
+  const topics = reader.readArray((r) => {
     const topicId = r.readUUID()
-    return r.readArray(r2 => readPartition(r2, topicId))
+    return r.readArray((r2) => readPartition(r2, topicId))
   })
   return { error, throttleMs, partitions: topics.flat() }
 }
@@ -97,7 +110,8 @@ function readPartition(reader: Reader, topicId: string): FetchedPartition {
   const highWatermark = Number(reader.readInt64())
   const lastStableOffset = Number(reader.readInt64())
   const start = Number(reader.readInt64())
-  const aborted = reader.readNullableArray(r => ({ producerId: r.readInt64(), firstOffset: Number(r.readInt64()) })) ?? []
+  const aborted =
+    reader.readNullableArray((r) => ({ producerId: r.readInt64(), firstOffset: Number(r.readInt64()) })) ?? []
   reader.readInt32()
   const size = Math.max(0, reader.readUnsignedVarInt() - 1)
   const batches: Buffer[] = []
@@ -110,5 +124,13 @@ function readPartition(reader: Reader, topicId: string): FetchedPartition {
     reader.position = next
   }
   reader.position = end
-  return { topicId, partition, error, end: lastStableOffset >= 0 ? lastStableOffset : highWatermark, start, aborted, batches }
+  return {
+    topicId,
+    partition,
+    error,
+    end: lastStableOffset >= 0 ? lastStableOffset : highWatermark,
+    start,
+    aborted,
+    batches,
+  }
 }

@@ -50,7 +50,12 @@ export class Fetcher {
   constructor(options: FetcherOptions) {
     const { clientId, connectTimeout, tls, sasl } = clientOptions(options.source)
     this.#options = options
-    this.#pool = new ConnectionPool(clientId, { ...(connectTimeout !== undefined && { connectTimeout }), ...(tls && { tls }), ...(sasl && { sasl }), requestTimeout: 30_000 })
+    this.#pool = new ConnectionPool(clientId, {
+      ...(connectTimeout !== undefined && { connectTimeout }),
+      ...(tls && { tls }),
+      ...(sasl && { sasl }),
+      requestTimeout: 30_000,
+    })
   }
 
   /** No broker refuses us at the moment. */
@@ -93,7 +98,9 @@ export class Fetcher {
   #send(): void {
     const { readings, source } = this.#options
     const now = source.clock.monotonic()
-    const wanted = [...readings.values()].filter(reading => !reading.silent && !reading.asked && reading.notBefore <= now)
+    const wanted = [...readings.values()].filter(
+      (reading) => !reading.silent && !reading.asked && reading.notBefore <= now,
+    )
     if (wanted.length === 0) return
     const topology = this.#topology
     if (!topology) return void this.#refresh()
@@ -112,10 +119,10 @@ export class Fetcher {
     for (const [node, of] of byLeader) {
       const broker = topology.brokers.get(node)
       if (!broker || this.#busy.has(node) || (this.#notBefore.get(node) ?? 0) > now) continue
-      const hungry = of.filter(reading => reading.waitingBytes < aheadBytes)
+      const hungry = of.filter((reading) => reading.waitingBytes < aheadBytes)
       const full = hungry.length < of.length
       // Those that have read all there is can wait until the others have room again: a request now would hold them up.
-      if (hungry.length === 0 || (full && hungry.every(reading => reading.atEnd))) continue
+      if (hungry.length === 0 || (full && hungry.every((reading) => reading.atEnd))) continue
       const maxBytes = Math.min(maxAnswerBytes, this.#room())
       if (maxBytes < aheadBytes) continue
       // The broker fills its answer in our order, and gives only the first a batch that is larger than the limit.
@@ -132,10 +139,19 @@ export class Fetcher {
   #room(): number {
     let waiting = this.#reservedBytes
     for (const reading of this.#options.readings.values()) waiting += reading.waitingBytes
-    return waiting === 0 ? Math.max(aheadBytes, this.#options.source.maxFetchBytes) : this.#options.source.maxFetchBytes - waiting
+    return waiting === 0
+      ? Math.max(aheadBytes, this.#options.source.maxFetchBytes)
+      : this.#options.source.maxFetchBytes - waiting
   }
 
-  async #fetch(node: number, broker: Broker, readings: readonly Reading[], topology: ClusterMetadata, maxBytes: number, maxWaitMs: number): Promise<void> {
+  async #fetch(
+    node: number,
+    broker: Broker,
+    readings: readonly Reading[],
+    topology: ClusterMetadata,
+    maxBytes: number,
+    maxWaitMs: number,
+  ): Promise<void> {
     const { source, cluster } = this.#options
     const perPartition = Math.min(maxPartitionBytes, maxBytes)
     const asked = new Map<string, Asked>()
@@ -145,7 +161,12 @@ export class Fetcher {
       if (!topic) continue
       reading.asked = true
       asked.set(`${topic.id} ${reading.partition}`, { reading, token: reading.token, position: reading.fetchPosition })
-      partitions.push({ topicId: topic.id, partition: reading.partition, position: reading.fetchPosition, maxBytes: perPartition })
+      partitions.push({
+        topicId: topic.id,
+        partition: reading.partition,
+        position: reading.fetchPosition,
+        maxBytes: perPartition,
+      })
     }
     this.#reservedBytes += maxBytes
     try {
@@ -155,7 +176,8 @@ export class Fetcher {
       if (this.#stopped) return
       if (response.error !== 0) throw new Error(`broker ${node} answered the fetch with error ${response.error}`)
       this.#failures.delete(node)
-      for (const partition of response.partitions) this.#take(asked.get(`${partition.topicId} ${partition.partition}`), partition)
+      for (const partition of response.partitions)
+        this.#take(asked.get(`${partition.topicId} ${partition.partition}`), partition)
     } catch (error) {
       if (this.#stopped) return
       const failures = (this.#failures.get(node) ?? 0) + 1
@@ -178,7 +200,14 @@ export class Fetcher {
     if (!asked) return
     const { reading, token, position } = asked
     // Sought elsewhere, given up or assigned anew while the answer was on its way.
-    if (this.#options.readings.get(keyOf(reading)) !== reading || reading.token !== token || reading.fetchPosition !== position || reading.revoked || reading.outside) return
+    if (
+      this.#options.readings.get(keyOf(reading)) !== reading ||
+      reading.token !== token ||
+      reading.fetchPosition !== position ||
+      reading.revoked ||
+      reading.outside
+    )
+      return
     if (partition.error !== 0) return this.#refused(reading, partition.error)
     try {
       reading.take(partition)
@@ -223,12 +252,12 @@ export class Fetcher {
     this.#refreshing ??= cluster
       .topology(source.topics)
       .then(
-        topology => {
+        (topology) => {
           this.#topology = topology
           this.#refreshedAt = source.clock.monotonic()
           this.wake()
         },
-        error => {
+        (error) => {
           failed(errorOf(error))
           source.clock.after(1_000, () => this.wake())
         },

@@ -9,7 +9,15 @@ import type { SourceOptions } from './options.ts'
 import { Reading } from './reading.ts'
 import type { Timer } from '../clock.ts'
 import { errorOf } from '../errors.ts'
-import type { LogRange, OffsetCommitReply, PartitionOffset, Source, SourceListener, TopicDescription, TopicPartition } from './source.ts'
+import type {
+  LogRange,
+  OffsetCommitReply,
+  PartitionOffset,
+  Source,
+  SourceListener,
+  TopicDescription,
+  TopicPartition,
+} from './source.ts'
 import { TopicWatch } from './topic-watch.ts'
 import { Trouble } from './trouble.ts'
 
@@ -46,9 +54,27 @@ export class PlatformaticSource implements Source {
     this.#options = options
     this.#cluster = new Cluster(options, clock)
     // A join waits for all members to let go of what they must.
-    this.#coordinator = new GroupCoordinator(options, this.#cluster, group, groupInstanceId, releaseTimeoutMs + sessionTimeoutMs + 30_000)
-    const membership = { group, topics, groupInstanceId, sessionTimeoutMs, releaseTimeoutMs, coordinator: this.#coordinator, clock, log }
-    this.#membership = protocol === 'consumer' ? new ConsumerMembership(membership, this.#cluster) : new ClassicMembership(membership, this.#cluster)
+    this.#coordinator = new GroupCoordinator(
+      options,
+      this.#cluster,
+      group,
+      groupInstanceId,
+      releaseTimeoutMs + sessionTimeoutMs + 30_000,
+    )
+    const membership = {
+      group,
+      topics,
+      groupInstanceId,
+      sessionTimeoutMs,
+      releaseTimeoutMs,
+      coordinator: this.#coordinator,
+      clock,
+      log,
+    }
+    this.#membership =
+      protocol === 'consumer'
+        ? new ConsumerMembership(membership, this.#cluster)
+        : new ClassicMembership(membership, this.#cluster)
   }
 
   async start(listener: SourceListener): Promise<void> {
@@ -61,34 +87,34 @@ export class PlatformaticSource implements Source {
       cluster: this.#cluster,
       readings: this.#readings,
       arrived: () => this.#wake?.(),
-      outOfRange: reading => void this.#outOfRange(reading),
-      failed: error => trouble.tell(error),
+      outOfRange: (reading) => void this.#outOfRange(reading),
+      failed: (error) => trouble.tell(error),
     })
     this.#fetcher = fetcher
     this.#watch = new TopicWatch({
       cluster: this.#cluster,
       topics,
       clock,
-      changed: topic => {
+      changed: (topic) => {
         fetcher.refresh()
         this.#membership.topicsChanged()
         listener.topicChanged(topic)
       },
-      failed: error => trouble.tell(error),
+      failed: (error) => trouble.tell(error),
       answered: () => {
         if (fetcher.healthy && this.#healthy) trouble.clear()
       },
     })
     this.#watch.start()
-    const joined = new Promise<void>(resolve => {
+    const joined = new Promise<void>((resolve) => {
       this.#joined = resolve
     })
     this.#membership.start({
       joined: () => this.#joined?.(),
-      assigned: partitions => this.#assigned(partitions),
-      revoked: partitions => this.#revoked(partitions),
-      lost: partitions => this.#lost(partitions),
-      failed: error => {
+      assigned: (partitions) => this.#assigned(partitions),
+      revoked: (partitions) => this.#revoked(partitions),
+      lost: (partitions) => this.#lost(partitions),
+      failed: (error) => {
         this.#healthy = false
         trouble.tell(error)
       },
@@ -127,7 +153,7 @@ export class PlatformaticSource implements Source {
   }
 
   release(partitions: readonly TopicPartition[]): void {
-    const released = partitions.filter(partition => {
+    const released = partitions.filter((partition) => {
       const key = keyOf(partition)
       const timer = this.#revocations.get(key)
       if (!timer) return false
@@ -140,23 +166,28 @@ export class PlatformaticSource implements Source {
 
   async commit(offsets: readonly PartitionOffset[]): Promise<OffsetCommitReply> {
     if (offsets.length === 0) return 'committed'
-    const owned = offsets.map(offset => this.#readings.get(keyOf(offset)))
+    const owned = offsets.map((offset) => this.#readings.get(keyOf(offset)))
     let reply: OffsetCommitReply = 'unavailable'
     for (let attempt = 0; attempt < commitAttempts; attempt++) {
-      if (owned.some((reading, i) => !reading || this.#readings.get(keyOf(offsets[i] ?? offsetOfNothing)) !== reading)) return 'not-member'
+      if (owned.some((reading, i) => !reading || this.#readings.get(keyOf(offsets[i] ?? offsetOfNothing)) !== reading))
+        return 'not-member'
       const identity = this.#membership.identity()
       if (!identity) return 'not-member'
       reply = await this.#coordinator.commit(identity, offsets)
       if (reply === 'committed') break
       const now = this.#membership.identity()
       // Refused under an epoch that has passed meanwhile: the member may well be in the next one.
-      if (this.#membership.rebalancing || !now || (now.epoch === identity.epoch && now.memberId === identity.memberId)) break
+      if (this.#membership.rebalancing || !now || (now.epoch === identity.epoch && now.memberId === identity.memberId))
+        break
     }
     if (reply === 'not-member') {
       if (this.#membership.rebalancing) return 'unavailable'
       this.#membership.doubt()
     }
-    return reply === 'committed' && owned.some((reading, i) => this.#readings.get(keyOf(offsets[i] ?? offsetOfNothing)) !== reading) ? 'not-member' : reply
+    return reply === 'committed' &&
+      owned.some((reading, i) => this.#readings.get(keyOf(offsets[i] ?? offsetOfNothing)) !== reading)
+      ? 'not-member'
+      : reply
   }
 
   committed(partitions: readonly TopicPartition[]): Promise<readonly PartitionOffset[]> {
@@ -230,7 +261,7 @@ export class PlatformaticSource implements Source {
   }
 
   #sleep(): Promise<void> {
-    return new Promise(resolve => {
+    return new Promise((resolve) => {
       this.#wake = () => {
         this.#wake = undefined
         resolve()

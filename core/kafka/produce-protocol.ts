@@ -17,7 +17,12 @@ export type Produced = {
   readonly baseOffset: number
 }
 
-export function produce(connection: Connection, version: number, timeoutMs: number, partitions: readonly ProducePartition[]): Promise<readonly Produced[]> {
+export function produce(
+  connection: Connection,
+  version: number,
+  timeoutMs: number,
+  partitions: readonly ProducePartition[],
+): Promise<readonly Produced[]> {
   return new Promise((resolve, reject) => {
     connection.send<readonly Produced[]>(
       produceKey,
@@ -56,15 +61,15 @@ function write(timeoutMs: number, partitions: readonly ProducePartition[]): Writ
 }
 
 function read(reader: Reader): readonly Produced[] {
-  const topics = reader.readArray(r => {
+  const topics = reader.readArray((r) => {
     const topic = r.readString()
-    return r.readArray(r2 => {
+    return r.readArray((r2) => {
       const partition = r2.readInt32()
       const error = r2.readInt16()
       const baseOffset = Number(r2.readInt64())
       r2.readInt64()
       r2.readInt64()
-      const first = r2.readArray(r3 => [r3.readInt32(), r3.readNullableString()] as const)[0]
+      const first = r2.readArray((r3) => [r3.readInt32(), r3.readNullableString()] as const)[0]
       const message = r2.readNullableString() ?? first?.[1] ?? ''
       return { topic, partition, error, message, baseOffset }
     })

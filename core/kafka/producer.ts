@@ -1,4 +1,10 @@
-import { type Broker, type ClusterMetadata, type CompressionAlgorithmValue, ConnectionPool, initProducerIdV5 } from '@platformatic/kafka'
+import {
+  type Broker,
+  type ClusterMetadata,
+  type CompressionAlgorithmValue,
+  ConnectionPool,
+  initProducerIdV5,
+} from '@platformatic/kafka'
 import type { Clock } from '../clock.ts'
 import { messageOf } from '../errors.ts'
 import type { Log } from '../log.ts'
@@ -64,7 +70,12 @@ export class KafkaPublisher implements Publisher {
     this.#deliveryTimeoutMs = options.deliveryTimeoutMs ?? 30_000
     this.#requestTimeoutMs = Math.min(maxRequestMs, this.#deliveryTimeoutMs)
     this.#cluster = new Cluster(options, options.clock)
-    this.#pool = new ConnectionPool(clientId, { ...(connectTimeout !== undefined && { connectTimeout }), ...(tls && { tls }), ...(sasl && { sasl }), requestTimeout: this.#requestTimeoutMs + 2_000 })
+    this.#pool = new ConnectionPool(clientId, {
+      ...(connectTimeout !== undefined && { connectTimeout }),
+      ...(tls && { tls }),
+      ...(sasl && { sasl }),
+      requestTimeout: this.#requestTimeoutMs + 2_000,
+    })
   }
 
   /** One answer a message, in the order given. Never rejects. */
@@ -72,7 +83,7 @@ export class KafkaPublisher implements Publisher {
     if (messages.length === 0) return []
     const topology = await this.#topicsOf(messages)
     if (typeof topology === 'string') return messages.map(() => ({ kind: 'failed', reason: topology }))
-    return new Promise(resolve => {
+    return new Promise((resolve) => {
       const deliveries: Delivery[] = new Array(messages.length)
       let open = messages.length
       const deadline = this.#options.clock.monotonic() + this.#deliveryTimeoutMs
@@ -83,9 +94,25 @@ export class KafkaPublisher implements Publisher {
           if (open === 0) resolve(deliveries)
         }
         const count = topology.topics.get(message.topic)?.partitionsCount ?? 0
-        const partition = count === 0 ? -1 : (message.partition ?? (message.key === null ? this.#turn++ % count : partitionOf(message.key, count)))
-        if (partition < 0 || partition >= count) settle({ kind: 'refused', reason: count === 0 ? `topic ${message.topic} does not exist` : `topic ${message.topic} has no partition ${partition}` })
-        else this.#queue(message.topic, partition).waiting.push({ record: message, bytes: recordBytes(message), deadline, settle })
+        const partition =
+          count === 0
+            ? -1
+            : (message.partition ?? (message.key === null ? this.#turn++ % count : partitionOf(message.key, count)))
+        if (partition < 0 || partition >= count)
+          settle({
+            kind: 'refused',
+            reason:
+              count === 0
+                ? `topic ${message.topic} does not exist`
+                : `topic ${message.topic} has no partition ${partition}`,
+          })
+        else
+          this.#queue(message.topic, partition).waiting.push({
+            record: message,
+            bytes: recordBytes(message),
+            deadline,
+            settle,
+          })
       }
       this.#wake()
     })
@@ -96,8 +123,8 @@ export class KafkaPublisher implements Publisher {
     if (this.#stopped) return
     const { clock } = this.#options
     const until = clock.monotonic() + deadlineMs
-    while (clock.monotonic() < until && [...this.#partitions.values()].some(partition => !partition.idle)) {
-      await new Promise<void>(resolve => clock.after(10, resolve))
+    while (clock.monotonic() < until && [...this.#partitions.values()].some((partition) => !partition.idle)) {
+      await new Promise<void>((resolve) => clock.after(10, resolve))
     }
     this.#stopped = true
     await withDeadline(clock, this.#pool.close(), 2_000)
@@ -122,7 +149,7 @@ export class KafkaPublisher implements Publisher {
     const topics = new Set(messages.map(({ topic }) => topic))
     for (let tries = 0; ; tries++) {
       const known = this.#topology
-      if (known && [...topics].every(topic => known.topics.get(topic) !== undefined)) return known
+      if (known && [...topics].every((topic) => known.topics.get(topic) !== undefined)) return known
       if (known && tries >= unknownTopicTries) return known
       for (const topic of topics) this.#topics.add(topic)
       try {
@@ -131,8 +158,8 @@ export class KafkaPublisher implements Publisher {
         if (clock.monotonic() > deadline || this.#stopped) return messageOf(error)
       }
       const fresh = this.#topology
-      if (fresh && [...topics].every(topic => fresh.topics.get(topic) !== undefined)) return fresh
-      await new Promise<void>(resolve => clock.after(retryMs.first, resolve))
+      if (fresh && [...topics].every((topic) => fresh.topics.get(topic) !== undefined)) return fresh
+      await new Promise<void>((resolve) => clock.after(retryMs.first, resolve))
     }
   }
 
@@ -141,7 +168,7 @@ export class KafkaPublisher implements Publisher {
   #refresh(): Promise<void> {
     this.#refreshing ??= this.#cluster
       .topology([...this.#topics])
-      .then(topology => {
+      .then((topology) => {
         this.#topology = topology
         this.#refreshedAt = this.#options.clock.monotonic()
         this.#wake()
@@ -205,7 +232,13 @@ export class KafkaPublisher implements Publisher {
       for (const partition of partitions) {
         if (bytes >= maxRequestBytes) break
         if (!partition.identity) {
-          const { producerId, producerEpoch } = await initProducerIdV5.api.async(connection, null, this.#requestTimeoutMs, -1n, -1)
+          const { producerId, producerEpoch } = await initProducerIdV5.api.async(
+            connection,
+            null,
+            this.#requestTimeoutMs,
+            -1n,
+            -1,
+          )
           partition.identity = { producerId, producerEpoch }
           partition.sequence = 0
         }
@@ -225,7 +258,11 @@ export class KafkaPublisher implements Publisher {
       }
     } catch (error) {
       if (this.#stopped) return
-      this.#options.log.debug('kafka.produce.failed', { broker: `${broker.host}:${broker.port}`, reason: reasonOf(error) }, 'a produce request failed')
+      this.#options.log.debug(
+        'kafka.produce.failed',
+        { broker: `${broker.host}:${broker.port}`, reason: reasonOf(error) },
+        'a produce request failed',
+      )
       for (const partition of partitions) this.#delay(partition)
       this.#outdated()
     } finally {

@@ -125,7 +125,14 @@ export class Reading implements TopicPartition {
       this.position = waiting.nextOffset
     }
     this.#told = this.position
-    return { topic: this.topic, partition: this.partition, token: this.token, records, position: this.position, end: Math.max(this.#end, this.position) }
+    return {
+      topic: this.topic,
+      partition: this.partition,
+      token: this.token,
+      records,
+      position: this.position,
+      end: Math.max(this.#end, this.position),
+    }
   }
 
   #drop(): void {

@@ -23,7 +23,13 @@ export function recordBytes(record: OutgoingRecord): number {
 }
 
 /** One batch of records, format 2, with consecutive sequence numbers from `sequence` on. */
-export function writeBatch(records: readonly OutgoingRecord[], now: number, identity: ProducerIdentity, sequence: number, compression: CompressionAlgorithmValue): Buffer {
+export function writeBatch(
+  records: readonly OutgoingRecord[],
+  now: number,
+  identity: ProducerIdentity,
+  sequence: number,
+  compression: CompressionAlgorithmValue,
+): Buffer {
   const first = records[0]?.timestamp ?? now
   let last = first
   let size = headBytes
@@ -65,7 +71,13 @@ function lengthOf(text: string | Uint8Array): number {
 }
 
 function bodyBytes(pen: Pen, record: OutgoingRecord, delta: number, index: number): number {
-  let bytes = 1 + pen.size(delta) + pen.size(index) + sized(pen, record.key) + sized(pen, record.value) + pen.size(record.headers.length)
+  let bytes =
+    1 +
+    pen.size(delta) +
+    pen.size(index) +
+    sized(pen, record.key) +
+    sized(pen, record.value) +
+    pen.size(record.headers.length)
   for (const [name, value] of record.headers) bytes += sized(pen, name) + sized(pen, value)
   return bytes
 }

@@ -31,9 +31,18 @@ const maxDecompressedBytes = 256 * 1024 * 1024
 export function readHead(batch: Buffer): BatchHead {
   const baseOffset = int64(batch, 0)
   const magic = batch[magicAt]
-  if (magic !== 2) throw new TenantryError('TENANTRY_BATCH_FORMAT', `The batch at offset ${baseOffset} has format ${magic}, older than Kafka 0.11; only format 2 is read.`, { offset: baseOffset, format: magic ?? -1 })
+  if (magic !== 2)
+    throw new TenantryError(
+      'TENANTRY_BATCH_FORMAT',
+      `The batch at offset ${baseOffset} has format ${magic}, older than Kafka 0.11; only format 2 is read.`,
+      { offset: baseOffset, format: magic ?? -1 },
+    )
   if (batch.readUInt32BE(17) !== crc32c(Reader.from(batch).buffer.subarray(crcEnd))) {
-    throw new TenantryError('TENANTRY_BATCH_CORRUPT', `The batch at offset ${baseOffset} has a wrong checksum. It is fetched again; if that does not help, the broker's log is damaged.`, { offset: baseOffset })
+    throw new TenantryError(
+      'TENANTRY_BATCH_CORRUPT',
+      `The batch at offset ${baseOffset} has a wrong checksum. It is fetched again; if that does not help, the broker's log is damaged.`,
+      { offset: baseOffset },
+    )
   }
   const attributes = batch.readInt16BE(21)
   return {
@@ -60,7 +69,10 @@ export function readRecords(batch: Buffer, from: number): KafkaRecord[] {
   const maxTimestamp = int64(batch, 35)
   const count = batch.readInt32BE(57)
   const compressed = attributes & 0x07
-  const cursor = new Cursor(compressed === 0 ? batch : decompress(batch.subarray(headBytes), compressed, baseOffset), compressed === 0 ? headBytes : 0)
+  const cursor = new Cursor(
+    compressed === 0 ? batch : decompress(batch.subarray(headBytes), compressed, baseOffset),
+    compressed === 0 ? headBytes : 0,
+  )
   // The broker's clock counts instead of the producer's: one time for the whole batch.
   const appendTime = (attributes & 0x08) !== 0
   const records: KafkaRecord[] = []
@@ -77,7 +89,13 @@ export function readRecords(batch: Buffer, from: number): KafkaRecord[] {
     const key = cursor.bytes()
     const value = cursor.bytes()
     const headers = cursor.headers()
-    records.push({ offset, timestamp: appendTime ? maxTimestamp : timestamp < 0 ? -1 : timestamp + delta, key, value, headers })
+    records.push({
+      offset,
+      timestamp: appendTime ? maxTimestamp : timestamp < 0 ? -1 : timestamp + delta,
+      key,
+      value,
+      headers,
+    })
     cursor.at = end
   }
   return records
@@ -90,9 +108,18 @@ function decompress(data: Buffer, codec: number, offset: number): Buffer {
     if (codec === 3) return compressionsAlgorithms.lz4.decompressSync(data)
     if (codec === 4) return zstdDecompressSync(data, { maxOutputLength: maxDecompressedBytes })
   } catch (error) {
-    throw new TenantryError('TENANTRY_BATCH_CORRUPT', `The batch at offset ${offset} cannot be decompressed.`, { offset, codec }, { cause: error })
+    throw new TenantryError(
+      'TENANTRY_BATCH_CORRUPT',
+      `The batch at offset ${offset} cannot be decompressed.`,
+      { offset, codec },
+      { cause: error },
+    )
   }
-  throw new TenantryError('TENANTRY_BATCH_FORMAT', `The batch at offset ${offset} is compressed with codec ${codec}, which is unknown.`, { offset, codec })
+  throw new TenantryError(
+    'TENANTRY_BATCH_FORMAT',
+    `The batch at offset ${offset} is compressed with codec ${codec}, which is unknown.`,
+    { offset, codec },
+  )
 }
 
 /** Offsets and times fit a number: see KafkaRecord. */

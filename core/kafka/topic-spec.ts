@@ -22,16 +22,32 @@ export type ActualTopic = {
 
 /** Kafka's configuration of a topic that a specification fixes. */
 export function topicConfigs(spec: TopicSpec): Readonly<Record<string, string>> {
-  return { 'retention.ms': String(spec.retentionMs), 'min.insync.replicas': String(spec.minInSyncReplicas), ...spec.configs }
+  return {
+    'retention.ms': String(spec.retentionMs),
+    'min.insync.replicas': String(spec.minInSyncReplicas),
+    ...spec.configs,
+  }
 }
 
 /** Throws when two specifications name one topic, or a number makes no sense. */
 export function checkSpecs(desired: readonly TopicSpec[]): void {
   const names = new Set<string>()
   for (const { name, partitions, replicationFactor, minInSyncReplicas } of desired) {
-    if (names.has(name)) throw new TenantryError('TENANTRY_TOPIC_TWICE', `Topic ${name} is specified twice. Keep one of the two.`, { topic: name })
+    if (names.has(name))
+      throw new TenantryError('TENANTRY_TOPIC_TWICE', `Topic ${name} is specified twice. Keep one of the two.`, {
+        topic: name,
+      })
     names.add(name)
-    if (partitions < 1) throw new TenantryError('TENANTRY_TOPIC_INVALID', `Topic ${name} needs at least one partition.`, { topic: name, partitions })
-    if (minInSyncReplicas > replicationFactor) throw new TenantryError('TENANTRY_TOPIC_INVALID', `Topic ${name} wants ${minInSyncReplicas} replicas in sync of ${replicationFactor}: nothing could ever be written to it. Lower min in-sync replicas.`, { topic: name, replicationFactor, minInSyncReplicas })
+    if (partitions < 1)
+      throw new TenantryError('TENANTRY_TOPIC_INVALID', `Topic ${name} needs at least one partition.`, {
+        topic: name,
+        partitions,
+      })
+    if (minInSyncReplicas > replicationFactor)
+      throw new TenantryError(
+        'TENANTRY_TOPIC_INVALID',
+        `Topic ${name} wants ${minInSyncReplicas} replicas in sync of ${replicationFactor}: nothing could ever be written to it. Lower min in-sync replicas.`,
+        { topic: name, replicationFactor, minInSyncReplicas },
+      )
   }
 }

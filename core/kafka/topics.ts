@@ -12,29 +12,58 @@ export { type ActualTopic, checkSpecs, type TopicSpec } from './topic-spec.ts'
 export type TopicDifference =
   | { readonly kind: 'create'; readonly topic: string; readonly spec: TopicSpec }
   | { readonly kind: 'partitions'; readonly topic: string; readonly from: number; readonly to: number }
-  | { readonly kind: 'config'; readonly topic: string; readonly setting: string; readonly from: string; readonly to: string }
-  | { readonly kind: 'refused'; readonly topic: string; readonly setting: string; readonly from: string; readonly to: string; readonly reason: string }
+  | {
+      readonly kind: 'config'
+      readonly topic: string
+      readonly setting: string
+      readonly from: string
+      readonly to: string
+    }
+  | {
+      readonly kind: 'refused'
+      readonly topic: string
+      readonly setting: string
+      readonly from: string
+      readonly to: string
+      readonly reason: string
+    }
 
 /** Settings whose lowering makes the broker delete records; -1 is without a limit. */
 const keeping: ReadonlySet<string> = new Set(['retention.ms', 'retention.bytes'])
 
 /** Compares, in the order of `desired`; topics that nobody specified are none of its business. */
 export function planTopics(desired: readonly TopicSpec[], actual: readonly ActualTopic[]): readonly TopicDifference[] {
-  const byName = new Map(actual.map(topic => [topic.name, topic]))
+  const byName = new Map(actual.map((topic) => [topic.name, topic]))
   return desired.flatMap((spec): TopicDifference[] => {
     const topic = byName.get(spec.name)
-    return topic ? [...partitionDifference(spec, topic), ...replicationDifference(spec, topic), ...configDifferences(spec, topic)] : [{ kind: 'create', topic: spec.name, spec }]
+    return topic
+      ? [...partitionDifference(spec, topic), ...replicationDifference(spec, topic), ...configDifferences(spec, topic)]
+      : [{ kind: 'create', topic: spec.name, spec }]
   })
 }
 
 /** Reads the topics, applies what can be applied, and returns every difference there was, the refused ones too. */
-export async function applyTopics(connection: KafkaConnection, clock: Clock, desired: readonly TopicSpec[]): Promise<readonly TopicDifference[]> {
+export async function applyTopics(
+  connection: KafkaConnection,
+  clock: Clock,
+  desired: readonly TopicSpec[],
+): Promise<readonly TopicDifference[]> {
   const admin = new TopicAdmin(connection, clock)
   try {
     const differences = planTopics(desired, await admin.read(desired))
-    await admin.create(differences.flatMap(difference => (difference.kind === 'create' ? [difference.spec] : [])))
-    await admin.grow(differences.flatMap(difference => (difference.kind === 'partitions' ? [{ topic: difference.topic, partitions: difference.to }] : [])))
-    await admin.configure(differences.flatMap(difference => (difference.kind === 'config' ? [{ topic: difference.topic, setting: difference.setting, value: difference.to }] : [])))
+    await admin.create(differences.flatMap((difference) => (difference.kind === 'create' ? [difference.spec] : [])))
+    await admin.grow(
+      differences.flatMap((difference) =>
+        difference.kind === 'partitions' ? [{ topic: difference.topic, partitions: difference.to }] : [],
+      ),
+    )
+    await admin.configure(
+      differences.flatMap((difference) =>
+        difference.kind === 'config'
+          ? [{ topic: difference.topic, setting: difference.setting, value: difference.to }]
+          : [],
+      ),
+    )
     return differences
   } finally {
     await admin.close()
@@ -42,7 +71,11 @@ export async function applyTopics(connection: KafkaConnection, clock: Clock, des
 }
 
 /** Only the differences; changes nothing. */
-export async function compareTopics(connection: KafkaConnection, clock: Clock, desired: readonly TopicSpec[]): Promise<readonly TopicDifference[]> {
+export async function compareTopics(
+  connection: KafkaConnection,
+  clock: Clock,
+  desired: readonly TopicSpec[],
+): Promise<readonly TopicDifference[]> {
   const admin = new TopicAdmin(connection, clock)
   try {
     return planTopics(desired, await admin.read(desired))
@@ -53,21 +86,40 @@ export async function compareTopics(connection: KafkaConnection, clock: Clock, d
 
 function partitionDifference(spec: TopicSpec, topic: ActualTopic): TopicDifference[] {
   if (spec.partitions === topic.partitions) return []
-  if (spec.partitions > topic.partitions) return [{ kind: 'partitions', topic: spec.name, from: topic.partitions, to: spec.partitions }]
-  return [refused(spec, 'partitions', topic.partitions, spec.partitions, 'Kafka cannot take partitions away; a new topic is needed')]
+  if (spec.partitions > topic.partitions)
+    return [{ kind: 'partitions', topic: spec.name, from: topic.partitions, to: spec.partitions }]
+  return [
+    refused(
+      spec,
+      'partitions',
+      topic.partitions,
+      spec.partitions,
+      'Kafka cannot take partitions away; a new topic is needed',
+    ),
+  ]
 }
 
 function replicationDifference(spec: TopicSpec, topic: ActualTopic): TopicDifference[] {
   if (spec.replicationFactor === topic.replicationFactor) return []
-  return [refused(spec, 'replication factor', topic.replicationFactor, spec.replicationFactor, 'moving replicas needs a plan: kafka-reassign-partitions.sh')]
+  return [
+    refused(
+      spec,
+      'replication factor',
+      topic.replicationFactor,
+      spec.replicationFactor,
+      'moving replicas needs a plan: kafka-reassign-partitions.sh',
+    ),
+  ]
 }
 
 function configDifferences(spec: TopicSpec, topic: ActualTopic): TopicDifference[] {
   return Object.entries(topicConfigs(spec)).flatMap(([setting, to]): TopicDifference[] => {
     const from = topic.configs[setting] ?? ''
     if (from === to) return []
-    if (keeping.has(setting) && isLower(to, from)) return [refused(spec, setting, from, to, 'records would be deleted; if that is meant: kafka-configs.sh --alter')]
-    if (setting === 'cleanup.policy' && from === 'compact') return [refused(spec, setting, from, to, 'records would be deleted; if that is meant: kafka-configs.sh --alter')]
+    if (keeping.has(setting) && isLower(to, from))
+      return [refused(spec, setting, from, to, 'records would be deleted; if that is meant: kafka-configs.sh --alter')]
+    if (setting === 'cleanup.policy' && from === 'compact')
+      return [refused(spec, setting, from, to, 'records would be deleted; if that is meant: kafka-configs.sh --alter')]
     return [{ kind: 'config', topic: spec.name, setting, from, to }]
   })
 }
@@ -77,6 +129,12 @@ function isLower(to: string, from: string): boolean {
   return limit(to) < limit(from)
 }
 
-function refused(spec: TopicSpec, setting: string, from: string | number, to: string | number, reason: string): TopicDifference {
+function refused(
+  spec: TopicSpec,
+  setting: string,
+  from: string | number,
+  to: string | number,
+  reason: string,
+): TopicDifference {
   return { kind: 'refused', topic: spec.name, setting, from: String(from), to: String(to), reason }
 }

@@ -12,12 +12,12 @@ export function shifted(batch: Buffer, baseOffset: number): Buffer {
 
 /** A batch of `values` by a transaction of `producerId`. */
 export function transactionalBatch(baseOffset: number, producerId: bigint, values: readonly string[]): Buffer {
-  const records: OutgoingRecord[] = values.map(value => ({ key: null, value: Buffer.from(value), headers: [] }))
+  const records: OutgoingRecord[] = values.map((value) => ({ key: null, value: Buffer.from(value), headers: [] }))
   return flagged(shifted(writeBatch(records, 0, { producerId, producerEpoch: 0 }, 0, 'none'), baseOffset), 0x10)
 }
 
 export function plainBatch(baseOffset: number, values: readonly string[]): Buffer {
-  const records: OutgoingRecord[] = values.map(value => ({ key: null, value: Buffer.from(value), headers: [] }))
+  const records: OutgoingRecord[] = values.map((value) => ({ key: null, value: Buffer.from(value), headers: [] }))
   return shifted(writeBatch(records, 0, { producerId: -1n, producerEpoch: -1 }, -1, 'none'), baseOffset)
 }
 

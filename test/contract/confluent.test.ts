@@ -3,4 +3,4 @@
 import { createSource } from '../../core/kafka/drivers.ts'
 import { sourceContract } from './source.ts'
 
-sourceContract('confluent', options => createSource({ ...options, driver: 'confluent' }))
+sourceContract('confluent', (options) => createSource({ ...options, driver: 'confluent' }))

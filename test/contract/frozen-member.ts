@@ -19,11 +19,11 @@ const source = await createSource({
 const say = (line: string) => process.stdout.write(`${line}\n`)
 
 await source.start({
-  assigned: partitions => {
+  assigned: (partitions) => {
     say('assigned')
     for (const partition of partitions) source.seek(partition, 0, 1)
   },
-  revoked: partitions => {
+  revoked: (partitions) => {
     say('revoked')
     source.release(partitions)
   },

@@ -23,7 +23,7 @@ export class Frozen {
   private constructor(child: ChildProcess) {
     this.#child = child
     if (!child.stdout) throw new Error('the process has no output')
-    createInterface({ input: child.stdout }).on('line', line => {
+    createInterface({ input: child.stdout }).on('line', (line) => {
       const reply = line.startsWith('reply ') ? line.slice(6) : undefined
       if (reply === undefined) this.events.push(line)
       else this.#replies.push(reply)

@@ -1,7 +1,15 @@
 import { systemClock } from '../../core/clock.ts'
 import { silentLog } from '../../core/log.ts'
 import type { SourceOptions } from '../../core/kafka/options.ts'
-import type { KafkaRecord, LogRange, RecordBatch, Source, SourceListener, TopicDescription, TopicPartition } from '../../core/kafka/source.ts'
+import type {
+  KafkaRecord,
+  LogRange,
+  RecordBatch,
+  Source,
+  SourceListener,
+  TopicDescription,
+  TopicPartition,
+} from '../../core/kafka/source.ts'
 
 export type MakeSource = (options: SourceOptions) => Promise<Source>
 
@@ -108,7 +116,9 @@ export class Member implements SourceListener {
   }
 
   of(partition: number, token?: number): readonly RecordBatch[] {
-    return this.batches.map(({ batch }) => batch).filter(batch => batch.partition === partition && (token === undefined || batch.token === token))
+    return this.batches
+      .map(({ batch }) => batch)
+      .filter((batch) => batch.partition === partition && (token === undefined || batch.token === token))
   }
 
   recordsOf(partition: number, token?: number): readonly KafkaRecord[] {

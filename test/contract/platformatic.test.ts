@@ -3,4 +3,4 @@
 import { createSource } from '../../core/kafka/drivers.ts'
 import { sourceContract } from './source.ts'
 
-sourceContract('platformatic', options => createSource({ ...options, driver: 'platformatic' }))
+sourceContract('platformatic', (options) => createSource({ ...options, driver: 'platformatic' }))

@@ -20,42 +20,69 @@ const publishers: KafkaPublisher[] = []
 const members: Member[] = []
 
 before(async () => {
-  cluster = await startServices({ dir: mkdtempSync(join(tmpdir(), 'publisher-')), brokers: 1, kafka: true, postgres: false, redis: false })
+  cluster = await startServices({
+    dir: mkdtempSync(join(tmpdir(), 'publisher-')),
+    brokers: 1,
+    kafka: true,
+    postgres: false,
+    redis: false,
+  })
   bootstrap = cluster.kafkaAddress.split(',')
 })
 
 after(async () => {
-  await Promise.all([...publishers.map(publisher => publisher.stop(0)), ...members.map(member => member.stop())])
+  await Promise.all([...publishers.map((publisher) => publisher.stop(0)), ...members.map((member) => member.stop())])
   await cluster.wipe()
 })
 
 function publisherWith(options: Partial<PublisherOptions> = {}): KafkaPublisher {
-  const publisher = new KafkaPublisher({ bootstrap, clientId: 'publisher', clock: systemClock, log: silentLog, ...options })
+  const publisher = new KafkaPublisher({
+    bootstrap,
+    clientId: 'publisher',
+    clock: systemClock,
+    log: silentLog,
+    ...options,
+  })
   publishers.push(publisher)
   return publisher
 }
 
-const topicOf = (partitions: number, config: Readonly<Record<string, string>> = {}) => freshTopic({ partitions, config, kafka: cluster.kafkaAddress })
+const topicOf = (partitions: number, config: Readonly<Record<string, string>> = {}) =>
+  freshTopic({ partitions, config, kafka: cluster.kafkaAddress })
 
 async function reader(topic: string): Promise<Member> {
-  const member = await Member.create(options => createSource({ ...options, driver: 'platformatic' }), { bootstrap, group: `read-${topic}`, topics: [topic], from: 0 })
+  const member = await Member.create((options) => createSource({ ...options, driver: 'platformatic' }), {
+    bootstrap,
+    group: `read-${topic}`,
+    topics: [topic],
+    from: 0,
+  })
   members.push(member)
   await member.start()
   return member
 }
 
-const message = (topic: string, key: string, value: string): OutgoingMessage => ({ topic, key: Buffer.from(key), value: Buffer.from(value), headers: [['content-type', 'text/plain']] })
+const message = (topic: string, key: string, value: string): OutgoingMessage => ({
+  topic,
+  key: Buffer.from(key),
+  value: Buffer.from(value),
+  headers: [['content-type', 'text/plain']],
+})
 
 test('delivers to the partition of the key, in the order given', async () => {
   const topic = await topicOf(4)
   const messages = Array.from({ length: 2_000 }, (_, i) => message(topic, `tenant-${i % 7}`, String(i)))
   const publisher = publisherWith()
-  const deliveries = (await Promise.all([0, 500, 1_000, 1_500].map(from => publisher.send(messages.slice(from, from + 500))))).flat()
+  const deliveries = (
+    await Promise.all([0, 500, 1_000, 1_500].map((from) => publisher.send(messages.slice(from, from + 500))))
+  ).flat()
   assert.ok(deliveries.every(({ kind }) => kind === 'delivered'))
   const member = await reader(topic)
   await eventually(() => member.count() === 2_000)
   for (let partition = 0; partition < 4; partition++) {
-    const expected = messages.filter(({ key }) => key !== null && partitionOf(key, 4) === partition).map(({ value }) => String(value))
+    const expected = messages
+      .filter(({ key }) => key !== null && partitionOf(key, 4) === partition)
+      .map(({ value }) => String(value))
     assert.equal(member.valuesOf(partition), expected)
   }
 })
@@ -63,7 +90,7 @@ test('delivers to the partition of the key, in the order given', async () => {
 test('a message that is too large is refused alone, and those around it are delivered in order', async () => {
   const topic = await topicOf(1, { 'max.message.bytes': '20000' })
   const values = Array.from({ length: 20 }, (_, i) => (i === 7 ? 'x'.repeat(30_000) : String(i)))
-  const deliveries = await publisherWith().send(values.map(value => message(topic, 'one', value)))
+  const deliveries = await publisherWith().send(values.map((value) => message(topic, 'one', value)))
   assert.equal(
     deliveries.map(({ kind }) => kind),
     values.map((_, i) => (i === 7 ? 'refused' : 'delivered')),
@@ -79,13 +106,19 @@ test('a message that is too large is refused alone, and those around it are deli
 
 test('many small messages together larger than the topic takes are all delivered', async () => {
   const topic = await topicOf(1, { 'max.message.bytes': '20000' })
-  const deliveries = await publisherWith().send(Array.from({ length: 200 }, (_, i) => message(topic, 'one', String(i).padStart(1_000, '0'))))
+  const deliveries = await publisherWith().send(
+    Array.from({ length: 200 }, (_, i) => message(topic, 'one', String(i).padStart(1_000, '0'))),
+  )
   assert.ok(deliveries.every(({ kind }) => kind === 'delivered'))
 })
 
 test('a topic that does not exist is refused, and the others are delivered', async () => {
   const topic = await topicOf(1)
-  const deliveries = await publisherWith().send([message(topic, 'a', '1'), message('publisher.nothing-here', 'a', '2'), message(topic, 'a', '3')])
+  const deliveries = await publisherWith().send([
+    message(topic, 'a', '1'),
+    message('publisher.nothing-here', 'a', '2'),
+    message(topic, 'a', '3'),
+  ])
   assert.equal(
     deliveries.map(({ kind }) => kind),
     ['delivered', 'refused', 'delivered'],
@@ -103,7 +136,9 @@ test('while the broker is frozen messages fail after their time, and go again la
     failed.map(({ kind }) => kind),
     ['failed', 'failed'],
   )
-  await eventually(async () => (await publisher.send([message(topic, 'a', '3')])).every(({ kind }) => kind === 'delivered'))
+  await eventually(async () =>
+    (await publisher.send([message(topic, 'a', '3')])).every(({ kind }) => kind === 'delivered'),
+  )
 })
 
 test(
@@ -112,12 +147,13 @@ test(
     const topic = await topicOf(2)
     const publisher = publisherWith({ deliveryTimeoutMs: 60_000 })
     let next = 0
-    const some = () => publisher.send(Array.from({ length: 50 }, () => message(topic, `key-${next % 5}`, String(next++))))
+    const some = () =>
+      publisher.send(Array.from({ length: 50 }, () => message(topic, `key-${next % 5}`, String(next++))))
     const sends: ReturnType<typeof some>[] = []
     const sending = async (rounds: number) => {
       for (let i = 0; i < rounds; i++) {
         sends.push(some())
-        await new Promise<void>(resolve => systemClock.after(5, resolve))
+        await new Promise<void>((resolve) => systemClock.after(5, resolve))
       }
     }
     await sending(20)

@@ -35,20 +35,28 @@ export function sourceContract(driver: 'confluent' | 'platformatic', make: MakeS
   const members: Member[] = []
 
   before(async () => {
-    cluster = await startServices({ dir: mkdtempSync(join(tmpdir(), 'contract-')), brokers: 1, kafka: true, postgres: false, redis: false, kafkaSettings: quick })
+    cluster = await startServices({
+      dir: mkdtempSync(join(tmpdir(), 'contract-')),
+      brokers: 1,
+      kafka: true,
+      postgres: false,
+      redis: false,
+      kafkaSettings: quick,
+    })
     bootstrap = cluster.kafkaAddress.split(',')
     admin = new Admin({ clientId: 'contract', bootstrapBrokers: [...bootstrap] })
     publisher = new KafkaPublisher({ bootstrap, clientId: 'contract', clock: systemClock, log: silentLog })
   })
 
   after(async () => {
-    await Promise.all(members.map(member => member.stop()))
+    await Promise.all(members.map((member) => member.stop()))
     await publisher.stop()
     await admin.close()
     await cluster.wipe()
   })
 
-  const topic = (partitions: number, config: Readonly<Record<string, string>> = {}) => freshTopic({ partitions, config, kafka: cluster.kafkaAddress, name: 'contract' })
+  const topic = (partitions: number, config: Readonly<Record<string, string>> = {}) =>
+    freshTopic({ partitions, config, kafka: cluster.kafkaAddress, name: 'contract' })
 
   const join2 = async (options: Partial<MemberOptions> & { readonly topics: readonly string[] }): Promise<Member> => {
     groups += 1
@@ -59,7 +67,10 @@ export function sourceContract(driver: 'confluent' | 'platformatic', make: MakeS
   }
 
   /** A started member that owns all of `partitions` of its first topic. */
-  const owner = async (partitions: number, options: Partial<MemberOptions> & { readonly topics: readonly string[] }): Promise<Member> => {
+  const owner = async (
+    partitions: number,
+    options: Partial<MemberOptions> & { readonly topics: readonly string[] },
+  ): Promise<Member> => {
     const member = await join2(options)
     await eventually(() => member.assignedNow.size === partitions, { what: 'all partitions are assigned' })
     return member
@@ -71,17 +82,39 @@ export function sourceContract(driver: 'confluent' | 'platformatic', make: MakeS
   }
 
   const fill = (name: string, partition: number, from: number, count: number, bytes = 1): Promise<void> =>
-    send(Array.from({ length: count }, (_, i) => ({ topic: name, partition, key: null, value: Buffer.from(String(from + i).padStart(bytes, '0')), headers: [] })))
+    send(
+      Array.from({ length: count }, (_, i) => ({
+        topic: name,
+        partition,
+        key: null,
+        value: Buffer.from(String(from + i).padStart(bytes, '0')),
+        headers: [],
+      })),
+    )
 
-  const transaction = async (producer: Producer, name: string, values: readonly string[], end: 'commit' | 'abort', chunk = values.length): Promise<void> => {
+  const transaction = async (
+    producer: Producer,
+    name: string,
+    values: readonly string[],
+    end: 'commit' | 'abort',
+    chunk = values.length,
+  ): Promise<void> => {
     const running = await producer.beginTransaction()
     for (let i = 0; i < values.length; i += chunk) {
-      await running.send({ messages: values.slice(i, i + chunk).map(value => ({ topic: name, partition: 0, value: Buffer.from(value) })) })
+      await running.send({
+        messages: values.slice(i, i + chunk).map((value) => ({ topic: name, partition: 0, value: Buffer.from(value) })),
+      })
     }
     await (end === 'commit' ? running.commit() : running.abort())
   }
 
-  const transactional = () => new Producer({ clientId: 'contract', bootstrapBrokers: [...bootstrap], idempotent: true, transactionalId: `contract-${driver}-${Math.trunc(performance.now())}` })
+  const transactional = () =>
+    new Producer({
+      clientId: 'contract',
+      bootstrapBrokers: [...bootstrap],
+      idempotent: true,
+      transactionalId: `contract-${driver}-${Math.trunc(performance.now())}`,
+    })
 
   const numbers = (from: number, count: number) => Array.from({ length: count }, (_, i) => String(from + i))
 
@@ -103,11 +136,37 @@ export function sourceContract(driver: 'confluent' | 'platformatic', make: MakeS
     assert.is(batches.at(-1)?.end, 500)
   })
 
+  test('reads small logs to their ends, however many of them one poll brings', async () => {
+    const name = await topic(12)
+    const partitions = Array.from({ length: 12 }, (_, i) => i)
+    for (const partition of partitions) await fill(name, partition, 0, 1 + partition)
+    const member = await owner(12, { topics: [name] })
+    for (let round = 0; round < 20; round++) {
+      const tokens = partitions.map((partition) => member.seek({ topic: name, partition }, 0))
+      await eventually(() =>
+        partitions.every((partition) => member.of(partition, tokens[partition]).at(-1)?.position === 1 + partition),
+      )
+      for (const partition of partitions)
+        assert.equal(member.valuesOf(partition, tokens[partition]), numbers(0, 1 + partition))
+    }
+  })
+
   test('hands over keys, values, headers and timestamps byte for byte', async () => {
     const name = await topic(1)
     const key = Buffer.from([0, 255, 128])
     await send([
-      { topic: name, partition: 0, key, value: Buffer.from('v'), headers: [['h', Buffer.from([1, 2])], ['h', 'again'], ['empty', '']], timestamp: 1_700_000_000_123 },
+      {
+        topic: name,
+        partition: 0,
+        key,
+        value: Buffer.from('v'),
+        headers: [
+          ['h', Buffer.from([1, 2])],
+          ['h', 'again'],
+          ['empty', ''],
+        ],
+        timestamp: 1_700_000_000_123,
+      },
       { topic: name, partition: 0, key: null, value: null, headers: [], timestamp: 1_700_000_000_999 },
       { topic: name, partition: 0, key: Buffer.alloc(0), value: Buffer.alloc(0), headers: [], timestamp: 0 },
     ])
@@ -132,8 +191,20 @@ export function sourceContract(driver: 'confluent' | 'platformatic', make: MakeS
   for (const codec of ['gzip', 'snappy', 'lz4', 'zstd'] as const) {
     test(`reads what was compressed with ${codec}`, async () => {
       const name = await topic(1)
-      const compressing = new KafkaPublisher({ bootstrap, clientId: 'contract', clock: systemClock, log: silentLog, compression: codec })
-      const messages = numbers(0, 1_000).map(value => ({ topic: name, partition: 0, key: Buffer.from(`key-${value}`), value: Buffer.from(value.padStart(200, 'x')), headers: [] }))
+      const compressing = new KafkaPublisher({
+        bootstrap,
+        clientId: 'contract',
+        clock: systemClock,
+        log: silentLog,
+        compression: codec,
+      })
+      const messages = numbers(0, 1_000).map((value) => ({
+        topic: name,
+        partition: 0,
+        key: Buffer.from(`key-${value}`),
+        value: Buffer.from(value.padStart(200, 'x')),
+        headers: [],
+      }))
       const deliveries = await compressing.send(messages)
       await compressing.stop()
       assert.ok(deliveries.every(({ kind }) => kind === 'delivered'))
@@ -225,19 +296,32 @@ export function sourceContract(driver: 'confluent' | 'platformatic', make: MakeS
     const member = await owner(3, { topics: [name], from: 0 })
     assert.equal(await member.source.committed([{ topic: name, partition: 1 }]), [])
     assert.is(await member.source.commit([{ topic: name, partition: 1, offset: 7 }]), 'committed')
-    assert.equal(await member.source.committed([0, 1, 2].map(partition => ({ topic: name, partition }))), [{ topic: name, partition: 1, offset: 7 }])
+    assert.equal(await member.source.committed([0, 1, 2].map((partition) => ({ topic: name, partition }))), [
+      { topic: name, partition: 1, offset: 7 },
+    ])
     const other = await owner(3, { topics: [name] })
     assert.equal(await other.source.committed([{ topic: name, partition: 1 }]), [])
     assert.is(await member.source.commit([]), 'committed')
-    const many = await Promise.all([8, 9, 10].map(offset => member.source.commit([{ topic: name, partition: 1, offset }])))
+    const many = await Promise.all(
+      [8, 9, 10].map((offset) => member.source.commit([{ topic: name, partition: 1, offset }])),
+    )
     assert.equal(many, ['committed', 'committed', 'committed'])
   })
 
   test('tells the bounds of a log, where a time is in it, and which cluster it is', async () => {
     const name = await topic(2)
-    await send([1_000, 2_000, 3_000].map(timestamp => ({ topic: name, partition: 0, key: null, value: Buffer.from('v'), headers: [], timestamp: 1_700_000_000_000 + timestamp })))
+    await send(
+      [1_000, 2_000, 3_000].map((timestamp) => ({
+        topic: name,
+        partition: 0,
+        key: null,
+        value: Buffer.from('v'),
+        headers: [],
+        timestamp: 1_700_000_000_000 + timestamp,
+      })),
+    )
     const member = await join2({ topics: [name] })
-    const partitions = [0, 1].map(partition => ({ topic: name, partition }))
+    const partitions = [0, 1].map((partition) => ({ topic: name, partition }))
     assert.equal(await member.source.range(partitions), [
       { topic: name, partition: 0, start: 0, end: 3 },
       { topic: name, partition: 1, start: 0, end: 0 },
@@ -246,7 +330,9 @@ export function sourceContract(driver: 'confluent' | 'platformatic', make: MakeS
       { topic: name, partition: 0, offset: 1 },
       { topic: name, partition: 1, offset: 0 },
     ])
-    assert.equal(await member.source.offsetsAt([{ topic: name, partition: 0 }], 1_700_000_009_000), [{ topic: name, partition: 0, offset: 3 }])
+    assert.equal(await member.source.offsetsAt([{ topic: name, partition: 0 }], 1_700_000_009_000), [
+      { topic: name, partition: 0, offset: 3 },
+    ])
     assert.match(await member.source.clusterId(), /^[\w-]{22}$/)
   })
 
@@ -263,8 +349,14 @@ export function sourceContract(driver: 'confluent' | 'platformatic', make: MakeS
     const name = await topic(1)
     const member = await owner(1, { topics: [name], from: 0 })
     await admin.createPartitions({ topics: [{ name, count: 3, assignments: null }] })
-    await eventually(() => member.changes.some(({ partitions }) => partitions === 3), { deadlineMs: 20_000, what: 'topicChanged' })
-    await eventually(() => member.assignedNow.size === 3, { deadlineMs: 30_000, what: 'the new partitions are assigned' })
+    await eventually(() => member.changes.some(({ partitions }) => partitions === 3), {
+      deadlineMs: 20_000,
+      what: 'topicChanged',
+    })
+    await eventually(() => member.assignedNow.size === 3, {
+      deadlineMs: 30_000,
+      what: 'the new partitions are assigned',
+    })
     await fill(name, 2, 0, 5)
     await eventually(() => member.recordsOf(2).length === 5)
   })
@@ -278,7 +370,10 @@ export function sourceContract(driver: 'confluent' | 'platformatic', make: MakeS
       await admin.createTopics({ topics: [name], partitions: 1, replicas: 1 })
       return true
     })
-    await eventually(() => member.changes.some(({ id }) => id !== before2?.id), { deadlineMs: 20_000, what: 'topicChanged' })
+    await eventually(() => member.changes.some(({ id }) => id !== before2?.id), {
+      deadlineMs: 20_000,
+      what: 'topicChanged',
+    })
   })
 
   test('position passes the control record at the end of the log', async () => {
@@ -314,7 +409,7 @@ export function sourceContract(driver: 'confluent' | 'platformatic', make: MakeS
     await transaction(
       producer,
       name,
-      numbers(0, 400).map(value => value.padStart(2_000, 'a')),
+      numbers(0, 400).map((value) => value.padStart(2_000, 'a')),
       'abort',
       10,
     )
@@ -345,8 +440,15 @@ export function sourceContract(driver: 'confluent' | 'platformatic', make: MakeS
   })
 
   test('goes over the gaps that compaction leaves', async () => {
-    const name = await topic(1, { 'cleanup.policy': 'compact', 'segment.ms': '100', 'min.cleanable.dirty.ratio': '0.01', 'min.compaction.lag.ms': '0', 'delete.retention.ms': '100' })
-    const keyed = (key: string, value: string) => send([{ topic: name, partition: 0, key: Buffer.from(key), value: Buffer.from(value), headers: [] }])
+    const name = await topic(1, {
+      'cleanup.policy': 'compact',
+      'segment.ms': '100',
+      'min.cleanable.dirty.ratio': '0.01',
+      'min.compaction.lag.ms': '0',
+      'delete.retention.ms': '100',
+    })
+    const keyed = (key: string, value: string) =>
+      send([{ topic: name, partition: 0, key: Buffer.from(key), value: Buffer.from(value), headers: [] }])
     const member = await owner(1, { topics: [name] })
     for (let i = 0; i < 20; i++) await keyed(`key-${i % 2}`, String(i))
     let token = 0
@@ -377,8 +479,16 @@ export function sourceContract(driver: 'confluent' | 'platformatic', make: MakeS
     await eventually(() => member.outside.length === 2, { deadlineMs: 20_000 })
     const below = member.outside.find(({ partition }) => partition.partition === 0)
     const beyond = member.outside.find(({ partition }) => partition.partition === 1)
-    assert.equal(below, { partition: { topic: name, partition: 0 }, position: 10, range: { topic: name, partition: 0, start: 50, end: 100 } })
-    assert.equal(beyond, { partition: { topic: name, partition: 1 }, position: 500, range: { topic: name, partition: 1, start: 0, end: 100 } })
+    assert.equal(below, {
+      partition: { topic: name, partition: 0 },
+      position: 10,
+      range: { topic: name, partition: 0, start: 50, end: 100 },
+    })
+    assert.equal(beyond, {
+      partition: { topic: name, partition: 1 },
+      position: 500,
+      range: { topic: name, partition: 1, start: 0, end: 100 },
+    })
     assert.is(member.batches.length, 0)
     member.seek({ topic: name, partition: 0 }, 50)
     member.seek({ topic: name, partition: 1 }, 100)
@@ -393,9 +503,15 @@ export function sourceContract(driver: 'confluent' | 'platformatic', make: MakeS
       const first = await owner(6, { topics: [name], from: 0, protocol })
       const group = `contract-${driver}-${groups}`
       const second = await join2({ topics: [name], from: 0, protocol, group })
-      await eventually(() => first.assignedNow.size === 3 && second.assignedNow.size === 3, { deadlineMs: 30_000, what: 'three partitions each' })
-      assert.ok(first.events.some(event => event.startsWith('revoked')))
-      assert.equal([...first.assignedNow].filter(partition => second.assignedNow.has(partition)), [])
+      await eventually(() => first.assignedNow.size === 3 && second.assignedNow.size === 3, {
+        deadlineMs: 30_000,
+        what: 'three partitions each',
+      })
+      assert.ok(first.events.some((event) => event.startsWith('revoked')))
+      assert.equal(
+        [...first.assignedNow].filter((partition) => second.assignedNow.has(partition)),
+        [],
+      )
       for (let partition = 0; partition < 6; partition++) await fill(name, partition, 0, 4)
       await eventually(() => first.count() + second.count() === 24)
       const [mine] = first.assignedNow
@@ -414,8 +530,11 @@ export function sourceContract(driver: 'confluent' | 'platformatic', make: MakeS
       const first = await owner(2, { topics: [name], from: 0, protocol, yielding: false })
       const group = `contract-${driver}-${groups}`
       const second = await join2({ topics: [name], from: 0, protocol, group })
-      await eventually(() => first.events.some(event => event.startsWith('revoked')), { deadlineMs: 20_000, what: 'revoked' })
-      const revoked = Number(first.events.find(event => event.startsWith('revoked'))?.split(' ')[2])
+      await eventually(() => first.events.some((event) => event.startsWith('revoked')), {
+        deadlineMs: 20_000,
+        what: 'revoked',
+      })
+      const revoked = Number(first.events.find((event) => event.startsWith('revoked'))?.split(' ')[2])
       await fill(name, revoked, 0, 5)
       assert.is(await first.source.commit([{ topic: name, partition: revoked, offset: 0 }]), 'committed')
       assert.is(second.assignedNow.size, 0)
@@ -430,7 +549,7 @@ export function sourceContract(driver: 'confluent' | 'platformatic', make: MakeS
       const first = await owner(2, { topics: [name], protocol, yielding: false, releaseTimeoutMs: 1_000 })
       const second = await join2({ topics: [name], protocol, group: `contract-${driver}-${groups}` })
       await eventually(() => second.assignedNow.size === 1, { deadlineMs: 20_000 })
-      assert.ok(first.events.some(event => event.startsWith('revoked')))
+      assert.ok(first.events.some((event) => event.startsWith('revoked')))
     })
 
     test(`a member of a ${protocol} group without a partition has joined, too`, async () => {
@@ -443,13 +562,26 @@ export function sourceContract(driver: 'confluent' | 'platformatic', make: MakeS
     test(`a member of a ${protocol} group that was frozen past its session is not a member, and loses what it had`, async () => {
       const name = await topic(1)
       const group = `contract-${driver}-frozen-${protocol}`
-      const frozen = await Frozen.start({ driver, bootstrap, group, topic: name, protocol, sessionTimeoutMs: sessionMs })
+      const frozen = await Frozen.start({
+        driver,
+        bootstrap,
+        group,
+        topic: name,
+        protocol,
+        sessionTimeoutMs: sessionMs,
+      })
       try {
-        await eventually(() => frozen.events.includes('assigned'), { deadlineMs: 20_000, what: 'the other process has the partition' })
+        await eventually(() => frozen.events.includes('assigned'), {
+          deadlineMs: 20_000,
+          what: 'the other process has the partition',
+        })
         assert.is(await frozen.commit(), 'committed')
         frozen.freeze()
         const successor = await join2({ topics: [name], protocol, group, sessionTimeoutMs: sessionMs })
-        await eventually(() => successor.assignedNow.size === 1, { deadlineMs: 30_000, what: 'the successor has the partition' })
+        await eventually(() => successor.assignedNow.size === 1, {
+          deadlineMs: 30_000,
+          what: 'the successor has the partition',
+        })
         frozen.thaw()
         assert.is.not(await frozen.commit(), 'committed')
         await eventually(() => frozen.events.includes('lost'), { deadlineMs: 20_000, what: 'lost' })
@@ -472,34 +604,49 @@ export function sourceContract(driver: 'confluent' | 'platformatic', make: MakeS
       assert.equal([...again.assignedNow].sort(), had)
       assert.equal(first.events.slice(events), [])
       const [partition] = had
-      assert.is(await again.source.commit([{ topic: name, partition: Number(partition?.split(' ')[1]), offset: 0 }]), 'committed')
+      assert.is(
+        await again.source.commit([{ topic: name, partition: Number(partition?.split(' ')[1]), offset: 0 }]),
+        'committed',
+      )
     })
   }
 
   test('of two members with one instance id the older is fenced, says so, and does not fight back', async () => {
     const name = await topic(1)
     const first = await owner(1, { topics: [name], protocol: 'classic', groupInstanceId: 'same' })
-    const second = await owner(1, { topics: [name], protocol: 'classic', groupInstanceId: 'same', group: `contract-${driver}-${groups}` })
+    const second = await owner(1, {
+      topics: [name],
+      protocol: 'classic',
+      groupInstanceId: 'same',
+      group: `contract-${driver}-${groups}`,
+    })
     await eventually(() => first.events.includes(`lost ${name} 0`), { deadlineMs: 20_000, what: 'lost' })
-    await eventually(() => first.troubles.some(trouble => 'code' in trouble && trouble.code === 'TENANTRY_INSTANCE_FENCED'), { what: 'troubled by the fence' })
+    await eventually(
+      () => first.troubles.some((trouble) => 'code' in trouble && trouble.code === 'TENANTRY_INSTANCE_FENCED'),
+      { what: 'troubled by the fence' },
+    )
     assert.is(await first.source.commit([{ topic: name, partition: 0, offset: 0 }]), 'not-member')
     assert.is(await second.source.commit([{ topic: name, partition: 0, offset: 0 }]), 'committed')
     assert.equal(second.events, [`assigned ${name} 0`])
   })
 
-  test('goes on after the broker was restarted, with nothing lost or repeated', async () => {
-    const name = await topic(3)
-    const member = await owner(3, { topics: [name], from: 0 })
-    for (let partition = 0; partition < 3; partition++) await fill(name, partition, 0, 1_000)
-    await eventually(() => member.count() === 3_000)
-    await cluster.kafka(1).stop()
-    await eventually(() => member.troubles.length > 0, { deadlineMs: 30_000, what: 'troubled' })
-    await cluster.kafka(1).start()
-    for (let partition = 0; partition < 3; partition++) await fill(name, partition, 1_000, 1_000)
-    await eventually(() => member.count() >= 6_000, { deadlineMs: 60_000 })
-    await eventually(() => member.recoveries > 0, { deadlineMs: 20_000, what: 'recovered' })
-    for (let partition = 0; partition < 3; partition++) assert.equal(member.valuesOf(partition), numbers(0, 2_000))
-  }, { timeoutMs: 180_000 })
+  test(
+    'goes on after the broker was restarted, with nothing lost or repeated',
+    async () => {
+      const name = await topic(3)
+      const member = await owner(3, { topics: [name], from: 0 })
+      for (let partition = 0; partition < 3; partition++) await fill(name, partition, 0, 1_000)
+      await eventually(() => member.count() === 3_000)
+      await cluster.kafka(1).stop()
+      await eventually(() => member.troubles.length > 0, { deadlineMs: 30_000, what: 'troubled' })
+      await cluster.kafka(1).start()
+      for (let partition = 0; partition < 3; partition++) await fill(name, partition, 1_000, 1_000)
+      await eventually(() => member.count() >= 6_000, { deadlineMs: 60_000 })
+      await eventually(() => member.recoveries > 0, { deadlineMs: 20_000, what: 'recovered' })
+      for (let partition = 0; partition < 3; partition++) assert.equal(member.valuesOf(partition), numbers(0, 2_000))
+    },
+    { timeoutMs: 180_000 },
+  )
 
   test('waits, and says so, while there is no Kafka at all, and stops when told to', async () => {
     const member = await Member.create(make, { bootstrap: ['127.0.0.1:1'], group: 'nobody', topics: ['nothing'] })

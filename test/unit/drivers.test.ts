@@ -29,9 +29,17 @@ const codeOf = async (work: () => unknown): Promise<string> => {
 
 test('driver settings that would break a guarantee are refused, others pass', async () => {
   for (const setting of ['enable.auto.commit', 'auto.offset.reset', 'isolation.level', 'group.id']) {
-    assert.is(await codeOf(() => createSource({ ...options, driver: 'platformatic', passThrough: { [setting]: true } })), 'TENANTRY_KAFKA_OPTION_REFUSED', setting)
+    assert.is(
+      await codeOf(() => createSource({ ...options, driver: 'platformatic', passThrough: { [setting]: true } })),
+      'TENANTRY_KAFKA_OPTION_REFUSED',
+      setting,
+    )
   }
-  const source = await createSource({ ...options, driver: 'platformatic', passThrough: { 'socket.send.buffer.bytes': 65_536 } })
+  const source = await createSource({
+    ...options,
+    driver: 'platformatic',
+    passThrough: { 'socket.send.buffer.bytes': 65_536 },
+  })
   await source.stop()
 })
 

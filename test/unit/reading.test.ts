@@ -6,7 +6,11 @@ import { test } from '../harness.ts'
 
 const producer = 42n
 
-function fetched(batches: readonly Buffer[], aborted: readonly AbortedTransaction[] = [], end = 1_000): FetchedPartition {
+function fetched(
+  batches: readonly Buffer[],
+  aborted: readonly AbortedTransaction[] = [],
+  end = 1_000,
+): FetchedPartition {
   return { topicId: 'id', partition: 0, error: 0, start: 0, end, aborted, batches }
 }
 
@@ -46,21 +50,41 @@ test('two aborted transactions of one producer in one fetch are both left out, a
 
 test('an aborted transaction whose marker lies outside the fetch is left out', () => {
   const reading = readingFrom(0)
-  reading.take(fetched([plainBatch(0, ['p']), transactionalBatch(1, producer, ['a1']), transactionalBatch(2, producer, ['a2'])], [{ producerId: producer, firstOffset: 1 }]))
+  reading.take(
+    fetched(
+      [plainBatch(0, ['p']), transactionalBatch(1, producer, ['a1']), transactionalBatch(2, producer, ['a2'])],
+      [{ producerId: producer, firstOffset: 1 }],
+    ),
+  )
   assert.equal(values(reading), ['p'])
   assert.is(reading.position, 3)
 })
 
 test('a transaction that began before the position is left out by its abort', () => {
   const reading = readingFrom(5)
-  reading.take(fetched([transactionalBatch(4, producer, ['a1', 'a2']), controlBatch(6, producer, 'abort'), plainBatch(7, ['p'])], [{ producerId: producer, firstOffset: 2 }]))
+  reading.take(
+    fetched(
+      [transactionalBatch(4, producer, ['a1', 'a2']), controlBatch(6, producer, 'abort'), plainBatch(7, ['p'])],
+      [{ producerId: producer, firstOffset: 2 }],
+    ),
+  )
   assert.equal(values(reading), ['p'])
   assert.is(reading.position, 8)
 })
 
 test('records of others between those of an aborted transaction are kept', () => {
   const reading = readingFrom(0)
-  reading.take(fetched([transactionalBatch(0, producer, ['a']), plainBatch(1, ['p']), transactionalBatch(2, 43n, ['o']), controlBatch(3, producer, 'abort')], [{ producerId: producer, firstOffset: 0 }]))
+  reading.take(
+    fetched(
+      [
+        transactionalBatch(0, producer, ['a']),
+        plainBatch(1, ['p']),
+        transactionalBatch(2, 43n, ['o']),
+        controlBatch(3, producer, 'abort'),
+      ],
+      [{ producerId: producer, firstOffset: 0 }],
+    ),
+  )
   assert.equal(values(reading), ['p', 'o'])
 })
 

@@ -6,7 +6,7 @@ import { controlBatch, shifted } from '../contract/batches.ts'
 import { test } from '../harness.ts'
 
 const identity = { producerId: 7n, producerEpoch: 1 }
-const bytes = fc.uint8Array({ maxLength: 300 }).map(array => Buffer.from(array))
+const bytes = fc.uint8Array({ maxLength: 300 }).map((array) => Buffer.from(array))
 const record = fc.record({
   key: fc.option(bytes, { nil: null }),
   value: fc.option(bytes, { nil: null }),
@@ -16,31 +16,36 @@ const record = fc.record({
 
 test('what was written is read again, byte for byte, whatever the codec', () => {
   fc.assert(
-    fc.property(fc.array(record, { minLength: 1, maxLength: 30 }), fc.constantFrom('none', 'gzip', 'snappy', 'lz4', 'zstd'), fc.nat(2 ** 40), (records, codec, base) => {
-      const batch = shifted(writeBatch(records, 0, identity, 0, codec), base)
-      const head = readHead(batch)
-      assert.is(head.baseOffset, base)
-      assert.is(head.nextOffset, base + records.length)
-      const read = readRecords(batch, 0)
-      assert.is(read.length, records.length)
-      for (const [i, { offset, timestamp, key, value, headers }] of read.entries()) {
-        assert.is(offset, base + i)
-        assert.is(timestamp, records[i]?.timestamp)
-        assert.equal(key, records[i]?.key)
-        assert.equal(value, records[i]?.value)
-        assert.equal(headers, records[i]?.headers)
-      }
-    }),
+    fc.property(
+      fc.array(record, { minLength: 1, maxLength: 30 }),
+      fc.constantFrom('none', 'gzip', 'snappy', 'lz4', 'zstd'),
+      fc.nat(2 ** 40),
+      (records, codec, base) => {
+        const batch = shifted(writeBatch(records, 0, identity, 0, codec), base)
+        const head = readHead(batch)
+        assert.is(head.baseOffset, base)
+        assert.is(head.nextOffset, base + records.length)
+        const read = readRecords(batch, 0)
+        assert.is(read.length, records.length)
+        for (const [i, { offset, timestamp, key, value, headers }] of read.entries()) {
+          assert.is(offset, base + i)
+          assert.is(timestamp, records[i]?.timestamp)
+          assert.equal(key, records[i]?.key)
+          assert.equal(value, records[i]?.value)
+          assert.equal(headers, records[i]?.headers)
+        }
+      },
+    ),
     { numRuns: 200 },
   )
 })
 
 test('a record takes no more than was reckoned', () => {
-  fc.assert(fc.property(record, one => writeBatch([one], 0, identity, 0, 'none').length <= 61 + recordBytes(one)))
+  fc.assert(fc.property(record, (one) => writeBatch([one], 0, identity, 0, 'none').length <= 61 + recordBytes(one)))
 })
 
 test('records before the position asked for are left out', () => {
-  const records = [1, 2, 3].map(n => ({ key: null, value: Buffer.from(String(n)), headers: [] }))
+  const records = [1, 2, 3].map((n) => ({ key: null, value: Buffer.from(String(n)), headers: [] }))
   const batch = shifted(writeBatch(records, 0, identity, 0, 'none'), 10)
   assert.equal(
     readRecords(batch, 11).map(({ offset }) => offset),

@@ -4,7 +4,13 @@ import { test } from '../harness.ts'
 
 const day = 86_400_000
 
-const spec: TopicSpec = { name: 'core.commands.v1', partitions: 12, retentionMs: 7 * day, replicationFactor: 3, minInSyncReplicas: 2 }
+const spec: TopicSpec = {
+  name: 'core.commands.v1',
+  partitions: 12,
+  retentionMs: 7 * day,
+  replicationFactor: 3,
+  minInSyncReplicas: 2,
+}
 const actual: ActualTopic = {
   name: 'core.commands.v1',
   id: '8e7a8b0a-0000-4000-8000-000000000001',
@@ -26,7 +32,9 @@ test('topics that nobody specified are left alone', () => {
 })
 
 test('partitions are added and never taken away', () => {
-  assert.equal(planTopics([{ ...spec, partitions: 24 }], [actual]), [{ kind: 'partitions', topic: spec.name, from: 12, to: 24 }])
+  assert.equal(planTopics([{ ...spec, partitions: 24 }], [actual]), [
+    { kind: 'partitions', topic: spec.name, from: 12, to: 24 },
+  ])
   assert.equal(
     planTopics([{ ...spec, partitions: 6 }], [actual]).map(({ kind }) => kind),
     ['refused'],
@@ -34,7 +42,11 @@ test('partitions are added and never taken away', () => {
 })
 
 test('a longer retention is set, a shorter one refused, and endless is the longest', () => {
-  const kinds = (retentionMs: number, from: number) => planTopics([{ ...spec, retentionMs }], [{ ...actual, configs: { ...actual.configs, 'retention.ms': String(from) } }]).map(({ kind }) => kind)
+  const kinds = (retentionMs: number, from: number) =>
+    planTopics(
+      [{ ...spec, retentionMs }],
+      [{ ...actual, configs: { ...actual.configs, 'retention.ms': String(from) } }],
+    ).map(({ kind }) => kind)
   assert.equal(kinds(30 * day, 7 * day), ['config'])
   assert.equal(kinds(7 * day, 30 * day), ['refused'])
   assert.equal(kinds(-1, 7 * day), ['config'])
