@@ -32,6 +32,8 @@ export class DecisionPacker {
   #newNames: string[] = []
   readonly #shapes = new Map<string, number>()
   readonly #shapeOf = new WeakMap<Shape, number>()
+  #lastShape: Shape | undefined
+  #lastShapeId = 0
   readonly #names = new Map<string, number>()
   #count = 0
 
@@ -146,17 +148,25 @@ export class DecisionPacker {
   }
 
   #name(name: string): number {
-    const known = this.#names.get(name)
-    if (known !== undefined) return known
-    const id = this.#names.size
-    this.#names.set(name, id)
-    this.#newNames.push(name)
+    let id = this.#names.get(name)
+    if (id === undefined) {
+      id = this.#names.size
+      this.#names.set(name, id)
+      this.#newNames.push(name)
+    }
     return id
   }
 
   #shape(shape: Shape): number {
-    const same = this.#shapeOf.get(shape)
-    if (same !== undefined) return same
+    // Most rows have the shape of the one before.
+    if (shape !== this.#lastShape) {
+      this.#lastShapeId = this.#shapeOf.get(shape) ?? this.#addShape(shape)
+      this.#lastShape = shape
+    }
+    return this.#lastShapeId
+  }
+
+  #addShape(shape: Shape): number {
     let id = this.#shapes.get(shape.key)
     if (id === undefined) {
       id = this.#shapes.size

@@ -4,7 +4,6 @@ import { readCloudEvent } from './cloud-events.ts'
 import { parseJson } from './json.ts'
 import type { Limits } from './limits.ts'
 import type { MessageHeaders } from './message-headers.ts'
-import { isLowerUuid } from './message-id.ts'
 import { decodeMsgpack } from './msgpack.ts'
 import { isTimestamp } from './timestamp.ts'
 
@@ -58,13 +57,15 @@ export function decodeEnvelope(message: EncodedMessage, tenant: string, limits: 
       const text = textOf(message)
       const value = parseJson(text, limits.maxDepth)
       if (!isFields(value)) throw notAnEnvelope()
-      refuseTwoTypes(text, value['type'])
-      return fromFields(value, tenant, limits)
+      // JSON has control characters and half surrogate pairs by escapes alone, and the bytes were UTF-8.
+      const escaped = text.indexOf('\\')
+      refuseTwoTypes(text, value['type'], escaped)
+      return fromFields(value, tenant, limits, escaped < 0)
     }
     case 'msgpack': {
       const value = decodeMsgpack(bytes.subarray(start, end), limits.maxDepth)
       if (!isFields(value)) throw notAnEnvelope()
-      return fromFields(value, tenant, limits)
+      return fromFields(value, tenant, limits, false)
     }
     case undefined:
       throw new BadRecord('unknown_content_type', 'the content-type is neither JSON nor MessagePack')
@@ -101,7 +102,7 @@ function notAnEnvelope(): BadRecord {
   return new BadRecord('not_an_envelope', 'the value is not an object')
 }
 
-function fromFields(fields: Fields, tenant: string, limits: Limits): Envelope {
+function fromFields(fields: Fields, tenant: string, limits: Limits, clean: boolean): Envelope {
   const payload = fields['payload']
   if (payload === undefined) throw new BadRecord('no_payload', 'the envelope has no payload')
   const tenantId = fields['tenant_id']
@@ -117,6 +118,7 @@ function fromFields(fields: Fields, tenant: string, limits: Limits): Envelope {
     fields['schema_version'],
     payload,
     limits,
+    clean,
   )
 }
 
@@ -138,6 +140,7 @@ function fromCloudEvent(
     event.schemaVersion,
     dataOf(message, limits),
     limits,
+    false,
   )
 }
 
@@ -153,9 +156,6 @@ function dataOf(message: EncodedMessage, limits: Limits): unknown {
   )
 }
 
-/** The type that was judged last: most messages have the one before's. */
-let lastType = ''
-
 /** The one place where an envelope's fields are judged. */
 function complete(
   messageId: unknown,
@@ -168,24 +168,26 @@ function complete(
   schemaVersion: unknown,
   payload: unknown,
   limits: Limits,
+  /** The texts are known to hold no control characters and no half surrogate pairs. */
+  clean: boolean,
 ): Envelope {
+  const maxLength = limits.maxIdLength
   if (tenantId !== tenant)
     throw new BadRecord('tenant_mismatch', 'the envelope names another tenant than the record’s key')
   if (messageId === undefined || messageId === null)
     throw new BadRecord('no_message_id', 'the envelope has no message_id')
-  if (typeof messageId !== 'string' || !(isLowerUuid(messageId) || isWord(messageId, limits.maxIdLength))) {
+  if (typeof messageId !== 'string' || !isName(messageId, maxLength, clean)) {
     throw new BadRecord(
       'bad_message_id',
-      `message_id must be a string of 1 to ${limits.maxIdLength} characters without control characters`,
+      `message_id must be a string of 1 to ${maxLength} characters without control characters`,
     )
   }
-  if (typeof type !== 'string' || !(type === lastType || isWord(type, limits.maxIdLength))) {
+  if (typeof type !== 'string' || !isName(type, maxLength, clean)) {
     throw new BadRecord(
       'unknown_type',
-      `type must be a string of 1 to ${limits.maxIdLength} characters without control characters`,
+      `type must be a string of 1 to ${maxLength} characters without control characters`,
     )
   }
-  lastType = type
   if (occurredAt !== undefined && occurredAt !== null && (typeof occurredAt !== 'string' || !isTimestamp(occurredAt))) {
     throw new BadRecord('bad_occurred_at', 'occurred_at must be an RFC 3339 timestamp with a zone')
   }
@@ -197,26 +199,34 @@ function complete(
     message_id: messageId,
     type,
     tenant_id: tenant,
-    trace_id: typeof traceId === 'string' && isWord(traceId, limits.maxIdLength) ? traceId : '',
-    causation_id: typeof causationId === 'string' && isWord(causationId, limits.maxIdLength) ? causationId : '',
+    trace_id: typeof traceId === 'string' && isName(traceId, maxLength, clean) ? traceId : '',
+    causation_id: typeof causationId === 'string' && isName(causationId, maxLength, clean) ? causationId : '',
     occurred_at: typeof occurredAt === 'string' ? occurredAt : '',
     schema_version: version,
     payload,
   }
 }
 
-const printable = /^[\x20-\x7e]+$/
-// Letters of the whole of Unicode, pairs whole; u makes a half pair a character of its own, which the class leaves out.
-const word = /^[^\p{Cs}\x00-\x1f\x7f]+$/u
+function isName(text: string, maxLength: number, clean: boolean): boolean {
+  return clean ? text.length > 0 && text.length <= maxLength : isWord(text, maxLength)
+}
 
-/** Whether a name is fit for a key, a log line and a column: not empty, bounded, no control characters, no half pairs. */
+/**
+ * Whether a name is fit for a key, a log line and a column: not empty, bounded, well-formed, and without the control
+ * characters U+0000 to U+001F.
+ */
 export function isWord(text: string, maxLength: number): boolean {
-  return text.length <= maxLength && (printable.test(text) || word.test(text))
+  // With u, half a pair is a character by itself, and the class leaves it out.
+  return text.length <= maxLength && /^[^\p{Cs}\x00-\x1f]+$/u.test(text)
 }
 
 function duplicateKey(): BadRecord {
   return new BadRecord('duplicate_key', 'type stands in the envelope twice: a gateway may have read the other one')
 }
+
+/** The type that was found last, and how it stands in compact JSON: most messages have the one before's. */
+let lastType = ''
+let lastTypeText = '"type":""'
 
 /**
  * JSON.parse keeps the last of two equal keys. Whoever let a message pass by the first `type` must not be bypassed by a
@@ -224,25 +234,17 @@ function duplicateKey(): BadRecord {
  * `"type":"…"` stands before any nesting and any escape, and holds what was parsed. Only others are scanned, at about
  * 1 µs for 290 bytes. (Other fields may stand twice: the tenant is the key's, and nobody is let in by the rest.)
  */
-function refuseTwoTypes(text: string, type: unknown): void {
+function refuseTwoTypes(text: string, type: unknown, escaped: number): void {
   if (typeof type !== 'string') return
+  if (type !== lastType) {
+    lastType = type
+    lastTypeText = `"type":"${type}"`
+  }
   const at = text.indexOf('"type"')
   const nested = text.indexOf('{', 1)
-  const escaped = text.indexOf('\\')
-  const plain = (nested < 0 || at < nested) && (escaped < 0 || at < escaped)
-  const value = at + typePrefix.length
-  if (
-    plain &&
-    text.startsWith(typePrefix, at) &&
-    text.startsWith(type, value) &&
-    text.charCodeAt(value + type.length) === 0x22
-  ) {
-    return
-  }
-  scanForTwoTypes(text)
+  const plain = at >= 0 && (nested < 0 || at < nested) && (escaped < 0 || at + lastTypeText.length <= escaped)
+  if (!plain || !text.startsWith(lastTypeText, at)) scanForTwoTypes(text)
 }
-
-const typePrefix = '"type":"'
 
 /** Walks JSON that is known to be valid and looks at the outermost object's keys. */
 function scanForTwoTypes(text: string): void {
