@@ -216,8 +216,14 @@ function isName(text: string, maxLength: number, clean: boolean): boolean {
  * characters U+0000 to U+001F.
  */
 export function isWord(text: string, maxLength: number): boolean {
-  // With u, half a pair is a character by itself, and the class leaves it out.
-  return text.length <= maxLength && /^[^\p{Cs}\x00-\x1f]+$/u.test(text)
+  return text.length > 0 && text.length <= maxLength && text.isWellFormed() && !hasControl(text)
+}
+
+function hasControl(text: string): boolean {
+  for (let i = 0; i < text.length; i++) {
+    if (text.charCodeAt(i) < 0x20) return true
+  }
+  return false
 }
 
 function duplicateKey(): BadRecord {
