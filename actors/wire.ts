@@ -18,10 +18,6 @@ export class Words {
     this.#words = new Int32Array(capacity)
   }
 
-  get length(): number {
-    return this.#length
-  }
-
   /** An integer from −2^31 to 2^31 − 1. */
   push(value: number): void {
     if (this.#length === this.#words.length) this.#grow()
@@ -33,10 +29,6 @@ export class Words {
     const high = Math.floor(value / half)
     this.push(high)
     this.push(value - high * half)
-  }
-
-  set(at: number, value: number): void {
-    this.#words[at] = value
   }
 
   take(): Int32Array<ArrayBuffer> {

@@ -271,7 +271,7 @@ test('headers that are the same as the last record’s are read once, and hostil
   )
 })
 
-test('words hold small and large integers exactly and may be set later', () => {
+test('words hold small and large integers exactly', () => {
   fc.assert(
     fc.property(fc.array(fc.maxSafeInteger(), { maxLength: 50 }), (numbers) => {
       const words = new Words(2)
