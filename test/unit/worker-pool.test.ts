@@ -187,6 +187,16 @@ for (const what of ['exit', 'throw-later', 'reject-later']) {
   })
 }
 
+// Bun has no limit for one thread's heap.
+const heapTest = process.versions['bun'] === undefined ? test : test.skip
+heapTest('a thread that runs out of heap is lost and replaced, and the process goes on', async () => {
+  const observed = await started(2, { maxHeapMiB: 64 })
+  observed.pool.dispatch(0, [{ mailbox: 1, run: 1, opening: opening(chaos, 'acme'), records: [does('heap')(0)] }])
+  observed.pool.dispatch(1, [{ mailbox: 2, run: 1, opening: opening(chaos, 'acme'), records: [does('nothing')(0)] }])
+  await observed.until(() => observed.ready.length === 1 && observed.decisions.length === 1)
+  assert.equal(observed.lost, [0])
+})
+
 test('what a thread had decided before it ended is heard before its loss', async () => {
   const observed = await started(1)
   observed.pool.dispatch(0, [
