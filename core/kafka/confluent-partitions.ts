@@ -158,6 +158,24 @@ export class NativePartitions {
     return true
   }
 
+  /** Puts the records of one poll with their partitions, but those of an assignment or a seek that has passed. */
+  take(messages: readonly NativeMessage[], now: number): void {
+    let partition: NativePartition | undefined
+    let topic = ''
+    let number = -1
+    for (const message of messages) {
+      if (message.partition !== number || message.topic !== topic) {
+        topic = message.topic
+        number = message.partition
+        partition = this.find(topic, number)
+        if (partition) partition.heardAt = now
+      }
+      if (partition && !partition.sought && !partition.revoked && message.offset >= partition.position) {
+        partition.push(recordOf(message))
+      }
+    }
+  }
+
   clear(): void {
     this.#topics.clear()
     this.#all = []
@@ -169,7 +187,7 @@ export class NativePartitions {
 }
 
 /** The port's record: five fields always in one order, so that everything downstream sees one shape. */
-export function recordOf(message: NativeMessage): KafkaRecord {
+function recordOf(message: NativeMessage): KafkaRecord {
   return {
     offset: message.offset,
     timestamp: message.timestamp,

@@ -1,0 +1,174 @@
+import type { Clock } from '../clock.ts'
+import { TenantryError } from '../errors.ts'
+import { unavailable, withDeadline } from './cluster.ts'
+import {
+  type Addon,
+  codes,
+  type NativeConsumer,
+  type NativeError,
+  type NativeMessage,
+  nativeConfig,
+} from './confluent-addon.ts'
+import { NativeCommits } from './confluent-commits.ts'
+import type { SourceOptions } from './options.ts'
+import type { OffsetCommitReply, PartitionOffset, TopicPartition } from './source.ts'
+
+/** Records of one poll. More would block the thread longer than a poll saves. */
+const pollRecords = 2_000
+/** A member that has known its coordinator for so long and was assigned nothing has joined and gets nothing. */
+const settledMs = 2_000
+
+/** A newer member has our instance id: whoever joins again fences the other, for ever. */
+export const fencedCode = 'TENANTRY_INSTANCE_FENCED'
+
+/** What a client tells its owner, in callbacks of the addon. */
+export interface NativeOwner {
+  /** To be answered by an assign or unassign; the addon's disconnect waits for that, too. */
+  rebalanced(kind: 'assigned' | 'revoked' | 'lost', partitions: readonly TopicPartition[]): void
+  /** Something waits to be polled. */
+  signalled(): void
+  /** The client is of no use any more. */
+  failed(error: TenantryError): void
+  troubled(error: TenantryError): void
+  /** A member of its group, though nothing was assigned to it. */
+  settled(): void
+  /** A position was refused; the addon does not say which. */
+  positionRefused(): void
+}
+
+/** The records of one poll, and the logs' ends that it came by. */
+export type NativePoll = { readonly messages: readonly NativeMessage[]; readonly ends: readonly PartitionOffset[] }
+
+const nothing: NativePoll = { messages: [], ends: [] }
+
+/** One consumer of the addon, from its connection to its end, with the addon's ways straightened. */
+export class NativeClient {
+  readonly consumer: NativeConsumer
+  readonly #options: SourceOptions
+  readonly #owner: NativeOwner
+  readonly #clock: Clock
+  readonly #commits: NativeCommits
+  #ends: PartitionOffset[] = []
+  #fatalReason = ''
+  #leaving = false
+
+  constructor(addon: Addon, options: SourceOptions, owner: NativeOwner) {
+    this.#options = options
+    this.#owner = owner
+    this.#clock = options.clock
+    this.consumer = new addon.KafkaConsumer(
+      nativeConfig(options, {
+        rebalance_cb: (error: NativeError | undefined, partitions: readonly TopicPartition[]) =>
+          this.#rebalanced(error, partitions),
+        offset_commit_cb: (error: NativeError | undefined, offsets: readonly PartitionOffset[]) =>
+          this.#commits.answered(error ?? undefined, offsets),
+        queue_non_empty_cb: () => owner.signalled(),
+      }),
+      { 'auto.offset.reset': 'error' },
+    )
+    this.#commits = new NativeCommits(this.consumer, options.clock, options.sessionTimeoutMs)
+    this.#listen()
+  }
+
+  /** Connects and joins the group; the assignment comes later. Rejects when no broker answers. */
+  async connect(): Promise<void> {
+    this.consumer.setDefaultConsumeTimeout(0)
+    const error = await new Promise<Error | undefined>((resolve) => {
+      this.consumer.connect({ allTopics: false, timeout: 10_000 }, (failed) => resolve(failed ?? undefined))
+    })
+    if (error) throw unavailable('reach its brokers', error)
+    this.consumer.subscribe(this.#options.topics)
+  }
+
+  /** What is there now; waits for nothing. Never rejects. */
+  poll(): Promise<NativePoll> {
+    return new Promise((resolve) => {
+      this.consumer.consume(pollRecords, (error, messages) => {
+        // The addon emits the ends before it hands over the records, which lie in front of them.
+        const ends = this.#ends
+        this.#ends = []
+        if (!error) return resolve({ messages, ends })
+        this.#pollFailed(error)
+        resolve(nothing)
+      })
+    })
+  }
+
+  commit(offsets: readonly PartitionOffset[]): Promise<OffsetCommitReply> {
+    return this.#commits.commit(offsets)
+  }
+
+  /** Leaves the group. No poll may be under way: disconnecting beneath one crashes the process. */
+  async disconnect(): Promise<void> {
+    this.#leaving = true
+    this.#commits.close()
+    const left = new Promise<void>((resolve) => this.consumer.disconnect(resolve))
+    await withDeadline(this.#clock, left, 10_000)
+  }
+
+  #listen(): void {
+    const { log, protocol } = this.#options
+    this.consumer.on('event.error', (error) => {
+      log.debug('kafka.client.error', { reason: error.message }, 'librdkafka reports an error')
+      if (this.#leaving) return
+      if (/Fatal error/.test(error.message)) this.#owner.failed(fatalError(error, this.#fatalReason))
+      else if (/All broker connections are down|Authentication failure|SSL/.test(error.message)) {
+        this.#owner.troubled(unavailable('reach its brokers', error))
+      }
+    })
+    this.consumer.on('event.log', ({ severity, fac, message }) => {
+      // The addon hands over a fatal error without its reason; that stands here only.
+      if (fac === 'FATAL') this.#fatalReason = message.replace(/^.*?Fatal error: /, '')
+      // Failed connections are told by `troubled`, once.
+      const level = severity <= 3 && fac !== 'FAIL' ? 'warn' : 'debug'
+      log[level]('kafka.client.log', { facility: fac }, message)
+    })
+    this.consumer.on('event.stats', ({ message }) => {
+      if (protocol !== 'consumer' || this.#leaving) return
+      const { cgrp }: { readonly cgrp?: { readonly state?: string; readonly stateage?: number } } = JSON.parse(message)
+      // By KIP-848 a member that is assigned nothing gets no rebalance callback, and its join state stays 'init'.
+      if (cgrp?.state === 'up' && (cgrp.stateage ?? 0) >= settledMs) this.#owner.settled()
+    })
+    this.consumer.on('partition.eof', (end) => this.#ends.push(end))
+  }
+
+  #rebalanced(error: NativeError | undefined, partitions: readonly TopicPartition[]): void {
+    const plain = partitions.map(({ topic, partition }) => ({ topic, partition }))
+    if (error?.code === codes.assignPartitions) this.#owner.rebalanced('assigned', plain)
+    else this.#owner.rebalanced(this.consumer.assignmentLost() ? 'lost' : 'revoked', plain)
+  }
+
+  #pollFailed(error: NativeError): void {
+    const { code, message } = error
+    this.#options.log.debug('kafka.poll.failed', { code, reason: message }, 'a poll failed')
+    if (code === codes.fatal || code === codes.fencedInstanceId)
+      this.#owner.failed(fatalError(error, this.#fatalReason))
+    else if (code === codes.autoOffsetReset) this.#owner.positionRefused()
+    else if (code === codes.allBrokersDown || code > 0) this.#owner.troubled(unavailable('read', error))
+  }
+}
+
+function fatalError(error: NativeError, reason: string): TenantryError {
+  if (/Static consumer fenced/.test(reason)) {
+    return new TenantryError(
+      fencedCode,
+      'A newer member of the group uses the same group.instance.id, and has taken the partitions. Give each daemon its own, and start this one again.',
+      {},
+      { cause: error },
+    )
+  }
+  if (/instance ID is still used/.test(reason)) {
+    return new TenantryError(
+      'TENANTRY_INSTANCE_IN_USE',
+      'Another member of the group uses the same group.instance.id. Give each daemon its own; waiting for it to go.',
+      {},
+      { cause: error },
+    )
+  }
+  return new TenantryError(
+    'TENANTRY_KAFKA_FATAL',
+    `The Kafka client gave up (${reason || error.message}); joining the group again with a new one.`,
+    { code: error.code },
+    { cause: error },
+  )
+}
