@@ -9,13 +9,13 @@ import type { Clock } from '../clock.ts'
 import { messageOf } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { Cluster, reasonOf, withDeadline } from './cluster.ts'
-import { retryMs } from './membership.ts'
 import { partitionOf } from './murmur2.ts'
 import { clientOptions, type KafkaConnection } from './options.ts'
 import { nameOf, type Outgoing, OutgoingPartition, type SentBatch, verdictOf } from './outgoing.ts'
 import { produce, produceVersions } from './produce-protocol.ts'
 import type { Delivery, Publisher } from './publisher.ts'
 import { type OutgoingRecord, type ProducerIdentity, recordBytes, writeBatch } from './record-batch-writer.ts'
+import { Topology } from './topology.ts'
 
 export type PublisherOptions = KafkaConnection & {
   readonly clock: Clock
@@ -36,8 +36,6 @@ export type OutgoingMessage = OutgoingRecord & {
 
 const maxRequestBytes = 8 * 1024 * 1024
 const maxRequestMs = 15_000
-/** A topic that was just created may be unknown to the broker that is asked. */
-const unknownTopicTries = 3
 
 /**
  * Sends messages with acks of all replicas, idempotently (a retry is recognised by the broker), placed as Java's producer
@@ -50,14 +48,12 @@ export class KafkaPublisher implements Publisher {
   readonly #options: PublisherOptions
   readonly #cluster: Cluster
   readonly #pool: ConnectionPool
+  readonly #topology: Topology
   readonly #partitions = new Map<string, OutgoingPartition>()
   readonly #busy = new Map<number, Promise<void>>()
   readonly #maxBatchBytes: number
   readonly #deliveryTimeoutMs: number
   readonly #requestTimeoutMs: number
-  #topology: ClusterMetadata | undefined
-  #refreshing: Promise<void> | undefined
-  #refreshedAt = Number.NEGATIVE_INFINITY
   #version = 0
   #turn = 0
   #stopped = false
@@ -70,6 +66,7 @@ export class KafkaPublisher implements Publisher {
     this.#deliveryTimeoutMs = options.deliveryTimeoutMs ?? 30_000
     this.#requestTimeoutMs = Math.min(maxRequestMs, this.#deliveryTimeoutMs)
     this.#cluster = new Cluster(options, options.clock)
+    this.#topology = new Topology(this.#cluster, options.clock, () => this.#wake())
     this.#pool = new ConnectionPool(clientId, {
       ...(connectTimeout !== undefined && { connectTimeout }),
       ...(tls && { tls }),
@@ -78,15 +75,28 @@ export class KafkaPublisher implements Publisher {
     })
   }
 
-  /** One answer a message, in the order given. Never rejects. */
+  /**
+   * One answer a message, in the order given. Never rejects. What one call gives goes before what a later call gives,
+   * where both go to one partition.
+   */
   async send(messages: readonly OutgoingMessage[]): Promise<readonly Delivery[]> {
     if (messages.length === 0) return []
-    const topology = await this.#topicsOf(messages)
-    if (typeof topology === 'string') return messages.map(() => ({ kind: 'failed', reason: topology }))
+    const topics = new Set(messages.map(({ topic }) => topic))
+    const deadline = this.#options.clock.monotonic() + this.#deliveryTimeoutMs
+    try {
+      const delivered = await this.#topology.admit(topics, deadline, (topology) => ({
+        deliveries: this.#enqueue(messages, topology, deadline),
+      }))
+      return await delivered.deliveries
+    } catch (error) {
+      return messages.map(() => ({ kind: 'failed', reason: messageOf(error) }))
+    }
+  }
+
+  #enqueue(messages: readonly OutgoingMessage[], topology: ClusterMetadata, deadline: number): Promise<Delivery[]> {
     return new Promise((resolve) => {
       const deliveries: Delivery[] = new Array(messages.length)
       let open = messages.length
-      const deadline = this.#options.clock.monotonic() + this.#deliveryTimeoutMs
       for (const [i, message] of messages.entries()) {
         const settle = (delivery: Delivery) => {
           deliveries[i] = delivery
@@ -94,28 +104,22 @@ export class KafkaPublisher implements Publisher {
           if (open === 0) resolve(deliveries)
         }
         const count = topology.topics.get(message.topic)?.partitionsCount ?? 0
-        const partition =
-          count === 0
-            ? -1
-            : (message.partition ?? (message.key === null ? this.#turn++ % count : partitionOf(message.key, count)))
-        if (partition < 0 || partition >= count)
-          settle({
-            kind: 'refused',
-            reason:
-              count === 0
-                ? `topic ${message.topic} does not exist`
-                : `topic ${message.topic} has no partition ${partition}`,
-          })
-        else
-          this.#queue(message.topic, partition).waiting.push({
-            record: message,
-            bytes: recordBytes(message),
-            deadline,
-            settle,
-          })
+        const partition = this.#partitionFor(message, count)
+        if (count === 0) settle({ kind: 'refused', reason: `topic ${message.topic} does not exist` })
+        else if (partition < 0 || partition >= count) {
+          settle({ kind: 'refused', reason: `topic ${message.topic} has no partition ${partition}` })
+        } else {
+          const queued = { record: message, bytes: recordBytes(message), deadline, settle }
+          this.#queue(message.topic, partition).waiting.push(queued)
+        }
       }
       this.#wake()
     })
+  }
+
+  #partitionFor({ key, partition }: OutgoingMessage, count: number): number {
+    if (partition !== undefined || count === 0) return partition ?? -1
+    return key === null ? this.#turn++ % count : partitionOf(key, count)
   }
 
   /** Fails what is still waiting after `deadlineMs`, and closes. */
@@ -142,43 +146,6 @@ export class KafkaPublisher implements Publisher {
     return added
   }
 
-  /** The topology with all topics of `messages` that exist; a reason where none can be had. */
-  async #topicsOf(messages: readonly OutgoingMessage[]): Promise<ClusterMetadata | string> {
-    const { clock } = this.#options
-    const deadline = clock.monotonic() + this.#deliveryTimeoutMs
-    const topics = new Set(messages.map(({ topic }) => topic))
-    for (let tries = 0; ; tries++) {
-      const known = this.#topology
-      if (known && [...topics].every((topic) => known.topics.get(topic) !== undefined)) return known
-      if (known && tries >= unknownTopicTries) return known
-      for (const topic of topics) this.#topics.add(topic)
-      try {
-        await this.#refresh()
-      } catch (error) {
-        if (clock.monotonic() > deadline || this.#stopped) return messageOf(error)
-      }
-      const fresh = this.#topology
-      if (fresh && [...topics].every((topic) => fresh.topics.get(topic) !== undefined)) return fresh
-      await new Promise<void>((resolve) => clock.after(retryMs.first, resolve))
-    }
-  }
-
-  readonly #topics = new Set<string>()
-
-  #refresh(): Promise<void> {
-    this.#refreshing ??= this.#cluster
-      .topology([...this.#topics])
-      .then((topology) => {
-        this.#topology = topology
-        this.#refreshedAt = this.#options.clock.monotonic()
-        this.#wake()
-      })
-      .finally(() => {
-        this.#refreshing = undefined
-      })
-    return this.#refreshing
-  }
-
   #wake(): void {
     if (this.#woken || this.#stopped) return
     this.#woken = true
@@ -191,7 +158,7 @@ export class KafkaPublisher implements Publisher {
   #dispatch(): void {
     const { clock } = this.#options
     const now = clock.monotonic()
-    const topology = this.#topology
+    const topology = this.#topology.current
     if (!topology) return
     const byLeader = new Map<number, OutgoingPartition[]>()
     for (const partition of this.#partitions.values()) {
@@ -204,7 +171,7 @@ export class KafkaPublisher implements Publisher {
       const leader = topology.topics.get(partition.topic)?.partitions[partition.partition]?.leader ?? -1
       if (!topology.brokers.has(leader)) {
         this.#delay(partition)
-        this.#outdated()
+        this.#topology.outdated()
         continue
       }
       const of = byLeader.get(leader)
@@ -264,7 +231,7 @@ export class KafkaPublisher implements Publisher {
         'a produce request failed',
       )
       for (const partition of partitions) this.#delay(partition)
-      this.#outdated()
+      this.#topology.outdated()
     } finally {
       for (const partition of partitions) partition.onItsWay = false
     }
@@ -307,7 +274,7 @@ export class KafkaPublisher implements Publisher {
       this.#delay(partition)
     } else {
       this.#delay(partition)
-      this.#outdated()
+      this.#topology.outdated()
     }
   }
 
@@ -333,11 +300,5 @@ export class KafkaPublisher implements Publisher {
       partition.notBefore = 0
       this.#wake()
     })
-  }
-
-  #outdated(): void {
-    const { clock } = this.#options
-    if (clock.monotonic() - this.#refreshedAt < retryMs.first) return
-    this.#refresh().catch(() => clock.after(1_000, () => this.#wake()))
   }
 }

@@ -87,6 +87,22 @@ test('delivers to the partition of the key, in the order given', async () => {
   }
 })
 
+test('what was given first goes first, also while nothing is known of the topic', async () => {
+  const topic = await topicOf(1)
+  const publisher = publisherWith()
+  const sends = Array.from({ length: 50 }, async (_, i) => {
+    for (let turns = 0; turns < i; turns++) await Promise.resolve()
+    return publisher.send([message(topic, 'one', String(i))])
+  })
+  await Promise.all(sends)
+  const member = await reader(topic)
+  await eventually(() => member.count() === 50)
+  assert.equal(
+    member.valuesOf(0),
+    Array.from({ length: 50 }, (_, i) => String(i)),
+  )
+})
+
 test('a message that is too large is refused alone, and those around it are delivered in order', async () => {
   const topic = await topicOf(1, { 'max.message.bytes': '20000' })
   const values = Array.from({ length: 20 }, (_, i) => (i === 7 ? 'x'.repeat(30_000) : String(i)))

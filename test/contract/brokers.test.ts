@@ -1,0 +1,100 @@
+// runtimes: node, bun
+// timeout: 900 s
+import { mkdtempSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import * as assert from 'uvu/assert'
+import { type Services, startServices } from '../../cli/dev/services.ts'
+import { systemClock } from '../../core/clock.ts'
+import { createSource } from '../../core/kafka/drivers.ts'
+import { KafkaPublisher } from '../../core/kafka/producer.ts'
+import { silentLog } from '../../core/log.ts'
+import { after, before, test } from '../harness.ts'
+import { eventually, freshTopic } from '../services.ts'
+import { Member } from './member.ts'
+
+// Three brokers, each killed in its turn: leaders and the group's coordinator move, and nothing else changes.
+
+let cluster: Services
+const open: { stop(): Promise<void> }[] = []
+
+before(async () => {
+  cluster = await startServices({
+    dir: mkdtempSync(join(tmpdir(), 'brokers-')),
+    brokers: 3,
+    kafka: true,
+    postgres: false,
+    redis: false,
+  })
+})
+
+after(async () => {
+  await Promise.all(open.map((one) => one.stop()))
+  await cluster.wipe()
+})
+
+const drivers =
+  process.versions['bun'] === undefined ? (['confluent', 'platformatic'] as const) : (['platformatic'] as const)
+
+for (const driver of drivers) {
+  test(
+    `with ${driver} every broker killed in turn costs no record, no order, and no membership for good`,
+    async () => {
+      const topic = await freshTopic({ partitions: 6, replicas: 3, kafka: cluster.kafkaAddress })
+      const bootstrap = cluster.kafkaAddress.split(',')
+      const publisher = new KafkaPublisher({
+        bootstrap,
+        clientId: 'brokers',
+        clock: systemClock,
+        log: silentLog,
+        deliveryTimeoutMs: 60_000,
+      })
+      open.push(publisher)
+      const member = await Member.create((options) => createSource({ ...options, driver }), {
+        bootstrap,
+        group: `brokers-${driver}`,
+        topics: [topic],
+        from: 0,
+      })
+      open.push(member)
+      await member.start()
+      await eventually(() => member.assignedNow.size === 6, { deadlineMs: 30_000 })
+      let sent = 0
+      const sends: ReturnType<KafkaPublisher['send']>[] = []
+      const some = () => {
+        const messages = Array.from({ length: 60 }, () => {
+          const value = sent++
+          return { topic, partition: value % 6, key: null, value: Buffer.from(String(value)), headers: [] }
+        })
+        sends.push(publisher.send(messages))
+      }
+      const committed = async () => (await member.source.commit([{ topic, partition: 0, offset: 0 }])) === 'committed'
+      for (const node of [1, 2, 3]) {
+        some()
+        await cluster.kafka(node).kill()
+        for (let i = 0; i < 20; i++) {
+          some()
+          await new Promise<void>((resolve) => systemClock.after(20, resolve))
+        }
+        await eventually(committed, { deadlineMs: 60_000, every: 200, what: `a commit without broker ${node}` })
+        await Promise.all(sends)
+        await eventually(() => member.count() >= sent, {
+          deadlineMs: 60_000,
+          what: `all records without broker ${node}`,
+        })
+        await cluster.kafka(node).start()
+        await cluster.kafkaComplete()
+      }
+      assert.ok((await Promise.all(sends)).flat().every(({ kind }) => kind === 'delivered'))
+      assert.is(member.count(), sent)
+      for (let partition = 0; partition < 6; partition++) {
+        assert.equal(
+          member.valuesOf(partition),
+          Array.from({ length: sent / 6 }, (_, i) => String(i * 6 + partition)),
+        )
+      }
+      assert.is(member.outside.length, 0)
+    },
+    { timeoutMs: 400_000 },
+  )
+}
