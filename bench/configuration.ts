@@ -11,6 +11,8 @@ export type Configuration = {
   readonly variant: string
   /** Keys of the daemon's configuration, `key=value`. */
   readonly settings: readonly string[]
+  /** Flags of the runtime, `--flag=value`. */
+  readonly runtimeFlags: readonly string[]
   /** The checkout whose daemon runs. */
   readonly checkout: string
 }
@@ -27,7 +29,7 @@ export type Pair = keyof typeof pairs
 export type ConfigurationFlags = {
   readonly on: readonly Pair[]
   readonly set: readonly string[]
-  /** `name:key=value,key=value`, each another configuration. */
+  /** `name:key=value,key=value`, each another configuration; `--flag=value` is one of the runtime's. */
   readonly variant: readonly string[]
   /** The checkout whose daemon runs; this one when left out. */
   readonly checkout?: string
@@ -50,14 +52,15 @@ export function configurations({
       checkouts.map((from, index) => ({
         ...pairs[pair],
         variant: [name, index > 0 ? 'against' : ''].filter((word) => word !== '').join(' '),
-        settings: [...set, ...settings],
+        settings: [...set, ...settings.filter((setting) => !setting.startsWith('--'))],
+        runtimeFlags: settings.filter((setting) => setting.startsWith('--')),
         checkout: from,
       })),
     ),
   )
 }
 
-export function labelOf({ runtime, driver, variant }: Omit<Configuration, 'settings' | 'checkout'>): string {
+export function labelOf({ runtime, driver, variant }: Pick<Configuration, 'runtime' | 'driver' | 'variant'>): string {
   return `${runtime} ${driver}${variant === '' ? '' : ` (${variant})`}`
 }
 

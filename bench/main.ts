@@ -160,6 +160,7 @@ async function runAll(flags: Flags, jobs: readonly Job[], byDefault: readonly Pa
         const run = await job.run({ servers, configuration, day, profile: flags.profile === true })
         runs.push(run)
         say(`[${runs.length}/${total}] ${job.name}, ${nameOf(configuration)}: ${summary(run)}`)
+        if (flags.profile === true) say(`  threads: ${JSON.stringify(run.thread_cpu_seconds)}`)
         for (const line of run.profile ?? []) say(`  ${line}`)
       }
     }

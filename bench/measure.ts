@@ -12,7 +12,7 @@ import type { Configuration } from './configuration.ts'
 import { Daemon } from './daemon.ts'
 import type { Messages } from './content.ts'
 import { machine, versions } from './machine.ts'
-import { Meter, peakMemoryOf, type Usage } from './meter.ts'
+import { Meter, peakMemoryOf, threadSeconds, type Usage } from './meter.ts'
 import { profileFlags, profileLines } from './profile.ts'
 import { isRight, type Run } from './run.ts'
 import { Database, type Servers, withAdmin } from './servers.ts'
@@ -87,7 +87,11 @@ export async function measure(
     kafka: servers.kafka,
     database,
     ...(events !== undefined && { events }),
-    runtimeFlags: [...(profiles === undefined ? [] : profileFlags(profiles)), ...(place.runtimeFlags ?? [])],
+    runtimeFlags: [
+      ...(profiles === undefined ? [] : profileFlags(profiles)),
+      ...configuration.runtimeFlags,
+      ...(place.runtimeFlags ?? []),
+    ],
     settings: place.settings ?? [],
   })
   const meter = new Meter({ pid: daemon.pid, sql: database.sql, brokers: servers.brokers })
@@ -97,6 +101,7 @@ export async function measure(
     const finding = await work({ daemon, database, meter, reach: (records) => reach(daemon, records) })
     meter.stop()
     const memory = peakMemoryOf(daemon.pid)
+    const threads = threadSeconds(daemon.pid)
     const readyAt = daemon.readyAt() ?? daemon.startedAt
     await daemon.stop()
     const verdict = await verdictOn(servers, database, task, events, finding.records)
@@ -127,6 +132,7 @@ export async function measure(
       ...perMillion(usage, finding.messages),
       other_cpu_share: round(usage.others, 3),
       rss_peak_bytes: memory,
+      thread_cpu_seconds: threads,
       ...verdict,
       dead_letters: letters?.count ?? 0,
       copies: records - originalsBelow(task.messages, records),
@@ -226,7 +232,7 @@ function settingsOf(
     protocol: consumer.protocol,
     maxFetchBytes: consumer.maxFetchBytes,
     traceability: traceability.mode,
-    given: configuration.settings,
+    given: [...configuration.settings, ...configuration.runtimeFlags],
   }
 }
 

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import type postgres from 'postgres'
 
 /** Processor seconds between two moments, and what else the machine did. */
@@ -129,6 +129,27 @@ export function peakMemoryOf(pid: number): number {
   } catch {
     return 0
   }
+}
+
+/** Processor seconds of a process so far by its threads' names, the busiest first: several of one name are one. */
+export function threadSeconds(pid: number): Readonly<Record<string, number>> {
+  const sums = new Map<string, number>()
+  try {
+    for (const thread of readdirSync(`/proc/${pid}/task`)) {
+      const stat = readFileSync(`/proc/${pid}/task/${thread}/stat`, 'latin1')
+      const name = stat.slice(stat.indexOf('(') + 1, stat.lastIndexOf(')')).replace(/:?\d+$/, '')
+      const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+      sums.set(name, (sums.get(name) ?? 0) + (Number(fields[11]) + Number(fields[12])) / ticksASecond)
+    }
+  } catch {
+    // Threads end while they are read.
+  }
+  return Object.fromEntries(
+    [...sums]
+      .filter(([, seconds]) => seconds >= 0.05)
+      .sort(([, a], [, b]) => b - a)
+      .map(([name, seconds]) => [name, Math.round(seconds * 100) / 100]),
+  )
 }
 
 function machineSeconds(): { readonly busy: number; readonly all: number } {

@@ -38,6 +38,8 @@ export type Run = {
   /** Share of the machine that others used meanwhile. */
   readonly other_cpu_share: number
   readonly rss_peak_bytes: number
+  /** Of the whole run, start and warm-up included, by the names of its threads. */
+  readonly thread_cpu_seconds: Readonly<Record<string, number>>
   readonly lost: number
   readonly duplicated: number
   readonly reordered: number
