@@ -6,7 +6,6 @@ import { errorOf, messageOf, TenantryError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { EffectGrouping } from './effects.ts'
 import {
-  claimKeys,
   claimNewKeys,
   type Claims,
   claimsOf,
@@ -14,6 +13,7 @@ import {
   deadLetterSteps,
   effectSteps,
   fence,
+  insertKeys,
   outboxSteps,
   publishedSteps,
   recordProgress,
@@ -25,7 +25,7 @@ import {
 } from './group-commit.ts'
 import { type Backend, LaneConnection, type LaneLimits } from './lane-connection.ts'
 import { lookUp } from './resolve.ts'
-import { abortedState, blameOf, codeOf, fencedState, isServerError, knownKeyState, leftTransactionState } from './sqlstate.ts'
+import { abortedState, blameOf, codeOf, fencedState, isKnownKey, isServerError, leftTransactionState } from './sqlstate.ts'
 import type { Commit, CommitMode, CommitResult, Lane, Resolution } from './transactions.ts'
 
 export type PostgresLaneOptions = {
@@ -71,8 +71,6 @@ export class PostgresLane implements Lane {
   }
 
   async commit(commit: Commit, mode: CommitMode): Promise<CommitResult> {
-    const claims = claimsOf(commit)
-    if (mode.kind === 'optimistic' && claims.copies.length > 0) return { kind: 'duplicates' }
     let connection: LaneConnection
     try {
       connection = this.#connection ?? (await LaneConnection.open(this.#options.url, this.#options.name, this.#options.limits))
@@ -81,7 +79,7 @@ export class PostgresLane implements Lane {
     }
     this.#connection = connection
     this.#backend = connection.backend
-    const result = mode.kind === 'optimistic' ? await this.#optimistic(connection, commit, claims) : await this.#checked(connection, commit, claims, mode.settle)
+    const result = mode.kind === 'optimistic' ? await this.#optimistic(connection, commit) : await this.#checked(connection, commit, claimsOf(commit), mode.settle)
     if (result.kind === 'unknown') this.#drop()
     return result
   }
@@ -104,10 +102,9 @@ export class PostgresLane implements Lane {
     this.#connection = undefined
   }
 
-  async #optimistic(connection: LaneConnection, commit: Commit, { claims }: Claims): Promise<CommitResult> {
+  async #optimistic(connection: LaneConnection, commit: Commit): Promise<CommitResult> {
     const { sql } = connection
-    const steps = [commitProgress(sql, commit), ...(claims.length > 0 ? [claimKeys(sql, claims)] : []), ...this.#effects(sql, commit)]
-    return this.#finish(connection, commit, [begin(sql), ...steps])
+    return this.#finish(connection, commit, [begin(sql), commitProgress(sql, commit), ...insertKeys(sql, commit), ...this.#effects(sql, commit)])
   }
 
   async #checked(connection: LaneConnection, commit: Commit, { claims, copies }: Claims, settle: (duplicates: readonly number[]) => Commit): Promise<CommitResult> {
@@ -191,7 +188,7 @@ export class PostgresLane implements Lane {
     const { error, step } = first
     const { code } = error
     if (code === fencedState) return { kind: 'fenced', partitions: (error.detail ?? '').split(',').map(Number) }
-    if (code === knownKeyState) return { kind: 'duplicates' }
+    if (step.of === 'own' && isKnownKey(error)) return { kind: 'duplicates' }
     const blame = blameOf(code)
     // Rolled back cleanly, the session can go on; after trouble a new one is safer.
     if (blame === 'infrastructure' || code === leftTransactionState) this.#drop()

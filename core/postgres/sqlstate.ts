@@ -3,7 +3,6 @@ import type { Blame } from './transactions.ts'
 /** Raised by tenantry's own functions; docs/errors.md lists them. */
 export const fencedState = 'TY001'
 export const missingProgressState = 'TY002'
-export const knownKeyState = 'TY003'
 export const stateElsewhereState = 'TY004'
 export const leftTransactionState = 'TY005'
 
@@ -26,7 +25,12 @@ export function codeOf(error: unknown): string {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : ''
 }
 
+/** Whether an insert met a key that is there already. */
+export function isKnownKey(error: { readonly code: string; readonly schema_name?: string; readonly table_name?: string }): boolean {
+  return error.code === '23505' && error.schema_name === 'sys' && (error.table_name ?? '').startsWith('request_keys')
+}
+
 /** Whether the server said it, so that the transaction is known to have been refused. */
-export function isServerError(error: unknown): error is Error & { code: string; detail?: string; table_name?: string; constraint_name?: string } {
+export function isServerError(error: unknown): error is Error & { code: string; detail?: string; schema_name?: string; table_name?: string; constraint_name?: string } {
   return error instanceof Error && error.name === 'PostgresError'
 }
