@@ -216,14 +216,14 @@ export function unavailable(what: string, cause: unknown): TenantryError {
   )
 }
 
-/** The innermost reason: the client wraps errors in errors. */
+/** The reasons within reasons: the client wraps errors in errors. */
 export function reasonOf(error: unknown): string {
   if (error instanceof AggregateError) {
     const last: unknown = error.errors.at(-1)
     if (last !== undefined) return reasonOf(last)
   }
-  if (error instanceof Error && error.cause !== undefined) return `${error.message}: ${reasonOf(error.cause)}`
-  return messageOf(error)
+  const message = messageOf(error).replace(/\.+$/, '')
+  return error instanceof Error && error.cause !== undefined ? `${message}: ${reasonOf(error.cause)}` : message
 }
 
 /** Waits for `promise`, but no longer than `ms`; what it rejects with does not matter any more. */

@@ -1,6 +1,6 @@
 import { ConnectionPool, type Connection, findErrorBy, offsetCommitV9 } from '@platformatic/kafka'
 import type { Cluster } from './cluster.ts'
-import { clientOptions, type KafkaConnection } from './options.ts'
+import { type KafkaConnection, poolOptions } from './options.ts'
 import type { MemberIdentity } from './membership.ts'
 import type { OffsetCommitReply, PartitionOffset } from './source.ts'
 
@@ -33,17 +33,11 @@ export class GroupCoordinator {
     instanceId: string | null,
     joinTimeoutMs: number,
   ) {
-    const { clientId, connectTimeout, tls, sasl } = clientOptions(connection)
-    const options = {
-      ...(connectTimeout !== undefined && { connectTimeout }),
-      ...(tls && { tls }),
-      ...(sasl && { sasl }),
-    }
     this.#cluster = cluster
     this.#group = group
     this.#instanceId = instanceId
-    this.#membership = new ConnectionPool(clientId, { ...options, requestTimeout: joinTimeoutMs })
-    this.#commits = new ConnectionPool(clientId, { ...options, requestTimeout: 10_000 })
+    this.#membership = new ConnectionPool(connection.clientId, poolOptions(connection, joinTimeoutMs))
+    this.#commits = new ConnectionPool(connection.clientId, poolOptions(connection, 10_000))
   }
 
   /** A connection for the member's own requests. Rejects while no coordinator can be reached. */

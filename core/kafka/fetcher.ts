@@ -3,7 +3,7 @@ import { errorOf } from '../errors.ts'
 import { type Cluster, keyOf, unavailable, withDeadline } from './cluster.ts'
 import { fetch, type FetchedPartition, type FetchPartition, fetchVersions } from './fetch-protocol.ts'
 import { retryMs } from './membership.ts'
-import { clientOptions, type SourceOptions } from './options.ts'
+import { poolOptions, type SourceOptions } from './options.ts'
 import type { Reading } from './reading.ts'
 
 /** The broker waits so long for something new before it answers; a partition that joins in meanwhile waits with it. */
@@ -48,14 +48,8 @@ export class Fetcher {
   #served = 0
 
   constructor(options: FetcherOptions) {
-    const { clientId, connectTimeout, tls, sasl } = clientOptions(options.source)
     this.#options = options
-    this.#pool = new ConnectionPool(clientId, {
-      ...(connectTimeout !== undefined && { connectTimeout }),
-      ...(tls && { tls }),
-      ...(sasl && { sasl }),
-      requestTimeout: 30_000,
-    })
+    this.#pool = new ConnectionPool(options.source.clientId, poolOptions(options.source, 30_000))
   }
 
   /** No broker refuses us at the moment. */

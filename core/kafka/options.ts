@@ -1,4 +1,5 @@
-import type { BaseOptions } from '@platformatic/kafka'
+import { isIP } from 'node:net'
+import type { BaseOptions, ConnectionOptions } from '@platformatic/kafka'
 import type { Clock } from '../clock.ts'
 import type { Log } from '../log.ts'
 
@@ -57,17 +58,23 @@ export const topicCheckMs = 5_000
  * to go on.
  */
 export function clientOptions(connection: KafkaConnection): BaseOptions {
-  const { tls, sasl } = connection
   return {
     clientId: connection.clientId,
     bootstrapBrokers: [...connection.bootstrap],
     autocreateTopics: false,
-    connectTimeout: 5_000,
     timeout: 30_000,
-    requestTimeout: 30_000,
     retries: 2,
     retryDelay: 250,
     metadataMaxAge: topicCheckMs,
+    ...poolOptions(connection, 30_000),
+  }
+}
+
+/** Options for a pool of connections to brokers. */
+export function poolOptions({ bootstrap, tls, sasl }: KafkaConnection, requestTimeoutMs: number): ConnectionOptions {
+  return {
+    connectTimeout: 5_000,
+    requestTimeout: requestTimeoutMs,
     ...(tls && {
       tls: {
         ...(tls.ca !== undefined && { ca: tls.ca }),
@@ -76,6 +83,8 @@ export function clientOptions(connection: KafkaConnection): BaseOptions {
         ...(tls.passphrase !== undefined && { passphrase: tls.passphrase }),
         rejectUnauthorized: tls.rejectUnauthorized ?? true,
       },
+      // Brokers behind one address are told apart by the name in the TLS handshake; addresses may not stand there.
+      tlsServerName: !bootstrap.some((broker) => isIP(broker.slice(0, broker.lastIndexOf(':')).replace(/[[\]]/g, ''))),
     }),
     ...(sasl && { sasl: { mechanism: sasl.mechanism, username: sasl.username, password: sasl.password } }),
   }

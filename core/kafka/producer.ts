@@ -10,7 +10,7 @@ import { messageOf } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { Cluster, reasonOf, withDeadline } from './cluster.ts'
 import { partitionOf } from './murmur2.ts'
-import { clientOptions, type KafkaConnection } from './options.ts'
+import { type KafkaConnection, poolOptions } from './options.ts'
 import { nameOf, type Outgoing, OutgoingPartition, type SentBatch, verdictOf } from './outgoing.ts'
 import { produce, produceVersions } from './produce-protocol.ts'
 import type { Delivery, Publisher } from './publisher.ts'
@@ -60,19 +60,13 @@ export class KafkaPublisher implements Publisher {
   #woken = false
 
   constructor(options: PublisherOptions) {
-    const { clientId, connectTimeout, tls, sasl } = clientOptions(options)
     this.#options = options
     this.#maxBatchBytes = options.maxBatchBytes ?? 512 * 1024
     this.#deliveryTimeoutMs = options.deliveryTimeoutMs ?? 30_000
     this.#requestTimeoutMs = Math.min(maxRequestMs, this.#deliveryTimeoutMs)
     this.#cluster = new Cluster(options, options.clock)
     this.#topology = new Topology(this.#cluster, options.clock, () => this.#wake())
-    this.#pool = new ConnectionPool(clientId, {
-      ...(connectTimeout !== undefined && { connectTimeout }),
-      ...(tls && { tls }),
-      ...(sasl && { sasl }),
-      requestTimeout: this.#requestTimeoutMs + 2_000,
-    })
+    this.#pool = new ConnectionPool(options.clientId, poolOptions(options, this.#requestTimeoutMs + 2_000))
   }
 
   /**
