@@ -85,8 +85,9 @@ export function loadAddon(): Addon {
     )
   }
   try {
-    const addon: Addon = createRequire(import.meta.url)('@confluentinc/kafka-javascript')
-    return addon
+    const addon: unknown = createRequire(import.meta.url)('@confluentinc/kafka-javascript')
+    if (isAddon(addon)) return addon
+    throw new Error('it exports no KafkaConsumer')
   } catch (error) {
     throw new TenantryError(
       'TENANTRY_DRIVER_UNAVAILABLE',
@@ -95,6 +96,15 @@ export function loadAddon(): Addon {
       { cause: errorOf(error) },
     )
   }
+}
+
+function isAddon(loaded: unknown): loaded is Addon {
+  return (
+    typeof loaded === 'object' &&
+    loaded !== null &&
+    'KafkaConsumer' in loaded &&
+    typeof loaded.KafkaConsumer === 'function'
+  )
 }
 
 /** Throws a TenantryError for settings that librdkafka does not take. Connects to nothing. */

@@ -1,3 +1,4 @@
+import { z } from 'zod'
 import type { Clock } from '../clock.ts'
 import { TenantryError } from '../errors.ts'
 import { unavailable, withDeadline } from './cluster.ts'
@@ -38,6 +39,9 @@ export interface NativeOwner {
 
 /** The records of one poll, and the logs' ends that it came by. */
 export type NativePoll = { readonly messages: readonly NativeMessage[]; readonly ends: readonly PartitionOffset[] }
+
+/** Of librdkafka's statistics: the state of the coordinator's connection, and for how many milliseconds it has been so. */
+const groupStats = z.object({ cgrp: z.object({ state: z.string(), stateage: z.number() }) })
 
 const nothing: NativePoll = { messages: [], ends: [] }
 
@@ -125,9 +129,9 @@ export class NativeClient {
     })
     this.consumer.on('event.stats', ({ message }) => {
       if (protocol !== 'consumer' || this.#leaving) return
-      const { cgrp }: { readonly cgrp?: { readonly state?: string; readonly stateage?: number } } = JSON.parse(message)
+      const { data } = groupStats.safeParse(JSON.parse(message))
       // By KIP-848 a member that is assigned nothing gets no rebalance callback, and its join state stays 'init'.
-      if (cgrp?.state === 'up' && (cgrp.stateage ?? 0) >= settledMs) this.#owner.settled()
+      if (data?.cgrp.state === 'up' && data.cgrp.stateage >= settledMs) this.#owner.settled()
     })
     this.consumer.on('partition.eof', (end) => this.#ends.push(end))
   }

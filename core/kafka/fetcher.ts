@@ -39,7 +39,7 @@ export class Fetcher {
   readonly #notBefore = new Map<number, number>()
   readonly #failures = new Map<number, number>()
   #topology: ClusterMetadata | undefined
-  #refreshing: Promise<void> | undefined
+  #refreshing = false
   #refreshedAt = Number.NEGATIVE_INFINITY
   #version = 0
   #stopped = false
@@ -242,22 +242,23 @@ export class Fetcher {
   }
 
   #refresh(): void {
+    if (this.#refreshing) return
+    this.#refreshing = true
     const { cluster, source, failed } = this.#options
-    this.#refreshing ??= cluster
+    const done = () => {
+      this.#refreshing = false
+      this.wake()
+    }
+    cluster
       .topology(source.topics)
-      .then(
-        (topology) => {
-          this.#topology = topology
-          this.#refreshedAt = source.clock.monotonic()
-          this.wake()
-        },
-        (error) => {
-          failed(errorOf(error))
-          source.clock.after(1_000, () => this.wake())
-        },
-      )
-      .finally(() => {
-        this.#refreshing = undefined
+      .then((topology) => {
+        this.#topology = topology
+        this.#refreshedAt = source.clock.monotonic()
+        done()
+      })
+      .catch((error: unknown) => {
+        failed(errorOf(error))
+        source.clock.after(1_000, done)
       })
   }
 }

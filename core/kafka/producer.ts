@@ -89,7 +89,7 @@ export class KafkaPublisher implements Publisher {
 
   #enqueue(messages: readonly OutgoingMessage[], topology: ClusterMetadata, deadline: number): Promise<Delivery[]> {
     return new Promise((resolve) => {
-      const deliveries: Delivery[] = new Array(messages.length)
+      const deliveries: Delivery[] = []
       let open = messages.length
       for (const [i, message] of messages.entries()) {
         const settle = (delivery: Delivery) => {

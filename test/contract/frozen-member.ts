@@ -2,11 +2,11 @@ import { createInterface } from 'node:readline'
 import { systemClock } from '../../core/clock.ts'
 import { createSource } from '../../core/kafka/drivers.ts'
 import { silentLog } from '../../core/log.ts'
-import type { FrozenOptions } from './frozen.ts'
+import { frozenOptions } from './frozen.ts'
 
 // The process that frozen.ts freezes: writes its events as lines, commits when told to.
 
-const options: FrozenOptions = JSON.parse(process.argv[2] ?? '{}')
+const options = frozenOptions.parse(JSON.parse(process.argv[2] ?? '{}'))
 const source = await createSource({
   ...options,
   clientId: 'frozen',
@@ -35,6 +35,6 @@ await source.start({
   recovered() {},
 })
 
-createInterface({ input: process.stdin }).on('line', async () => {
-  say(`reply ${await source.commit([{ topic: options.topic, partition: 0, offset: 0 }])}`)
+createInterface({ input: process.stdin }).on('line', () => {
+  void source.commit([{ topic: options.topic, partition: 0, offset: 0 }]).then((reply) => say(`reply ${reply}`))
 })

@@ -2,17 +2,19 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import type { OffsetCommitReply } from '../../core/kafka/source.ts'
+import { z } from 'zod'
 import { eventually } from '../services.ts'
 
-export type FrozenOptions = {
-  readonly driver: 'confluent' | 'platformatic'
-  readonly bootstrap: readonly string[]
-  readonly group: string
-  readonly topic: string
-  readonly protocol: 'consumer' | 'classic'
-  readonly sessionTimeoutMs: number
-}
+export const frozenOptions = z.object({
+  driver: z.enum(['confluent', 'platformatic']),
+  bootstrap: z.array(z.string()),
+  group: z.string(),
+  topic: z.string(),
+  protocol: z.enum(['consumer', 'classic']),
+  sessionTimeoutMs: z.number(),
+})
+
+export type FrozenOptions = z.infer<typeof frozenOptions>
 
 /** A member in a process of its own, which can be stopped in its tracks. */
 export class Frozen {
@@ -46,7 +48,7 @@ export class Frozen {
   }
 
   /** Has it commit for the partition it was assigned first. */
-  async commit(): Promise<OffsetCommitReply | string> {
+  async commit(): Promise<string> {
     const before = this.#replies.length
     this.#child.stdin?.write('commit\n')
     await eventually(() => this.#replies.length > before, { deadlineMs: 30_000, what: 'an answer to a commit' })

@@ -74,7 +74,7 @@ export function groupContract(driver: 'confluent' | 'platformatic', make: MakeSo
       const group = `contract-${driver}-frozen-${protocol}`
       const frozen = await Frozen.start({
         driver,
-        bootstrap: stage.bootstrap,
+        bootstrap: [...stage.bootstrap],
         group,
         topic: name,
         protocol,
