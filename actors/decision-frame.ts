@@ -215,6 +215,8 @@ export class DecisionUnpacker {
   }
 }
 
+const noEffects: readonly Effect[] = []
+
 class Reading {
   readonly #words: WordReader
   readonly #text: string
@@ -276,11 +278,14 @@ class Reading {
     return sqlstate === null ? failure : { ...failure, sqlstate }
   }
 
-  #effects(): Effect[] {
-    const effects: Effect[] = []
-    for (let count = this.#words.next(); count > 0; count--) {
+  #effects(): readonly Effect[] {
+    const count = this.#words.next()
+    if (count === 0) return noEffects
+    // Of the size that it has: an array that grows begins with room for seventeen.
+    const effects = new Array<Effect>(count)
+    for (let i = 0; i < count; i++) {
       const tag = this.#words.next()
-      effects.push(tag === rowTag ? this.#row() : tag === sqlTag ? this.#sql() : this.#publish())
+      effects[i] = tag === rowTag ? this.#row() : tag === sqlTag ? this.#sql() : this.#publish()
     }
     return effects
   }
@@ -288,8 +293,9 @@ class Reading {
   #row(): RowEffect {
     const shape = this.#shapes[this.#words.next()]
     if (shape === undefined) throw new TypeError('a frame names a shape that it never gave')
-    const values: SqlText[] = []
-    for (let i = 0; i < shape.columns.length; i++) values.push(this.#value())
+    const count = shape.columns.length
+    const values = new Array<SqlText>(count)
+    for (let i = 0; i < count; i++) values[i] = this.#value()
     return { kind: 'row', shape, values }
   }
 

@@ -9,6 +9,16 @@ const special = /["\\]/
 
 /** `{"a","b",NULL}`; every element is quoted, so nothing in it means anything. */
 export function textArray(values: readonly SqlText[]): string {
+  for (let i = 0; i < values.length; i++) {
+    const value = values[i]
+    if (value === null || value === undefined || special.test(value)) return mixedArray(values)
+  }
+  // Joined at once, nothing is allocated but the result: element by element it was a fifth of the thread's garbage.
+  return values.length === 0 ? '{}' : `{"${values.join('","')}"}`
+}
+
+/** With elements that are null or hold what must be escaped. */
+function mixedArray(values: readonly SqlText[]): string {
   let text = '{'
   for (let i = 0; i < values.length; i++) {
     const value = values[i]

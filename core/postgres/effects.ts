@@ -43,13 +43,26 @@ export class EffectGrouping {
     const byShape = new Map<string, number[]>()
     const ordered = split || !this.#independent(outcomes)
     const lastOf = new Map<string, Map<string, number>>()
-    for (const { tenant, result } of outcomes) {
-      if (result.kind !== 'done') continue
-      for (const effect of result.effects) {
-        if (effect.kind === 'publish') continue
+    let common: Slot | undefined
+    // By index here and below: this runs for every message, and iterators are garbage.
+    for (let i = 0; i < outcomes.length; i++) {
+      const outcome = outcomes[i]
+      if (outcome === undefined || outcome.result.kind !== 'done') continue
+      const { tenant } = outcome
+      const { effects } = outcome.result
+      for (let j = 0; j < effects.length; j++) {
+        const effect = effects[j]
+        if (effect === undefined || effect.kind === 'publish') continue
+        if (!ordered && effect.kind === 'row' && effect.shape === common?.shape) {
+          common.rows.push(effect.values)
+          continue
+        }
         const after = ordered ? this.#after(lastOf, tenant, effect) : 0
         const place = effect.kind === 'sql' ? slots.push({ shape: null, tenant, effect }) - 1 : this.#place(slots, byShape, effect.shape, effect.values, after, split)
-        if (!ordered) continue
+        if (!ordered) {
+          common = slots[place]
+          continue
+        }
         const table = effect.kind === 'sql' ? rawSql : effect.shape.table
         const last = lastOf.get(tenant)
         if (last) last.set(table, Math.max(last.get(table) ?? 0, place))
@@ -63,11 +76,13 @@ export class EffectGrouping {
   #independent(outcomes: readonly Outcome[]): boolean {
     const shapes = new Map<string, Shape>()
     let last: Shape | undefined
-    for (const { result } of outcomes) {
-      if (result.kind !== 'done') continue
-      for (const effect of result.effects) {
-        if (effect.kind === 'sql') return false
-        if (effect.kind !== 'row' || effect.shape === last) continue
+    for (let i = 0; i < outcomes.length; i++) {
+      const result = outcomes[i]?.result
+      if (result?.kind !== 'done') continue
+      for (let j = 0; j < result.effects.length; j++) {
+        const effect = result.effects[j]
+        if (effect?.kind === 'sql') return false
+        if (effect?.kind !== 'row' || effect.shape === last) continue
         last = effect.shape
         shapes.set(effect.shape.key, effect.shape)
       }

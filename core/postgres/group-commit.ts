@@ -88,23 +88,27 @@ export function insertKeys(sql: postgres.Sql, { outcomes, partitions }: Commit):
   const tenants: string[] = []
   const groups: string[] = []
   const days: number[] = []
-  for (const { result, tenant, partition } of outcomes) {
+  let alike = true
+  for (let i = 0; i < outcomes.length; i++) {
+    const outcome = outcomes[i]
+    if (outcome === undefined) continue
+    const { result } = outcome
     const key = result.kind === 'done' || result.kind === 'failed' ? result.key : null
     if (key === null) continue
+    const group = partitions[outcome.partition]?.ref.group ?? ''
     uuids.push(key.uuid)
-    tenants.push(tenant)
-    groups.push(partitions[partition]?.ref.group ?? '')
+    tenants.push(outcome.tenant)
+    groups.push(group)
     days.push(key.day)
+    if (group !== groups[0] || key.day !== days[0]) alike = false
   }
   if (uuids.length === 0) return []
-  const [group] = groups
-  const [day] = days
   // Most commits are of one group and one day: two arrays less to write and to read.
   const query =
-    groups.every((other) => other === group) && days.every((other) => other === day)
+    alike
       ? sql`
         insert into sys.request_keys (message_id, tenant_id, group_name, day)
-        select named.message_id, named.tenant_id, ${group ?? ''}, ${day ?? 0}
+        select named.message_id, named.tenant_id, ${groups[0] ?? ''}, ${days[0] ?? 0}
         from unnest(${plainArray(uuids)}::uuid[], ${textArray(tenants)}::text[]) as named (message_id, tenant_id)
         order by named.message_id, named.tenant_id`
       : sql`
@@ -163,8 +167,9 @@ export function effectSteps(sql: postgres.Sql, statement: EffectStatement, types
 /** The last state of each instance, sorted. */
 export function stateSteps(sql: postgres.Sql, { outcomes, partitions }: Commit): Step[] {
   const last = new Map<string, Outcome>()
-  for (const outcome of outcomes) {
-    if (outcome.result.kind === 'done' && outcome.result.state !== null) last.set(`${partitions[outcome.partition]?.ref.group}\n${outcome.actor}\n${outcome.tenant}`, outcome)
+  for (let i = 0; i < outcomes.length; i++) {
+    const outcome = outcomes[i]
+    if (outcome?.result.kind === 'done' && outcome.result.state !== null) last.set(`${partitions[outcome.partition]?.ref.group}\n${outcome.actor}\n${outcome.tenant}`, outcome)
   }
   if (last.size === 0) return []
   const rows = [...last].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, outcome]) => outcome)
@@ -189,11 +194,15 @@ export function outboxSteps(sql: postgres.Sql, { outcomes, partitions }: Commit)
   const values: SqlText[] = []
   const headers: string[] = []
   const counts = new Map<number, number>()
-  for (const { result, partition, tenant } of outcomes) {
-    const at = partitions[partition]
-    if (result.kind !== 'done' || at === undefined) continue
-    for (const effect of result.effects) {
-      if (effect.kind !== 'publish') continue
+  for (let i = 0; i < outcomes.length; i++) {
+    const outcome = outcomes[i]
+    if (outcome === undefined || outcome.result.kind !== 'done') continue
+    const { partition, tenant } = outcome
+    const { effects } = outcome.result
+    for (let j = 0; j < effects.length; j++) {
+      const effect = effects[j]
+      const at = partitions[partition]
+      if (effect?.kind !== 'publish' || at === undefined) continue
       const place = counts.get(partition) ?? 0
       counts.set(partition, place + 1)
       columns[0].push(at.ref.group)
@@ -237,11 +246,13 @@ export function publishedSteps(sql: postgres.Sql, { partitions }: Commit): Step[
 }
 
 export function deadLetterSteps(sql: postgres.Sql, { outcomes, partitions }: Commit): Step[] {
-  const letters = outcomes.flatMap((outcome) => {
-    const { result, partition } = outcome
-    const at = partitions[partition]
-    return result.kind === 'failed' && at !== undefined ? [{ outcome, result, ref: at.ref }] : []
-  })
+  const letters = outcomes
+    .filter(({ result }) => result.kind === 'failed')
+    .flatMap((outcome) => {
+      const { result, partition } = outcome
+      const at = partitions[partition]
+      return result.kind === 'failed' && at !== undefined ? [{ outcome, result, ref: at.ref }] : []
+    })
   if (letters.length === 0) return []
   const failures = letters.map(({ result }) => result.failure)
   const records = letters.map(({ outcome }) => outcome.record)
