@@ -245,7 +245,7 @@ export class Fetcher {
     if (this.#refreshing) return
     this.#refreshing = true
     const { cluster, source, failed } = this.#options
-    const done = () => {
+    const settle = () => {
       this.#refreshing = false
       this.wake()
     }
@@ -254,11 +254,11 @@ export class Fetcher {
       .then((topology) => {
         this.#topology = topology
         this.#refreshedAt = source.clock.monotonic()
-        done()
+        settle()
       })
       .catch((error: unknown) => {
         failed(errorOf(error))
-        source.clock.after(1_000, done)
+        source.clock.after(1_000, settle)
       })
   }
 }
