@@ -70,7 +70,7 @@ function variantOf(text: string): { readonly name: string; readonly settings: re
     .slice(at + 1)
     .split(',')
     .filter((setting) => setting !== '')
-  if (at < 1 || settings.some((setting) => !setting.includes('=')))
+  if (at < 1 || settings.some((setting) => !setting.includes('=') && !setting.startsWith('--')))
     throw new TenantryError(
       'TENANTRY_USAGE',
       '--variant wants NAME:KEY=VALUE,KEY=VALUE, such as --variant four:commit.lanes=4; NAME: alone is the defaults.',
