@@ -7,6 +7,7 @@ import { loadConfig } from '../core/config/load.ts'
 import { TenantryError } from '../core/errors.ts'
 import { say } from '../cli/output.ts'
 import { createTopic, deleteTopic } from './backlog.ts'
+import { commitsOf } from './commits.ts'
 import { checkEvents, checkRows, checkStates, together } from './check.ts'
 import type { Configuration } from './configuration.ts'
 import { Daemon } from './daemon.ts'
@@ -106,9 +107,7 @@ export async function measure(
     await daemon.stop()
     const verdict = await verdictOn(servers, database, task, events, finding.records)
     const [letters] = await database.sql<{ count: number }[]>`select count(*)::integer as count from sys.dead_letters`
-    const [last] = await database.sql<
-      { at: number }[]
-    >`select extract(epoch from max(pg_xact_commit_timestamp(xmin)))::float8 * 1000 as at from effects`
+    const commits = await commitsOf(database.sql)
     const { records, window, ...found } = finding
     const seconds = (window.to - window.from) / 1_000
     const usage = meter.between(window.from, window.to)
@@ -127,7 +126,7 @@ export async function measure(
       ids: task.messages.content.ids,
       seconds: round(seconds, 3),
       rate_per_second: Math.round(finding.messages / seconds),
-      rate_from_start_per_second: Math.round((records / Math.max(1, (last?.at ?? 0) - readyAt)) * 1_000),
+      rate_from_start_per_second: Math.round((records / Math.max(1, (commits.at(-1)?.at ?? 0) - readyAt)) * 1_000),
       megabytes_per_second: round((finding.messages * bytes) / seconds / 1e6, 1),
       ...perMillion(usage, finding.messages),
       other_cpu_share: round(usage.others, 3),
@@ -135,6 +134,7 @@ export async function measure(
       thread_cpu_seconds: threads,
       ...verdict,
       dead_letters: letters?.count ?? 0,
+      rows_per_commit: round(commits.reduce((sum, { rows }) => sum + rows, 0) / Math.max(1, commits.length), 1),
       copies: records - originalsBelow(task.messages, records),
       at: new Date().toISOString(),
       machine: before,

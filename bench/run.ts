@@ -45,6 +45,8 @@ export type Run = {
   readonly reordered: number
   readonly altered: number
   readonly dead_letters: number
+  /** Rows in a transaction, on average. */
+  readonly rows_per_commit: number
   /** Copies in the topic: sent again with the same message_id, to be recognised. */
   readonly copies: number
   readonly events?: { readonly published: number; readonly repeated: number }
