@@ -60,7 +60,10 @@ export function after(hook: Body): void {
   hooks.after.push(hook)
 }
 
-/** Runs before each test. */
+/**
+ * Runs before each test.
+ * @public
+ */
 export function beforeEach(hook: Body): void {
   hooks.beforeEach.push(hook)
 }

@@ -17,7 +17,10 @@ export function postgresAddress(): string {
   return address('TENANTRY_TEST_POSTGRES')
 }
 
-/** URL of the real Redis. All test files share its keys: prefix them. */
+/**
+ * URL of the real Redis. All test files share its keys: prefix them.
+ * @public
+ */
 export function redisAddress(): string {
   return address('TENANTRY_TEST_REDIS')
 }
