@@ -1,9 +1,10 @@
-import { checkTables, loadTopology, type Topology } from '../actors/topology.ts'
+import { checkTables, loadTopology } from '../actors/topology.ts'
 import type { Clock } from '../core/clock.ts'
-import type { Config, GroupConfig } from '../core/config/schema.ts'
-import { TenantryError } from '../core/errors.ts'
+import { keyRetentionWarnings } from '../core/config/checks.ts'
+import { connectionOf } from '../core/config/kafka-connection.ts'
+import type { Config } from '../core/config/schema.ts'
+import type { TenantryError } from '../core/errors.ts'
 import { createSource } from '../core/kafka/drivers.ts'
-import type { KafkaConnection } from '../core/kafka/options.ts'
 import { KafkaPublisher } from '../core/kafka/producer.ts'
 import type { Source } from '../core/kafka/source.ts'
 import type { Lifecycle } from '../core/lifecycle.ts'
@@ -12,7 +13,8 @@ import type { EngineReading } from '../core/metrics.ts'
 import { PrometheusMetrics } from '../core/prometheus.ts'
 import type { Random } from '../core/random.ts'
 import { Database } from './database.ts'
-import { Engine, type ActorRole, type EngineSettings, type GroupOptions } from './engine.ts'
+import { Engine, type EngineSettings, type GroupOptions } from './engine.ts'
+import { type GroupSettings, groupsOf } from './groups.ts'
 import { HttpServer } from './http.ts'
 import { Waiting } from './waiting.ts'
 import { WorkerPool } from './worker-pool.ts'
@@ -75,6 +77,8 @@ export class Daemon implements Lifecycle {
     await this.#http?.start()
     const topology = await loadTopology(config.actors.folder)
     const groups = groupsOf(config, topology)
+    const consumed = [...groups.values()].flatMap(({ roles }) => roles.map(({ topic }) => topic))
+    for (const warning of keyRetentionWarnings(config, consumed)) log.warn('config.warning', {}, `${warning}.`)
     const database = new Database(this.#options)
     await this.#waiting.until('postgres', Database.finalCodes, () => database.open())
     checkTables(topology, database.catalog)
@@ -187,6 +191,7 @@ export class Daemon implements Lifecycle {
       outboxPending: status?.outboxPending ?? 0,
       blockedTenants: status?.blocked.length ?? 0,
       partitions: status?.partitions ?? [],
+      workerUtilisation: this.#parts?.pool.utilisation() ?? [],
     }
   }
 }
@@ -197,44 +202,6 @@ type Parts = {
   readonly sources: readonly Source[]
   readonly publisher: KafkaPublisher
   readonly database: Database
-}
-
-type GroupSettings = { readonly roles: readonly ActorRole[]; readonly config: GroupConfig }
-
-/** The groups that have actors, each with what configuration says of it. Throws TENANTRY_GROUP_UNKNOWN. */
-export function groupsOf(config: Config, topology: Topology): ReadonlyMap<string, GroupSettings> {
-  const groups = new Map<string, GroupSettings>()
-  for (const actor of topology.actors) {
-    const settings = config.groups[actor.group]
-    if (settings === undefined) {
-      throw new TenantryError('TENANTRY_GROUP_UNKNOWN', `${actor.file} belongs to group ${actor.group}, which the configuration does not have: add groups.${actor.group}.`, {
-        group: actor.group,
-        file: actor.file,
-      })
-    }
-    const { index, name, topic, stateful, consistency } = actor
-    const role: ActorRole = { index, name, topic, stateful, serial: consistency === 'serial' }
-    groups.set(actor.group, { config: settings, roles: [...(groups.get(actor.group)?.roles ?? []), role] })
-  }
-  return groups
-}
-
-function connectionOf({ kafka }: Config): KafkaConnection {
-  const { ca, cert, key, keyPassword, verify, enabled } = kafka.tls
-  return {
-    bootstrap: kafka.brokers,
-    clientId: kafka.clientId,
-    ...(enabled && {
-      tls: {
-        ...(ca !== undefined && { ca }),
-        ...(cert !== undefined && { cert }),
-        ...(key !== undefined && { key }),
-        ...(keyPassword !== undefined && { passphrase: keyPassword }),
-        rejectUnauthorized: verify,
-      },
-    }),
-    ...(kafka.sasl && { sasl: kafka.sasl }),
-  }
 }
 
 function engineSettings(config: Config): EngineSettings {
@@ -248,6 +215,7 @@ function engineSettings(config: Config): EngineSettings {
     workerCreditBytes: workers.creditBytes,
     quantumRecords: 64,
     budgetBytes: backpressure.budgetBytes,
+    budgetRecords: backpressure.budgetRecords,
     mailboxMaxRecords: backpressure.mailboxRecords,
     promptRaiseMs: 2_000,
     heldRetryMs: 1_000,

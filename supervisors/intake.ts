@@ -3,6 +3,8 @@ import type { Partition } from './partition.ts'
 export type IntakeSettings = {
   /** Bytes of records queued, in flight and uncommitted that the daemon holds at most. */
   readonly budgetBytes: number
+  /** The same in records: small ones cost more in objects than in bytes. */
+  readonly budgetRecords: number
   /** Records that one mailbox may hold before its partition pauses. */
   readonly mailboxMaxRecords: number
 }
@@ -21,6 +23,7 @@ export class Intake {
   readonly #settings: IntakeSettings
   readonly #holds = new Set<string>()
   #bytes = 0
+  #records = 0
   #overBudget = false
 
   constructor(settings: IntakeSettings) {
@@ -37,10 +40,12 @@ export class Intake {
 
   took(bytes: number): void {
     this.#bytes += bytes
+    this.#records++
   }
 
   gave(bytes: number): void {
     this.#bytes -= bytes
+    this.#records--
   }
 
   hold(reason: string, on: boolean): void {
@@ -50,9 +55,10 @@ export class Intake {
 
   /** Pauses and resumes what must be. Called at the end of every event. */
   update(partitions: Iterable<Partition>): void {
-    const { budgetBytes } = this.#settings
-    if (this.#bytes >= budgetBytes * pauseAt) this.#overBudget = true
-    else if (this.#bytes <= budgetBytes * resumeAt) this.#overBudget = false
+    const { budgetBytes, budgetRecords } = this.#settings
+    const used = Math.max(this.#bytes / budgetBytes, this.#records / budgetRecords)
+    if (used >= pauseAt) this.#overBudget = true
+    else if (used <= resumeAt) this.#overBudget = false
     const all = this.#overBudget || this.#holds.size > 0
     const pause = new Map<Partition['group'], Partition[]>()
     const resume = new Map<Partition['group'], Partition[]>()

@@ -56,17 +56,23 @@ export type Claim = { readonly index: number; readonly key: MessageKey; readonly
 
 /** Of two outcomes with one key, the first by position owns it. */
 export function claimsOf({ outcomes, partitions }: Commit): Claims {
-  const owners = new Map<string, Claim>()
+  // By id alone first: that two tenants or groups use one id is rare, and building longer names costs more than all else.
+  const owners = new Map<string, Claim | Claim[]>()
   const copies: number[] = []
-  outcomes.forEach(({ result, tenant, partition }, index) => {
+  for (let index = 0; index < outcomes.length; index++) {
+    const outcome = outcomes[index]
+    if (outcome === undefined) continue
+    const { result, tenant, partition } = outcome
     const key = result.kind === 'done' || result.kind === 'failed' ? result.key : null
-    if (key === null) return
-    const group = partitions[partition]?.ref.group ?? ''
-    const name = `${key.uuid}${tenant}\n${group}`
-    if (owners.has(name)) copies.push(index)
-    else owners.set(name, { index, key, tenant, group })
-  })
-  const claims = [...owners.values()].sort((a, b) => (a.key.uuid < b.key.uuid ? -1 : a.key.uuid > b.key.uuid ? 1 : a.tenant < b.tenant ? -1 : 1))
+    if (key === null) continue
+    const claim: Claim = { index, key, tenant, group: partitions[partition]?.ref.group ?? '' }
+    const known = owners.get(key.uuid)
+    if (known === undefined) owners.set(key.uuid, claim)
+    else if ([known].flat().some((other) => other.tenant === tenant && other.group === claim.group)) copies.push(index)
+    else owners.set(key.uuid, [known, claim].flat().sort((a, b) => (a.tenant < b.tenant || (a.tenant === b.tenant && a.group < b.group) ? -1 : 1)))
+  }
+  // Sorting strings without a comparator never leaves the engine's own code: a fifth of the time.
+  const claims = [...owners.keys()].sort().flatMap((uuid) => owners.get(uuid) ?? [])
   return { claims, copies }
 }
 
