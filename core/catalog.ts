@@ -9,7 +9,18 @@ export type Column = {
   /** Schema of the type. */
   readonly typeSchema: string
   /** `typtype`/`typcategory` folded: what the encoder must know. A domain has its base type's kind. */
-  readonly kind: 'boolean' | 'integer' | 'float' | 'numeric' | 'text' | 'json' | 'bytea' | 'timestamp' | 'uuid' | 'array' | 'other'
+  readonly kind:
+    | 'boolean'
+    | 'integer'
+    | 'float'
+    | 'numeric'
+    | 'text'
+    | 'json'
+    | 'bytea'
+    | 'timestamp'
+    | 'uuid'
+    | 'array'
+    | 'other'
   readonly nullable: boolean
   readonly hasDefault: boolean
   /** Generated always: cannot be written. */

@@ -21,7 +21,12 @@ export type PlannedPartition = {
  * Plans one transaction: the batch's outcomes, and one progress row for every partition in `touched` (gaps passed,
  * outbox rows delivered), which come first and in that order, and every other that an outcome came from.
  */
-export function planCommit(id: string, clusterId: string, batch: readonly Decided[], touched: Iterable<Partition>): Plan {
+export function planCommit(
+  id: string,
+  clusterId: string,
+  batch: readonly Decided[],
+  touched: Iterable<Partition>,
+): Plan {
   const partitions: PlannedPartition[] = []
   const indices = new Map<Partition, number>()
   const include = (partition: Partition): number => {

@@ -32,7 +32,12 @@ export interface CommitHost {
 }
 
 /** A decision that makes every commit fail in which it stands; `held` when it only ran into a lock or a time limit. */
-export type Suspect = { readonly mailbox: Mailbox; readonly decided: Decided; readonly failure: Failure; readonly held: boolean }
+export type Suspect = {
+  readonly mailbox: Mailbox
+  readonly decided: Decided
+  readonly failure: Failure
+  readonly held: boolean
+}
 
 export type CommitterSettings = {
   readonly commitMaxRecords: number

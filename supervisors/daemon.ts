@@ -92,7 +92,13 @@ export class Daemon implements Lifecycle {
       databaseUrl: config.postgres.url,
       ...(process.versions['bun'] === undefined && { maxHeapMiB: Math.ceil(config.workers.maxHeapBytes / 2 ** 20) }),
     })
-    const publisher = new KafkaPublisher({ ...connectionOf(config), clock, log, compression: config.producer.compression, deliveryTimeoutMs: config.producer.deliveryTimeoutMs })
+    const publisher = new KafkaPublisher({
+      ...connectionOf(config),
+      clock,
+      log,
+      compression: config.producer.compression,
+      deliveryTimeoutMs: config.producer.deliveryTimeoutMs,
+    })
     const sources = new Map<string, Source>()
     for (const [name, group] of groups) sources.set(name, await this.#source(name, group))
     const engine = this.#engine(groups, sources, pool, database, publisher)
@@ -100,7 +106,11 @@ export class Daemon implements Lifecycle {
     await pool.start(engine.workersListener)
     engine.start()
     await Promise.all([...sources].map(([name, source]) => source.start(engine.listener(name))))
-    log.info('daemon.started', { groups: [...groups.keys()], actors: topology.actors.length, workers: pool.count }, 'The daemon has joined its groups.')
+    log.info(
+      'daemon.started',
+      { groups: [...groups.keys()], actors: topology.actors.length, workers: pool.count },
+      'The daemon has joined its groups.',
+    )
   }
 
   /** Drains within the configured deadline, commits, leaves the groups, ends the threads. */
@@ -114,7 +124,11 @@ export class Daemon implements Lifecycle {
     const parts = this.#parts
     if (parts) {
       const { log, config } = this.#options
-      log.info('daemon.draining', { deadlineMs: config.workers.drainDeadlineMs }, 'Draining: no more records are taken.')
+      log.info(
+        'daemon.draining',
+        { deadlineMs: config.workers.drainDeadlineMs },
+        'Draining: no more records are taken.',
+      )
       const { abandoned } = await parts.engine.drain(config.workers.drainDeadlineMs)
       this.abandoned = abandoned
       await Promise.all(parts.sources.map((source) => source.stop()))
@@ -146,7 +160,13 @@ export class Daemon implements Lifecycle {
     })
   }
 
-  #engine(groups: ReadonlyMap<string, GroupSettings>, sources: ReadonlyMap<string, Source>, workers: WorkerPool, database: Database, publisher: KafkaPublisher): Engine {
+  #engine(
+    groups: ReadonlyMap<string, GroupSettings>,
+    sources: ReadonlyMap<string, Source>,
+    workers: WorkerPool,
+    database: Database,
+    publisher: KafkaPublisher,
+  ): Engine {
     const { config, clock, random, log } = this.#options
     const options = [...groups].flatMap(([name, { roles, config: group }]): GroupOptions[] => {
       const source = sources.get(name)

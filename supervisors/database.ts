@@ -11,12 +11,21 @@ import type { Ledger } from '../core/postgres/transactions.ts'
 import { Upkeep } from '../core/postgres/upkeep.ts'
 import type { Random } from '../core/random.ts'
 
-export type DatabaseOptions = { readonly config: Config; readonly clock: Clock; readonly random: Random; readonly log: Log }
+export type DatabaseOptions = {
+  readonly config: Config
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Log
+}
 
 /** All of the daemon's connections to PostgreSQL: the lanes, and one small client for everything else. */
 export class Database {
   /** Errors that waiting does not mend. */
-  static readonly finalCodes: ReadonlySet<string> = new Set(['TENANTRY_SCHEMA_OLD', 'TENANTRY_SCHEMA_NEWER', 'TENANTRY_SCHEMA_CHANGED'])
+  static readonly finalCodes: ReadonlySet<string> = new Set([
+    'TENANTRY_SCHEMA_OLD',
+    'TENANTRY_SCHEMA_NEWER',
+    'TENANTRY_SCHEMA_CHANGED',
+  ])
 
   readonly #options: DatabaseOptions
   readonly #control: postgres.Sql
@@ -34,7 +43,11 @@ export class Database {
       idle_timeout: 60,
       connect_timeout: connectTimeoutMs / 1_000,
       onnotice() {},
-      connection: { application_name: `${applicationName} control`, lock_timeout: lockTimeoutMs, transaction_timeout: transactionTimeoutMs },
+      connection: {
+        application_name: `${applicationName} control`,
+        lock_timeout: lockTimeoutMs,
+        transaction_timeout: transactionTimeoutMs,
+      },
     })
     this.ledger = new PostgresLedger({ control: this.#control, random, frozenAfterMs: lockTimeoutMs })
     this.#upkeep = new Upkeep({ control: this.#control, clock, log, ...config.retention })

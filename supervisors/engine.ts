@@ -1,6 +1,13 @@
 import type { Clock, Timer } from '../core/clock.ts'
 import type { TenantryError } from '../core/errors.ts'
-import type { LogRange, RecordBatch, Source, SourceListener, TopicDescription, TopicPartition } from '../core/kafka/source.ts'
+import type {
+  LogRange,
+  RecordBatch,
+  Source,
+  SourceListener,
+  TopicDescription,
+  TopicPartition,
+} from '../core/kafka/source.ts'
 import type { Publisher } from '../core/kafka/publisher.ts'
 import type { Log } from '../core/log.ts'
 import type { EngineMetrics } from '../core/metrics.ts'
@@ -118,8 +125,14 @@ export class Engine {
     })
     this.#outbox = new OutboxPublisher(publisher, clock, settings, {
       refused: (partition, row, reason) => {
-        void ledger.refuseOutbox(partition.ref, row.position, reason).catch(() => this.#trouble('postgres.outbox', 'a refused message could not be recorded'))
-        log.error('outbox.refused', { ...partition.facts, to: row.topic, reason }, 'Kafka refuses a message for good; it is a dead letter now.')
+        void ledger
+          .refuseOutbox(partition.ref, row.position, reason)
+          .catch(() => this.#trouble('postgres.outbox', 'a refused message could not be recorded'))
+        log.error(
+          'outbox.refused',
+          { ...partition.facts, to: row.topic, reason },
+          'Kafka refuses a message for good; it is a dead letter now.',
+        )
       },
       delivered: (count) => options.metrics.published(count),
       published: (partition, position) => {
@@ -152,7 +165,8 @@ export class Engine {
           {
             clusterId: (group) => this.#ownership.clusterId(group),
             committed: (plan, elapsedMs) => this.#outcomes.committed(plan, elapsedMs),
-            missed: (plan, reason) => options.metrics.commitFailed(plan.partitions[0]?.partition.group.name ?? '', reason),
+            missed: (plan, reason) =>
+              options.metrics.commitFailed(plan.partitions[0]?.partition.group.name ?? '', reason),
             fenced: (partition) => this.#fenced(partition),
             takeBackAfter: (decided) => this.#outcomes.takeBackAfter(decided),
             suspect: (decided) => this.#outcomes.suspect(decided),
@@ -176,7 +190,11 @@ export class Engine {
     lost: (worker, error) => {
       if (this.#stopped) return
       this.#options.metrics.workerRestarted()
-      this.#options.log.error('worker.lost', { worker, error: error.message }, 'A worker thread has ended; its records run again elsewhere.')
+      this.#options.log.error(
+        'worker.lost',
+        { worker, error: error.message },
+        'A worker thread has ended; its records run again elsewhere.',
+      )
       for (const mailbox of this.#dispatcher.workerLost(worker)) this.#outcomes.runLost(mailbox)
       this.#settled()
     },
@@ -276,13 +294,22 @@ export class Engine {
     if (reason === null) {
       if (this.#troubles.delete(key)) this.#options.log.info('trouble.ended', { what: key }, 'It works again.')
     } else {
-      if (this.#troubles.get(key) !== reason) this.#options.log.warn('trouble', { what: key, reason }, 'Something the daemon needs is away; it waits and tries again.')
+      if (this.#troubles.get(key) !== reason)
+        this.#options.log.warn(
+          'trouble',
+          { what: key, reason },
+          'Something the daemon needs is away; it waits and tries again.',
+        )
       this.#troubles.set(key, reason)
     }
   }
 
   #fatal(error: TenantryError): void {
-    this.#options.log.error('engine.fatal', { code: error.code, ...error.facts, error: error.message }, 'Nothing more can be committed.')
+    this.#options.log.error(
+      'engine.fatal',
+      { code: error.code, ...error.facts, error: error.message },
+      'Nothing more can be committed.',
+    )
     this.#troubles.set('fatal', error.message)
     this.#options.failed(error)
   }
@@ -317,7 +344,11 @@ export class Engine {
     partition.own(owned)
     partition.token = ++this.#token
     metrics.tookOver(partition.group.name)
-    log.info('partition.owned', { ...partition.facts, epoch: owned.epoch, watermark: owned.watermark, ahead: owned.ahead.length }, 'Took a partition over.')
+    log.info(
+      'partition.owned',
+      { ...partition.facts, epoch: owned.epoch, watermark: owned.watermark, ahead: owned.ahead.length },
+      'Took a partition over.',
+    )
     this.#outbox.push(partition, owned.outbox)
     partition.group.source.seek(partition, owned.watermark, partition.token)
     this.#settled()
@@ -343,7 +374,11 @@ export class Engine {
     if (partition.phase === 'gone') return
     const { log, metrics } = this.#options
     metrics.fenced(partition.group.name)
-    log.warn('partition.fenced', { ...partition.facts, epoch: partition.epoch, seq: partition.seq }, 'Another owner has moved this partition on; its decisions were dropped.')
+    log.warn(
+      'partition.fenced',
+      { ...partition.facts, epoch: partition.epoch, seq: partition.seq },
+      'Another owner has moved this partition on; its decisions were dropped.',
+    )
     const assigned = partition.phase === 'owned'
     this.#drop(partition)
     if (assigned) this.#claim(partition.group, partition, partition.assignedAt, true)
@@ -401,7 +436,11 @@ export class Engine {
       log.error('partition.out_of_range', facts, partition.reason)
       return
     }
-    log.error('partition.out_of_range', { ...facts, next }, 'The log no longer has our position; going on elsewhere, as configured.')
+    log.error(
+      'partition.out_of_range',
+      { ...facts, next },
+      'The log no longer has our position; going on elsewhere, as configured.',
+    )
     partition.pass(partition.position, next)
     partition.token = ++this.#token
     group.source.seek(partition, next, partition.token)
@@ -410,8 +449,18 @@ export class Engine {
   #topicChanged(group: GroupOptions, topic: TopicDescription): void {
     this.#ownership.forget(group.name, topic.topic)
     for (const partition of [...this.#partitions.values()]) {
-      if (partition.group !== group || partition.topic !== topic.topic || partition.topicId === '' || partition.topicId === topic.id) continue
-      this.#options.log.warn('topic.recreated', { ...partition.facts, topicId: topic.id }, 'The topic was recreated; taking the new one over from its start.')
+      if (
+        partition.group !== group ||
+        partition.topic !== topic.topic ||
+        partition.topicId === '' ||
+        partition.topicId === topic.id
+      )
+        continue
+      this.#options.log.warn(
+        'topic.recreated',
+        { ...partition.facts, topicId: topic.id },
+        'The topic was recreated; taking the new one over from its start.',
+      )
       this.#drop(partition)
       this.#claim(group, partition, partition.assignedAt, true)
     }

@@ -36,15 +36,24 @@ export class OffsetWriter {
   }
 
   async #commit(source: Source, partitions: readonly Partition[]): Promise<void> {
-    const live = partitions.filter((partition) => partition.commits && partition.progress.watermark > partition.kafkaOffset)
+    const live = partitions.filter(
+      (partition) => partition.commits && partition.progress.watermark > partition.kafkaOffset,
+    )
     if (live.length === 0) return
-    const offsets = live.map(({ topic, partition, progress }): PartitionOffset => ({ topic, partition, offset: progress.watermark }))
+    const offsets = live.map(
+      ({ topic, partition, progress }): PartitionOffset => ({ topic, partition, offset: progress.watermark }),
+    )
     const reply = await source.commit(offsets)
     live.forEach((partition, i) => {
       const offset = offsets[i]?.offset ?? -1
       if (reply === 'committed' && offset > partition.kafkaOffset) partition.kafkaOffset = offset
       if (reply === 'not-member') this.#doubted(partition)
     })
-    if (reply !== 'committed') this.#log.warn('offsets.not_written', { reply }, "Kafka's offsets could not be written; progress in PostgreSQL is not affected.")
+    if (reply !== 'committed')
+      this.#log.warn(
+        'offsets.not_written',
+        { reply },
+        "Kafka's offsets could not be written; progress in PostgreSQL is not affected.",
+      )
   }
 }

@@ -60,7 +60,9 @@ export class Outcomes {
     if (mailbox === undefined || mailbox.run !== decision.run) return
     const item = mailbox.oldestInFlight
     if (item?.record.offset !== decision.offset) {
-      throw new Error(`a worker decided offset ${decision.offset}, but ${item?.record.offset ?? 'nothing'} is its mailbox's oldest in flight`)
+      throw new Error(
+        `a worker decided offset ${decision.offset}, but ${item?.record.offset ?? 'nothing'} is its mailbox's oldest in flight`,
+      )
     }
     this.#options.dispatcher.answered(mailbox, item)
     const { outcome } = decision
@@ -79,12 +81,23 @@ export class Outcomes {
   /** A record that is nobody's, or that no worker need see: decided here, by the router. */
   refuse(mailbox: Mailbox, item: Item, failure: Failure): void {
     mailbox.items.push(item)
-    this.#decideNext(mailbox, { kind: 'failed', failure, key: null, type: '', traceId: '', messageId: '', elapsedMs: 0 })
+    this.#decideNext(mailbox, {
+      kind: 'failed',
+      failure,
+      key: null,
+      type: '',
+      traceId: '',
+      messageId: '',
+      elapsedMs: 0,
+    })
   }
 
   stateLoaded(mailbox: Mailbox, state: StateRow | null): void {
     if (state !== null && state.partition !== mailbox.partition.partition) {
-      this.#block(mailbox, `state_elsewhere: the tenant's state belongs to partition ${state.partition}, and its records come in partition ${mailbox.partition.partition}`)
+      this.#block(
+        mailbox,
+        `state_elsewhere: the tenant's state belongs to partition ${state.partition}, and its records come in partition ${mailbox.partition.partition}`,
+      )
       return
     }
     mailbox.state = state === null ? null : { version: state.version, json: state.json }
@@ -100,7 +113,8 @@ export class Outcomes {
 
   /** Forgets what has not been dispatched: it comes again. */
   dropQueued(mailbox: Mailbox): void {
-    for (const item of mailbox.items.truncate(mailbox.decidedCount + mailbox.inFlightCount)) this.#options.intake.gave(item.bytes)
+    for (const item of mailbox.items.truncate(mailbox.decidedCount + mailbox.inFlightCount))
+      this.#options.intake.gave(item.bytes)
   }
 
   /** The mailbox is not ours any more. */
@@ -131,7 +145,8 @@ export class Outcomes {
       else if (result.kind === 'failed') deadLettered++
       bytes += decided.item.bytes
       if (record.timestamp > 0) metrics.latency(now - record.timestamp)
-      if (record.timestamp > mailbox.partition.committedTimestamp) mailbox.partition.committedTimestamp = record.timestamp
+      if (record.timestamp > mailbox.partition.committedTimestamp)
+        mailbox.partition.committedTimestamp = record.timestamp
       if (mailbox.closed) return
       if (result.kind === 'done' && result.effects.length > 0) collectPublished(published, decided, result)
       this.#committedOldest(mailbox, monotonic)
@@ -204,11 +219,13 @@ export class Outcomes {
       if (failing.size < systemicTenants) continue
       let healthy = 0
       for (const mailbox of this.#options.mailboxes.values()) {
-        const active = mailbox.lastCommittedAt > 0 && now - mailbox.lastCommittedAt < this.#options.settings.systemicWindowMs
+        const active =
+          mailbox.lastCommittedAt > 0 && now - mailbox.lastCommittedAt < this.#options.settings.systemicWindowMs
         if (active && !failing.has(mailbox)) healthy++
       }
       const example = suspects.find(({ failure }) => (failure.sqlstate ?? '') === sqlstate)?.failure.message ?? ''
-      if (failing.size > healthy) return `${failing.size} of ${failing.size + healthy} active tenants fail alike (${sqlstate} ${example}): this is not the tenants' fault`
+      if (failing.size > healthy)
+        return `${failing.size} of ${failing.size + healthy} active tenants fail alike (${sqlstate} ${example}): this is not the tenants' fault`
     }
     return null
   }
@@ -256,7 +273,11 @@ export class Outcomes {
   #block(mailbox: Mailbox, reason: string): void {
     mailbox.waiting = 'blocked'
     mailbox.waitingReason = reason
-    this.#options.log.error('tenant.blocked', { ...mailbox.partition.facts, reason }, 'A tenant cannot go on without an operator; its records wait.')
+    this.#options.log.error(
+      'tenant.blocked',
+      { ...mailbox.partition.facts, reason },
+      'A tenant cannot go on without an operator; its records wait.',
+    )
   }
 
   #withdraw(mailbox: Mailbox, keepDecided: number): void {
@@ -276,6 +297,14 @@ function collectPublished(published: Map<Partition, OutboxRow[]>, decided: Decid
       published.set(partition, rows)
     }
     const { topic, messageId, key, value, headers } = effect
-    rows.push({ position: { seq: partition.seq, index: rows.length }, tenant: decided.tenant, topic, messageId, key, value, headers })
+    rows.push({
+      position: { seq: partition.seq, index: rows.length },
+      tenant: decided.tenant,
+      topic,
+      messageId,
+      key,
+      value,
+      headers,
+    })
   }
 }

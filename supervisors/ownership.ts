@@ -37,7 +37,14 @@ export class Ownership {
   readonly #begun = new Map<string, Promise<TopicDescription>>()
   readonly #clusters = new Map<string, string>()
 
-  constructor(ledger: Ledger, clock: Clock, random: Random, log: Log, settings: OwnershipSettings, events: OwnershipEvents) {
+  constructor(
+    ledger: Ledger,
+    clock: Clock,
+    random: Random,
+    log: Log,
+    settings: OwnershipSettings,
+    events: OwnershipEvents,
+  ) {
     this.#ledger = ledger
     this.#clock = clock
     this.#random = random
@@ -69,7 +76,11 @@ export class Ownership {
           return
         }
         partition.reason = messageOf(thrown)
-        this.#log.warn('partition.claim_failed', { ...partition.facts, error: partition.reason }, 'Claiming a partition failed; trying again.')
+        this.#log.warn(
+          'partition.claim_failed',
+          { ...partition.facts, error: partition.reason },
+          'Claiming a partition failed; trying again.',
+        )
         this.forget(partition.group.name, partition.topic)
         await this.#backOff(partition)
       }
@@ -113,7 +124,11 @@ export class Ownership {
     const offset = committed?.offset ?? 0
     const reply = await source.commit([{ topic, partition: partition.partition, offset }])
     if (reply !== 'committed') {
-      throw new TenantryError('TENANTRY_NOT_A_MEMBER', `The group's coordinator did not confirm this member (${reply}).`, partition.facts)
+      throw new TenantryError(
+        'TENANTRY_NOT_A_MEMBER',
+        `The group's coordinator did not confirm this member (${reply}).`,
+        partition.facts,
+      )
     }
   }
 
@@ -141,7 +156,11 @@ export class Ownership {
   async #beginTopic(group: GroupOptions, topic: string): Promise<TopicDescription> {
     const [description, clusterId] = await Promise.all([group.source.describe(topic), group.source.clusterId()])
     if (description === undefined) {
-      throw new TenantryError('TENANTRY_TOPIC_MISSING', `The topic ${topic} does not exist: create it, or run "tenantry topics apply".`, { topic })
+      throw new TenantryError(
+        'TENANTRY_TOPIC_MISSING',
+        `The topic ${topic} does not exist: create it, or run "tenantry topics apply".`,
+        { topic },
+      )
     }
     const progress = await this.#ledger.topicProgress(group.name, topic, description.id)
     if (progress.clusterId !== '' && progress.clusterId !== clusterId) {
@@ -163,15 +182,29 @@ export class Ownership {
   async #starts(group: GroupOptions, topic: TopicDescription, known: number, recreated: boolean): Promise<Start[]> {
     const partitions = Array.from({ length: topic.partitions }, (_, partition) => ({ topic: topic.topic, partition }))
     const fresh = partitions.slice(known)
-    const ref = ({ partition }: TopicPartition) => ({ group: group.name, topic: topic.topic, topicId: topic.id, partition })
+    const ref = ({ partition }: TopicPartition) => ({
+      group: group.name,
+      topic: topic.topic,
+      topicId: topic.id,
+      partition,
+    })
     if (known > 0 || recreated) return fresh.map((at) => ({ ref: ref(at), position: 0 }))
     const committed = new Map((await group.source.committed(fresh)).map((at) => [at.partition, at.offset]))
     const rest = fresh.filter(({ partition }) => !committed.has(partition))
-    const configured = new Map((await this.#configured(group, topic.topic, rest)).map((at) => [at.partition, at.offset]))
-    return fresh.map((at) => ({ ref: ref(at), position: committed.get(at.partition) ?? configured.get(at.partition) ?? 0 }))
+    const configured = new Map(
+      (await this.#configured(group, topic.topic, rest)).map((at) => [at.partition, at.offset]),
+    )
+    return fresh.map((at) => ({
+      ref: ref(at),
+      position: committed.get(at.partition) ?? configured.get(at.partition) ?? 0,
+    }))
   }
 
-  async #configured(group: GroupOptions, topic: string, partitions: readonly TopicPartition[]): Promise<readonly PartitionOffset[]> {
+  async #configured(
+    group: GroupOptions,
+    topic: string,
+    partitions: readonly TopicPartition[],
+  ): Promise<readonly PartitionOffset[]> {
     if (partitions.length === 0) return []
     if (group.start === 'error') {
       throw new TenantryError(

@@ -35,7 +35,12 @@ export type EngineStatus = {
   readonly paused: readonly string[]
   readonly outboxPending: number
   /** Tenants that cannot go on by themselves. */
-  readonly blocked: readonly { readonly tenant: string; readonly topic: string; readonly partition: number; readonly reason: string }[]
+  readonly blocked: readonly {
+    readonly tenant: string
+    readonly topic: string
+    readonly partition: number
+    readonly reason: string
+  }[]
 }
 
 export function statusOf(engine: {
@@ -54,7 +59,10 @@ export function statusOf(engine: {
     partitions: partitions.map(partitionStatus),
     reasons: [
       ...[...engine.troubles].map(([what, reason]) => `${what}: ${reason}`),
-      ...stuck.map(({ topic, partition, phase, reason }) => `${topic}-${partition} is ${phase}${reason === '' ? '' : `: ${reason}`}`),
+      ...stuck.map(
+        ({ topic, partition, phase, reason }) =>
+          `${topic}-${partition} is ${phase}${reason === '' ? '' : `: ${reason}`}`,
+      ),
     ],
     mailboxes: mailboxes.length,
     queued: mailboxes.reduce((sum, mailbox) => sum + mailbox.queuedCount, 0),
@@ -62,14 +70,42 @@ export function statusOf(engine: {
     bytes: engine.bytes,
     paused: engine.paused,
     outboxPending: engine.outboxPending,
-    blocked: mailboxes.filter((mailbox) => mailbox.waiting === 'blocked' && mailbox.waitingReason !== '').map(blockedTenant),
+    blocked: mailboxes
+      .filter((mailbox) => mailbox.waiting === 'blocked' && mailbox.waitingReason !== '')
+      .map(blockedTenant),
   }
 }
 
 function partitionStatus(partition: Partition): PartitionStatus {
-  const { topic, phase, reason, epoch, seq, progress, position, end, kafkaOffset, uncommitted, paused, committedTimestamp } = partition
+  const {
+    topic,
+    phase,
+    reason,
+    epoch,
+    seq,
+    progress,
+    position,
+    end,
+    kafkaOffset,
+    uncommitted,
+    paused,
+    committedTimestamp,
+  } = partition
   const at = { group: partition.group.name, topic, partition: partition.partition }
-  return { ...at, phase, reason, epoch, seq, watermark: progress.watermark, position, end, kafkaOffset, uncommitted, paused, ...(committedTimestamp >= 0 && { committedTimestamp }) }
+  return {
+    ...at,
+    phase,
+    reason,
+    epoch,
+    seq,
+    watermark: progress.watermark,
+    position,
+    end,
+    kafkaOffset,
+    uncommitted,
+    paused,
+    ...(committedTimestamp >= 0 && { committedTimestamp }),
+  }
 }
 
 function blockedTenant({ tenant, partition, waitingReason }: Mailbox) {

@@ -41,7 +41,8 @@ export class Waiting {
         const code = thrown instanceof Error && 'code' in thrown ? String(thrown.code) : ''
         if (this.#cancelled || final.has(code)) throw thrown
         const reason = messageOf(thrown)
-        if (this.#reasons.get(what) !== reason) this.#log.warn('start.waiting', { what, reason }, 'The daemon waits for something it needs.')
+        if (this.#reasons.get(what) !== reason)
+          this.#log.warn('start.waiting', { what, reason }, 'The daemon waits for something it needs.')
         this.#reasons.set(what, reason)
         await new Promise<void>((resolve) => this.#clock.after(pauseMs, resolve))
       }

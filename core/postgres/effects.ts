@@ -7,7 +7,9 @@ export type EffectStatement =
   | { readonly kind: 'rows'; readonly shape: Shape; readonly rows: readonly (readonly SqlText[])[] }
   | { readonly kind: 'sql'; readonly tenant: string; readonly effect: SqlEffect }
 
-type Slot = { readonly shape: Shape; rows: (readonly SqlText[])[] } | { readonly shape: null; readonly tenant: string; readonly effect: SqlEffect }
+type Slot =
+  | { readonly shape: Shape; rows: (readonly SqlText[])[] }
+  | { readonly shape: null; readonly tenant: string; readonly effect: SqlEffect }
 
 /**
  * Groups a commit's effects into as few statements as keep what each tenant sees: a tenant's effects stand in program
@@ -58,7 +60,10 @@ export class EffectGrouping {
           continue
         }
         const after = ordered ? this.#after(lastOf, tenant, effect) : 0
-        const place = effect.kind === 'sql' ? slots.push({ shape: null, tenant, effect }) - 1 : this.#place(slots, byShape, effect.shape, effect.values, after, split)
+        const place =
+          effect.kind === 'sql'
+            ? slots.push({ shape: null, tenant, effect }) - 1
+            : this.#place(slots, byShape, effect.shape, effect.values, after, split)
         if (!ordered) {
           common = slots[place]
           continue
@@ -69,7 +74,11 @@ export class EffectGrouping {
         else lastOf.set(tenant, new Map([[table, place]]))
       }
     }
-    return slots.map((slot) => (slot.shape === null ? { kind: 'sql', tenant: slot.tenant, effect: slot.effect } : { kind: 'rows', shape: slot.shape, rows: folded(slot.shape, slot.rows) }))
+    return slots.map((slot) =>
+      slot.shape === null
+        ? { kind: 'sql', tenant: slot.tenant, effect: slot.effect }
+        : { kind: 'rows', shape: slot.shape, rows: folded(slot.shape, slot.rows) },
+    )
   }
 
   /** Whether no two shapes of the commit are related, and nothing is raw: then order among tables cannot be seen. */
@@ -96,7 +105,11 @@ export class EffectGrouping {
   }
 
   /** The earliest slot that this tenant's next effect may stand in. */
-  #after(lastOf: ReadonlyMap<string, ReadonlyMap<string, number>>, tenant: string, effect: Exclude<Effect, { kind: 'publish' }>): number {
+  #after(
+    lastOf: ReadonlyMap<string, ReadonlyMap<string, number>>,
+    tenant: string,
+    effect: Exclude<Effect, { kind: 'publish' }>,
+  ): number {
     let after = 0
     for (const [table, place] of lastOf.get(tenant) ?? []) {
       const conflicts = effect.kind === 'sql' || table === rawSql || this.#relates(table, effect.shape.table)
@@ -105,7 +118,14 @@ export class EffectGrouping {
     return after
   }
 
-  #place(slots: Slot[], byShape: Map<string, number[]>, shape: Shape, values: readonly SqlText[], after: number, split: boolean): number {
+  #place(
+    slots: Slot[],
+    byShape: Map<string, number[]>,
+    shape: Shape,
+    values: readonly SqlText[],
+    after: number,
+    split: boolean,
+  ): number {
     let places = byShape.get(shape.key)
     if (places === undefined) {
       places = []

@@ -36,7 +36,9 @@ function multirange(ranges: readonly Range[]): string {
 export function commitProgress(sql: postgres.Sql, { id, partitions }: Commit): Step {
   const { groups, topicIds, numbers, epochs, seqs } = named(partitions)
   const { watermarks, aheads, kafkaOffsets } = recorded(partitions)
-  return own(sql`select sys.fn_commit_progress(${groups}, ${topicIds}, ${numbers}, ${epochs}, ${seqs}, ${id}, ${watermarks}, ${aheads}, ${kafkaOffsets})`)
+  return own(
+    sql`select sys.fn_commit_progress(${groups}, ${topicIds}, ${numbers}, ${epochs}, ${seqs}, ${id}, ${watermarks}, ${aheads}, ${kafkaOffsets})`,
+  )
 }
 
 export function fence(sql: postgres.Sql, { partitions }: Commit): Step {
@@ -47,12 +49,19 @@ export function fence(sql: postgres.Sql, { partitions }: Commit): Step {
 export function recordProgress(sql: postgres.Sql, { id, partitions }: Commit): Step {
   const { groups, topicIds, numbers, epochs, seqs } = named(partitions)
   const { watermarks, aheads, kafkaOffsets } = recorded(partitions)
-  return own(sql`select sys.fn_record_progress(${groups}, ${topicIds}, ${numbers}, ${epochs}, ${seqs}, ${id}, ${watermarks}, ${aheads}, ${kafkaOffsets})`)
+  return own(
+    sql`select sys.fn_record_progress(${groups}, ${topicIds}, ${numbers}, ${epochs}, ${seqs}, ${id}, ${watermarks}, ${aheads}, ${kafkaOffsets})`,
+  )
 }
 
 /** The keys that a commit claims, sorted, each with the index of its outcome; and outcomes whose key another has. */
 export type Claims = { readonly claims: readonly Claim[]; readonly copies: readonly number[] }
-export type Claim = { readonly index: number; readonly key: MessageKey; readonly tenant: string; readonly group: string }
+export type Claim = {
+  readonly index: number
+  readonly key: MessageKey
+  readonly tenant: string
+  readonly group: string
+}
 
 /** Of two outcomes with one key, the first by position owns it. */
 export function claimsOf({ outcomes, partitions }: Commit): Claims {
@@ -69,7 +78,13 @@ export function claimsOf({ outcomes, partitions }: Commit): Claims {
     const known = owners.get(key.uuid)
     if (known === undefined) owners.set(key.uuid, claim)
     else if ([known].flat().some((other) => other.tenant === tenant && other.group === claim.group)) copies.push(index)
-    else owners.set(key.uuid, [known, claim].flat().sort((a, b) => (a.tenant < b.tenant || (a.tenant === b.tenant && a.group < b.group) ? -1 : 1)))
+    else
+      owners.set(
+        key.uuid,
+        [known, claim]
+          .flat()
+          .sort((a, b) => (a.tenant < b.tenant || (a.tenant === b.tenant && a.group < b.group) ? -1 : 1)),
+      )
   }
   // Sorting strings without a comparator never leaves the engine's own code: a fifth of the time.
   const claims = [...owners.keys()].sort().flatMap((uuid) => owners.get(uuid) ?? [])
@@ -110,14 +125,13 @@ export function insertKeys(sql: postgres.Sql, { outcomes, partitions }: Commit):
   }
   if (uuids.length === 0) return []
   // Most commits are of one group and one day: two arrays less to write and to read.
-  const query =
-    alike
-      ? sql`
+  const query = alike
+    ? sql`
         insert into sys.request_keys (message_id, tenant_id, group_name, day)
         select named.message_id, named.tenant_id, ${groups[0] ?? ''}, ${days[0] ?? 0}
         from unnest(${plainArray(uuids)}::uuid[], ${textArray(tenants)}::text[]) as named (message_id, tenant_id)
         order by named.message_id, named.tenant_id`
-      : sql`
+    : sql`
         insert into sys.request_keys (message_id, tenant_id, group_name, day)
         select named.message_id, named.tenant_id, named.group_name, named.day
         from unnest(${plainArray(uuids)}::uuid[], ${textArray(tenants)}::text[], ${textArray(groups)}::text[], ${plainArray(days)}::integer[])
@@ -128,7 +142,9 @@ export function insertKeys(sql: postgres.Sql, { outcomes, partitions }: Commit):
 
 export function claimNewKeys(sql: postgres.Sql, claims: readonly Claim[]): postgres.PendingQuery<{ place: number }[]> {
   const { uuids, tenants, groups, days } = keyArrays(claims)
-  return sql<{ place: number }[]>`select place from sys.fn_claim_new_keys(${uuids}, ${tenants}, ${groups}, ${days}) as place`
+  return sql<
+    { place: number }[]
+  >`select place from sys.fn_claim_new_keys(${uuids}, ${tenants}, ${groups}, ${days}) as place`
 }
 
 /** Gives up what this transaction has claimed for messages that it does not commit after all: they run, and claim, again. */
@@ -145,15 +161,39 @@ export function releaseKeys(sql: postgres.Sql, claims: readonly Claim[]): Step {
 
 /** Types whose array reads each element as a cast of its text does: half the work of text that is cast row by row. */
 const arrayTypes: ReadonlySet<string> = new Set(
-  ['uuid', 'text', 'varchar', 'int2', 'int4', 'int8', 'float4', 'float8', 'numeric', 'bool', 'date', 'timestamp', 'timestamptz', 'json', 'jsonb', 'bytea'].map((type) => `pg_catalog.${type}`),
+  [
+    'uuid',
+    'text',
+    'varchar',
+    'int2',
+    'int4',
+    'int8',
+    'float4',
+    'float8',
+    'numeric',
+    'bool',
+    'date',
+    'timestamp',
+    'timestamptz',
+    'json',
+    'jsonb',
+    'bytea',
+  ].map((type) => `pg_catalog.${type}`),
 )
 
 /** `types` gives the type of each column, schema-qualified, to which the text is cast. */
-export function effectSteps(sql: postgres.Sql, statement: EffectStatement, types: (table: string, column: string) => string): Step[] {
+export function effectSteps(
+  sql: postgres.Sql,
+  statement: EffectStatement,
+  types: (table: string, column: string) => string,
+): Step[] {
   if (statement.kind === 'sql') {
     const { tenant, effect } = statement
     const text = Object.assign([...effect.text], { raw: [...effect.text] })
-    return [own(sql`select set_config('app.tenant_id', ${tenant}, true)`), { of: 'effect', query: sql(text, ...effect.values) }]
+    return [
+      own(sql`select set_config('app.tenant_id', ${tenant}, true)`),
+      { of: 'effect', query: sql(text, ...effect.values) },
+    ]
   }
   const { shape, rows } = statement
   const { table, columns, conflict } = shape
@@ -161,12 +201,19 @@ export function effectSteps(sql: postgres.Sql, statement: EffectStatement, types
   const list = <T>(items: readonly T[], each: (item: T, place: number) => postgres.PendingQuery<postgres.Row[]>) =>
     items.map((item, i) => (i === 0 ? each(item, i) : sql`, ${each(item, i)}`))
   const direct = (column: string) => arrayTypes.has(types(table, column))
-  const cast = list(columns, (column) => (direct(column) ? sql`given.${sql(column)}` : sql`given.${sql(column)}::${sql(types(table, column))}`))
-  const given = list(columns, (column, i) => (direct(column) ? sql`${arrays[i] ?? ''}::${sql(types(table, column))}[]` : sql`${arrays[i] ?? ''}::text[]`))
+  const cast = list(columns, (column) =>
+    direct(column) ? sql`given.${sql(column)}` : sql`given.${sql(column)}::${sql(types(table, column))}`,
+  )
+  const given = list(columns, (column, i) =>
+    direct(column) ? sql`${arrays[i] ?? ''}::${sql(types(table, column))}[]` : sql`${arrays[i] ?? ''}::text[]`,
+  )
   const insert = sql`insert into ${sql(table)} (${sql([...columns])}) select ${cast} from unnest(${given}) as given (${sql([...columns])})`
   if (conflict === undefined) return [{ of: 'effect', query: insert }]
   const rest = columns.filter((column) => !conflict.includes(column))
-  const action = rest.length === 0 ? sql`do nothing` : sql`do update set ${list(rest, (column) => sql`${sql(column)} = excluded.${sql(column)}`)}`
+  const action =
+    rest.length === 0
+      ? sql`do nothing`
+      : sql`do update set ${list(rest, (column) => sql`${sql(column)} = excluded.${sql(column)}`)}`
   return [{ of: 'effect', query: sql`${insert} on conflict (${sql([...conflict])}) ${action}` }]
 }
 
@@ -175,7 +222,8 @@ export function stateSteps(sql: postgres.Sql, { outcomes, partitions }: Commit):
   const last = new Map<string, Outcome>()
   for (let i = 0; i < outcomes.length; i++) {
     const outcome = outcomes[i]
-    if (outcome?.result.kind === 'done' && outcome.result.state !== null) last.set(`${partitions[outcome.partition]?.ref.group}\n${outcome.actor}\n${outcome.tenant}`, outcome)
+    if (outcome?.result.kind === 'done' && outcome.result.state !== null)
+      last.set(`${partitions[outcome.partition]?.ref.group}\n${outcome.actor}\n${outcome.tenant}`, outcome)
   }
   if (last.size === 0) return []
   const rows = [...last].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, outcome]) => outcome)
@@ -192,7 +240,13 @@ export function stateSteps(sql: postgres.Sql, { outcomes, partitions }: Commit):
 
 /** Messages to publish, numbered by (seq, place among the partition's messages of this commit). */
 export function outboxSteps(sql: postgres.Sql, { outcomes, partitions }: Commit): Step[] {
-  const columns: [groups: string[], ids: string[], numbers: number[], seqs: number[], places: number[]] = [[], [], [], [], []]
+  const columns: [groups: string[], ids: string[], numbers: number[], seqs: number[], places: number[]] = [
+    [],
+    [],
+    [],
+    [],
+    [],
+  ]
   const tenants: string[] = []
   const topics: string[] = []
   const ids: string[] = []
@@ -299,12 +353,23 @@ function storable(text: string): string {
   return text.includes('\0') ? text.replaceAll('\0', '\u{fffd}') : text
 }
 
-export function traceSteps(sql: postgres.Sql, { outcomes, partitions }: Commit, { mode, sampleRate }: Traceability): Step[] {
+export function traceSteps(
+  sql: postgres.Sql,
+  { outcomes, partitions }: Commit,
+  { mode, sampleRate }: Traceability,
+): Step[] {
   if (mode === 'off') return []
-  const traced = outcomes.filter(({ result }) => mode === 'all' || result.kind === 'failed' || (mode === 'sampled' && result.kind !== 'skipped' && sampled(result.messageId, sampleRate)))
+  const traced = outcomes.filter(
+    ({ result }) =>
+      mode === 'all' ||
+      result.kind === 'failed' ||
+      (mode === 'sampled' && result.kind !== 'skipped' && sampled(result.messageId, sampleRate)),
+  )
   if (traced.length === 0) return []
   const refs = traced.map(({ partition }) => partitions[partition]?.ref)
-  const facts = traced.map(({ result }) => (result.kind === 'skipped' ? { messageId: '', type: '', traceId: '' } : result))
+  const facts = traced.map(({ result }) =>
+    result.kind === 'skipped' ? { messageId: '', type: '', traceId: '' } : result,
+  )
   const query = sql`
     insert into sys.message_traceability (
       group_name, topic, partition, record_offset, tenant_id, actor, message_id, message_type, trace_id, outcome, reason, attempts)

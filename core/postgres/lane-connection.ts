@@ -51,7 +51,9 @@ export class LaneConnection {
       socket: async ({ host, port, path }: SocketOptions) => {
         if (socket !== undefined) throw new TenantryError('TENANTRY_LANE_REUSED', 'a lane opens one connection only')
         socket = await firstOf(host, port, path, limits.connectTimeoutMs)
-        socket.once('close', () => gone.reject(new TenantryError('TENANTRY_LANE_CLOSED', 'the connection to PostgreSQL was closed')))
+        socket.once('close', () =>
+          gone.reject(new TenantryError('TENANTRY_LANE_CLOSED', 'the connection to PostgreSQL was closed')),
+        )
         return socket
       },
       connection: {
@@ -64,10 +66,13 @@ export class LaneConnection {
       },
     }
     const sql = postgres(url, options)
-    const asked = sql<{ pid: number; started_at: string }[]>`select pid, backend_start::text as started_at from pg_stat_activity where pid = pg_backend_pid()`
+    const asked = sql<
+      { pid: number; started_at: string }[]
+    >`select pid, backend_start::text as started_at from pg_stat_activity where pid = pg_backend_pid()`
     try {
       const [own] = await Promise.race([asked, gone.promise])
-      if (own === undefined || socket === undefined) throw new TenantryError('TENANTRY_LANE_CLOSED', 'PostgreSQL does not say which backend serves the lane')
+      if (own === undefined || socket === undefined)
+        throw new TenantryError('TENANTRY_LANE_CLOSED', 'PostgreSQL does not say which backend serves the lane')
       return new LaneConnection(sql, { pid: own.pid, startedAt: own.started_at }, socket, gone.promise)
     } catch (error) {
       asked.catch(() => {})
@@ -88,12 +93,21 @@ export class LaneConnection {
   }
 }
 
-type SocketOptions = { readonly host: readonly string[]; readonly port: readonly number[]; readonly path: string | false }
+type SocketOptions = {
+  readonly host: readonly string[]
+  readonly port: readonly number[]
+  readonly path: string | false
+}
 
 /** The driver stops sending when a socket says that it is full, and a pipeline that stops costs a round trip a statement. */
 const largeBuffer = { writableHighWaterMark: 256 * 1024 * 1024 }
 
-async function firstOf(hosts: readonly string[], ports: readonly number[], path: string | false, timeoutMs: number): Promise<Socket> {
+async function firstOf(
+  hosts: readonly string[],
+  ports: readonly number[],
+  path: string | false,
+  timeoutMs: number,
+): Promise<Socket> {
   for (const [i, host] of hosts.entries()) {
     try {
       return await connected(host, ports[i] ?? 5432, path, timeoutMs)
@@ -112,7 +126,9 @@ function connected(host: string, port: number, path: string | false, timeoutMs: 
       socket.destroy()
       reject(error)
     }
-    socket.setTimeout(timeoutMs, () => failed(new TenantryError('TENANTRY_POSTGRES_TIMEOUT', `PostgreSQL at ${host}:${port} does not answer`)))
+    socket.setTimeout(timeoutMs, () =>
+      failed(new TenantryError('TENANTRY_POSTGRES_TIMEOUT', `PostgreSQL at ${host}:${port} does not answer`)),
+    )
     socket.once('error', failed)
     socket.once('connect', () => {
       socket.setTimeout(0)

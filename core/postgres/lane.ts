@@ -25,7 +25,15 @@ import {
 } from './group-commit.ts'
 import { type Backend, LaneConnection, type LaneLimits } from './lane-connection.ts'
 import { lookUp } from './resolve.ts'
-import { abortedState, blameOf, codeOf, fencedState, isKnownKey, isServerError, leftTransactionState } from './sqlstate.ts'
+import {
+  abortedState,
+  blameOf,
+  codeOf,
+  fencedState,
+  isKnownKey,
+  isServerError,
+  leftTransactionState,
+} from './sqlstate.ts'
 import type { Commit, CommitMode, CommitResult, Lane, Resolution } from './transactions.ts'
 
 export type PostgresLaneOptions = {
@@ -73,13 +81,22 @@ export class PostgresLane implements Lane {
   async commit(commit: Commit, mode: CommitMode): Promise<CommitResult> {
     let connection: LaneConnection
     try {
-      connection = this.#connection ?? (await LaneConnection.open(this.#options.url, this.#options.name, this.#options.limits))
+      connection =
+        this.#connection ?? (await LaneConnection.open(this.#options.url, this.#options.name, this.#options.limits))
     } catch (error) {
-      return { kind: 'refused', step: 'own', blame: 'infrastructure', failure: failureOf(error, 'postgres_unavailable') }
+      return {
+        kind: 'refused',
+        step: 'own',
+        blame: 'infrastructure',
+        failure: failureOf(error, 'postgres_unavailable'),
+      }
     }
     this.#connection = connection
     this.#backend = connection.backend
-    const result = mode.kind === 'optimistic' ? await this.#optimistic(connection, commit) : await this.#checked(connection, commit, claimsOf(commit), mode.settle)
+    const result =
+      mode.kind === 'optimistic'
+        ? await this.#optimistic(connection, commit)
+        : await this.#checked(connection, commit, claimsOf(commit), mode.settle)
     if (result.kind === 'unknown') this.#drop()
     return result
   }
@@ -104,10 +121,20 @@ export class PostgresLane implements Lane {
 
   async #optimistic(connection: LaneConnection, commit: Commit): Promise<CommitResult> {
     const { sql } = connection
-    return this.#finish(connection, commit, [begin(sql), commitProgress(sql, commit), ...insertKeys(sql, commit), ...this.#effects(sql, commit)])
+    return this.#finish(connection, commit, [
+      begin(sql),
+      commitProgress(sql, commit),
+      ...insertKeys(sql, commit),
+      ...this.#effects(sql, commit),
+    ])
   }
 
-  async #checked(connection: LaneConnection, commit: Commit, { claims, copies }: Claims, settle: (duplicates: readonly number[]) => Commit): Promise<CommitResult> {
+  async #checked(
+    connection: LaneConnection,
+    commit: Commit,
+    { claims, copies }: Claims,
+    settle: (duplicates: readonly number[]) => Commit,
+  ): Promise<CommitResult> {
     const { sql } = connection
     const opened = [begin(sql), fence(sql, commit)]
     const asked = claimNewKeys(sql, claims)
@@ -134,8 +161,12 @@ export class PostgresLane implements Lane {
     const statements = this.#grouping.group(commit.outcomes, this.#split)
     this.#split = false
     const raw = statements.some(({ kind }) => kind === 'sql')
-    const steps = statements.flatMap((statement) => effectSteps(sql, statement, (table, column) => this.#types.get(`${table}\n${column}`) ?? 'pg_catalog.text'))
-    const mark: Step[] = raw ? [{ of: 'own', query: sql`select set_config('tenantry.commit', ${commit.id}, true)` }] : []
+    const steps = statements.flatMap((statement) =>
+      effectSteps(sql, statement, (table, column) => this.#types.get(`${table}\n${column}`) ?? 'pg_catalog.text'),
+    )
+    const mark: Step[] = raw
+      ? [{ of: 'own', query: sql`select set_config('tenantry.commit', ${commit.id}, true)` }]
+      : []
     // An actor's statement that ended the transaction would have ended this setting with it.
     const check: Step[] = raw ? [{ of: 'effect', query: sql`select sys.fn_check_transaction(${commit.id})` }] : []
     return [
@@ -168,7 +199,9 @@ export class PostgresLane implements Lane {
   async #answered<T extends object>(connection: LaneConnection, query: PromiseLike<T>): Promise<T | Error> {
     const { clock, answerDeadlineMs } = this.#options
     const late = Promise.withResolvers<never>()
-    const timer = clock.after(answerDeadlineMs, () => late.reject(new TenantryError('TENANTRY_COMMIT_UNANSWERED', 'PostgreSQL did not answer a commit in time')))
+    const timer = clock.after(answerDeadlineMs, () =>
+      late.reject(new TenantryError('TENANTRY_COMMIT_UNANSWERED', 'PostgreSQL did not answer a commit in time')),
+    )
     try {
       return await Promise.race([query, connection.closed, late.promise])
     } catch (error) {
@@ -183,7 +216,14 @@ export class PostgresLane implements Lane {
     if (ended instanceof Error) return { kind: 'unknown', reason: ended }
     const first = ended.find(({ error }) => error !== null && codeOf(error) !== abortedState)
     if (first === undefined || !isServerError(first.error)) {
-      return { kind: 'unknown', reason: last ?? (first ? errorOf(first.error) : new TenantryError('TENANTRY_COMMIT_UNCLEAR', 'PostgreSQL rolled a commit back and does not say why')) }
+      return {
+        kind: 'unknown',
+        reason:
+          last ??
+          (first
+            ? errorOf(first.error)
+            : new TenantryError('TENANTRY_COMMIT_UNCLEAR', 'PostgreSQL rolled a commit back and does not say why')),
+      }
     }
     const { error, step } = first
     const { code } = error

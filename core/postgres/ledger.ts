@@ -3,7 +3,18 @@ import type { Random } from '../random.ts'
 import { TenantryError } from '../errors.ts'
 import { plainArray, textArray } from './array-text.ts'
 import { codeOf, missingProgressState } from './sqlstate.ts'
-import { type Ledger, noProgressCode, type OutboxPosition, type OutboxRow, type Ownership, type PartitionRef, type Range, type Start, type StateRow, type TopicProgress } from './transactions.ts'
+import {
+  type Ledger,
+  noProgressCode,
+  type OutboxPosition,
+  type OutboxRow,
+  type Ownership,
+  type PartitionRef,
+  type Range,
+  type Start,
+  type StateRow,
+  type TopicProgress,
+} from './transactions.ts'
 
 export type PostgresLedgerOptions = {
   /** Not a lane's: several statements may be under way. */
@@ -32,15 +43,27 @@ export class PostgresLedger implements Ledger {
   }
 
   async topicProgress(group: string, topic: string, topicId: string): Promise<TopicProgress> {
-    const rows = await this.#sql<{ topic_id: string; cluster_id: string; partitions: number }[]>`
+    const sql = this.#sql
+    const rows = await sql<{ topic_id: string; cluster_id: string; partitions: number }[]>`
       select topic_id, cluster_id, partitions from sys.consumed_topics
       where group_name = ${group} and topic = ${topic}
       order by begun_at desc`
     const own = rows.find(({ topic_id }) => topic_id === topicId)
-    return { partitions: own?.partitions ?? 0, recreated: own === undefined && rows.length > 0, clusterId: rows[0]?.cluster_id ?? '' }
+    return {
+      partitions: own?.partitions ?? 0,
+      recreated: own === undefined && rows.length > 0,
+      clusterId: rows[0]?.cluster_id ?? '',
+    }
   }
 
-  async begin(group: string, topic: string, topicId: string, clusterId: string, partitions: number, starts: readonly Start[]): Promise<void> {
+  async begin(
+    group: string,
+    topic: string,
+    topicId: string,
+    clusterId: string,
+    partitions: number,
+    starts: readonly Start[],
+  ): Promise<void> {
     await this.#sql`
       select sys.fn_begin_topic(${group}, ${topic}, ${topicId}, ${clusterId}, ${partitions}, ${this.#random.uuid()},
         ${plainArray(starts.map(({ ref }) => ref.partition))}, ${plainArray(starts.map(({ position }) => position))})`
@@ -49,18 +72,31 @@ export class PostgresLedger implements Ledger {
   async takeOver(ref: PartitionRef): Promise<Ownership> {
     const row = await this.#raise(ref)
     const outbox = await this.#outbox(ref)
-    return { epoch: Number(row.epoch), seq: Number(row.seq), watermark: Number(row.watermark), ahead: rangesOf(row.ahead), kafkaOffset: Number(row.kafka_offset), outbox }
+    return {
+      epoch: Number(row.epoch),
+      seq: Number(row.seq),
+      watermark: Number(row.watermark),
+      ahead: rangesOf(row.ahead),
+      kafkaOffset: Number(row.kafka_offset),
+      outbox,
+    }
   }
 
   async loadStates(group: string, actor: string, tenants: readonly string[]): Promise<readonly StateRow[]> {
     const rows = await this.#sql<{ tenant_id: string; version: number; state: string; partition: number }[]>`
       select tenant_id, version, state::text as state, partition from sys.actor_state
       where group_name = ${group} and actor = ${actor} and tenant_id = any (${textArray(tenants)}::text[])`
-    return rows.map(({ tenant_id, version, state, partition }) => ({ tenant: tenant_id, version, json: state, partition }))
+    return rows.map(({ tenant_id, version, state, partition }) => ({
+      tenant: tenant_id,
+      version,
+      json: state,
+      partition,
+    }))
   }
 
   async refuseOutbox(ref: PartitionRef, position: OutboxPosition, reason: string): Promise<void> {
-    await this.#sql`select sys.fn_refuse_outbox(${ref.group}, ${ref.topic}, ${ref.topicId}, ${ref.partition}, ${position.seq}, ${position.index}, ${reason})`
+    await this
+      .#sql`select sys.fn_refuse_outbox(${ref.group}, ${ref.topic}, ${ref.topicId}, ${ref.partition}, ${position.seq}, ${position.index}, ${reason})`
   }
 
   async #raise(ref: PartitionRef): Promise<ProgressRow> {
@@ -68,20 +104,27 @@ export class PostgresLedger implements Ledger {
       const [row] = await this.#sql<ProgressRow[]>`
         select epoch::text, seq::text, watermark::text, ahead::text, kafka_offset::text
         from sys.fn_take_over(${ref.group}, ${ref.topicId}, ${ref.partition}, ${this.#random.uuid()})`
-      if (row === undefined) throw new TenantryError('TENANTRY_NO_ANSWER', 'PostgreSQL raised an epoch and does not say to what')
+      if (row === undefined)
+        throw new TenantryError('TENANTRY_NO_ANSWER', 'PostgreSQL raised an epoch and does not say to what')
       return row
     } catch (error) {
       const code = codeOf(error)
       if (code === '55P03') await this.#endFrozenHolder(ref)
       if (code !== missingProgressState) throw error
       const { group, topic, partition } = ref
-      throw new TenantryError(noProgressCode, `${topic}-${partition} has no row in sys.partition_progress for group ${group}, although the topic was begun with it: restore the row, or reset the group's position.`, { group, topic, partition }, { cause: error })
+      throw new TenantryError(
+        noProgressCode,
+        `${topic}-${partition} has no row in sys.partition_progress for group ${group}, although the topic was begun with it: restore the row, or reset the group's position.`,
+        { group, topic, partition },
+        { cause: error },
+      )
     }
   }
 
   /** The same role may end its own backends. */
   async #endFrozenHolder(ref: PartitionRef): Promise<void> {
-    await this.#sql`select sys.fn_end_lock_holders(${ref.group}, ${ref.topicId}, ${ref.partition}, make_interval(secs => ${this.#frozenAfterMs / 1_000}))`
+    await this
+      .#sql`select sys.fn_end_lock_holders(${ref.group}, ${ref.topicId}, ${ref.partition}, make_interval(secs => ${this.#frozenAfterMs / 1_000}))`
   }
 
   async #outbox(ref: PartitionRef): Promise<OutboxRow[]> {

@@ -4,7 +4,12 @@ import postgres from 'postgres'
 import { TenantryError } from '../errors.ts'
 
 /** One file of migrations/: `0001_progress.sql`. Once released it never changes. */
-export type Migration = { readonly number: number; readonly name: string; readonly sql: string; readonly checksum: string }
+export type Migration = {
+  readonly number: number
+  readonly name: string
+  readonly sql: string
+  readonly checksum: string
+}
 
 export type MigrationStatus = {
   readonly number: number
@@ -26,7 +31,12 @@ export async function migrations(): Promise<readonly Migration[]> {
   return Promise.all(
     files.map(async (file): Promise<Migration> => {
       const sql = await readFile(new URL(file, folder), 'utf8')
-      return { number: Number(file.slice(0, 4)), name: file.slice(5, -4), sql, checksum: createHash('sha256').update(sql).digest('hex') }
+      return {
+        number: Number(file.slice(0, 4)),
+        name: file.slice(5, -4),
+        sql,
+        checksum: createHash('sha256').update(sql).digest('hex'),
+      }
     }),
   )
 }
@@ -64,7 +74,12 @@ export async function migrateStatus(url: string): Promise<readonly MigrationStat
     const applied = await appliedOf(sql)
     return known.map(({ number, name, checksum }) => {
       const row = applied.get(number)
-      return { number, name, appliedAt: row?.applied_at.toISOString(), changed: row !== undefined && row.checksum !== checksum }
+      return {
+        number,
+        name,
+        appliedAt: row?.applied_at.toISOString(),
+        changed: row !== undefined && row.checksum !== checksum,
+      }
     })
   })
 }
@@ -77,7 +92,11 @@ export async function requireSchema(sql: postgres.Sql): Promise<void> {
   const needed = known.at(-1)?.number ?? 0
   const has = Math.max(0, ...applied.keys())
   if (has < needed) {
-    throw new TenantryError('TENANTRY_SCHEMA_OLD', `The database's schema is at migration ${has}; this version of tenantry needs ${needed}: run "tenantry migrate up".`, { has, needed })
+    throw new TenantryError(
+      'TENANTRY_SCHEMA_OLD',
+      `The database's schema is at migration ${has}; this version of tenantry needs ${needed}: run "tenantry migrate up".`,
+      { has, needed },
+    )
   }
 }
 
@@ -94,17 +113,30 @@ function refuseDifference(known: readonly Migration[], applied: ReadonlyMap<numb
   const newest = known.at(-1)?.number ?? 0
   for (const { number, name, checksum } of applied.values()) {
     if (number > newest) {
-      throw new TenantryError('TENANTRY_SCHEMA_NEWER', `The database's schema is at migration ${number}; this version of tenantry knows ${newest}: use a newer version.`, { has: number, needed: newest })
+      throw new TenantryError(
+        'TENANTRY_SCHEMA_NEWER',
+        `The database's schema is at migration ${number}; this version of tenantry knows ${newest}: use a newer version.`,
+        { has: number, needed: newest },
+      )
     }
     const own = known.find((migration) => migration.number === number)
     if (own !== undefined && own.checksum !== checksum) {
-      throw new TenantryError('TENANTRY_SCHEMA_CHANGED', `Migration ${number} (${name}) was applied with other content than this version has: restore the file, and put the change into a new migration.`, { number, name })
+      throw new TenantryError(
+        'TENANTRY_SCHEMA_CHANGED',
+        `Migration ${number} (${name}) was applied with other content than this version has: restore the file, and put the change into a new migration.`,
+        { number, name },
+      )
     }
   }
 }
 
 async function withClient<T>(url: string, use: (sql: postgres.Sql) => Promise<T>): Promise<T> {
-  const sql = postgres(url, { max: 1, onnotice() {}, connect_timeout: 10, connection: { application_name: 'tenantry migrate' } })
+  const sql = postgres(url, {
+    max: 1,
+    onnotice() {},
+    connect_timeout: 10,
+    connection: { application_name: 'tenantry migrate' },
+  })
   try {
     return await use(sql)
   } finally {

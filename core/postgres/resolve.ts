@@ -13,10 +13,22 @@ const lookMs = 20
  * What became of a commit whose answer was lost: first ends the backend that had it and waits until it has gone, so that
  * nothing can change any more, then looks for the commit's id in the rows that it would have written.
  */
-export async function lookUp(control: postgres.Sql, clock: Clock, backend: Backend | undefined, commit: Commit): Promise<Resolution> {
+export async function lookUp(
+  control: postgres.Sql,
+  clock: Clock,
+  backend: Backend | undefined,
+  commit: Commit,
+): Promise<Resolution> {
   try {
     if (backend && !(await ended(control, clock, backend))) {
-      return { kind: 'unavailable', reason: new TenantryError('TENANTRY_BACKEND_FROZEN', `PostgreSQL's backend ${backend.pid} was told to end and has not`, { pid: backend.pid }) }
+      return {
+        kind: 'unavailable',
+        reason: new TenantryError(
+          'TENANTRY_BACKEND_FROZEN',
+          `PostgreSQL's backend ${backend.pid} was told to end and has not`,
+          { pid: backend.pid },
+        ),
+      }
     }
     const { partitions } = commit
     const rows = await control<{ place: number; committed: boolean; moved: boolean }[]>`

@@ -3,7 +3,6 @@ import type { Blame } from './transactions.ts'
 /** Raised by tenantry's own functions; docs/errors.md lists them. */
 export const fencedState = 'TY001'
 export const missingProgressState = 'TY002'
-export const stateElsewhereState = 'TY004'
 export const leftTransactionState = 'TY005'
 
 /** Of a statement in a transaction that an earlier statement broke: says nothing of its own. */
@@ -16,7 +15,8 @@ export const abortedState = '25P02'
 export function blameOf(sqlstate: string): Blame {
   if (sqlstate === '40001' || sqlstate === '40P01') return 'again'
   if (sqlstate === '55P03' || sqlstate === '57014') return 'held'
-  const infrastructure = /^(08|53|57P|58)/.test(sqlstate) || sqlstate === '25006' || sqlstate === '25P03' || sqlstate === '25P04'
+  const infrastructure =
+    /^(08|53|57P|58)/.test(sqlstate) || sqlstate === '25006' || sqlstate === '25P03' || sqlstate === '25P04'
   return infrastructure ? 'infrastructure' : 'statement'
 }
 
@@ -26,11 +26,21 @@ export function codeOf(error: unknown): string {
 }
 
 /** Whether an insert met a key that is there already. */
-export function isKnownKey(error: { readonly code: string; readonly schema_name?: string; readonly table_name?: string }): boolean {
+export function isKnownKey(error: {
+  readonly code: string
+  readonly schema_name?: string
+  readonly table_name?: string
+}): boolean {
   return error.code === '23505' && error.schema_name === 'sys' && (error.table_name ?? '').startsWith('request_keys')
 }
 
 /** Whether the server said it, so that the transaction is known to have been refused. */
-export function isServerError(error: unknown): error is Error & { code: string; detail?: string; schema_name?: string; table_name?: string; constraint_name?: string } {
+export function isServerError(error: unknown): error is Error & {
+  code: string
+  detail?: string
+  schema_name?: string
+  table_name?: string
+  constraint_name?: string
+} {
   return error instanceof Error && error.name === 'PostgresError'
 }

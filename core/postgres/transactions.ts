@@ -47,7 +47,12 @@ export type Outcome = {
   readonly attempts: number
 }
 
-export type Duplicate = { readonly kind: 'duplicate'; readonly messageId: string; readonly type: string; readonly traceId: string }
+export type Duplicate = {
+  readonly kind: 'duplicate'
+  readonly messageId: string
+  readonly type: string
+  readonly traceId: string
+}
 export type Skipped = { readonly kind: 'skipped'; readonly reason: string }
 
 export type Commit = {
@@ -131,7 +136,12 @@ export type OutboxRow = {
   readonly headers: readonly (readonly [name: string, value: string])[]
 }
 
-export type StateRow = { readonly tenant: string; readonly version: number; readonly json: string; readonly partition: number }
+export type StateRow = {
+  readonly tenant: string
+  readonly version: number
+  readonly json: string
+  readonly partition: number
+}
 
 /** Where the partitions of a (group, topic id) begin, by the first daemon that sees it. */
 export type Start = { readonly ref: PartitionRef; readonly position: number }
@@ -155,7 +165,14 @@ export interface Ledger {
    * Writes the first row of each start that has none yet and records the partition count, in one transaction under a
    * lock; whoever comes second finds it done. Never lowers a count.
    */
-  begin(group: string, topic: string, topicId: string, clusterId: string, partitions: number, starts: readonly Start[]): Promise<void>
+  begin(
+    group: string,
+    topic: string,
+    topicId: string,
+    clusterId: string,
+    partitions: number,
+    starts: readonly Start[],
+  ): Promise<void>
   /**
    * Raises the epoch: takes the partition's lock (ending a frozen holder after a while), inserts (epoch + 1, seq + 1),
    * then reads the rest in later statements. Rejects with `noProgressCode`, or with an infrastructure error.

@@ -47,7 +47,11 @@ export class Upkeep implements Lifecycle {
   #again(ms: number): void {
     this.#timer = this.#options.clock.after(ms, () => {
       this.#running = this.#round().catch((error: unknown) => {
-        this.#options.log.warn('upkeep.failed', { error: messageOf(error) }, 'Old rows could not be cleared away; trying again later.')
+        this.#options.log.warn(
+          'upkeep.failed',
+          { error: messageOf(error) },
+          'Old rows could not be cleared away; trying again later.',
+        )
       })
       void this.#running.then(() => {
         if (!this.#stopped) this.#again(intervalMs)
@@ -57,7 +61,8 @@ export class Upkeep implements Lifecycle {
 
   async #createDays(): Promise<void> {
     const today = Math.floor(this.#options.clock.now() / dayMs)
-    for (let day = today - 1; day <= today + daysAhead; day++) await this.#options.control`select sys.fn_create_key_day(${day})`
+    for (let day = today - 1; day <= today + daysAhead; day++)
+      await this.#options.control`select sys.fn_create_key_day(${day})`
   }
 
   async #round(): Promise<void> {
@@ -66,14 +71,23 @@ export class Upkeep implements Lifecycle {
     const now = clock.now()
     await control`select sys.fn_drop_key_days(${Math.floor((now - keysMs) / dayMs)})`
     const before = (ms: number) => new Date(now - ms)
-    await this.#batches(() => control<Deleted[]>`select sys.fn_trim_default_keys(${before(keysMs)}, ${batchRows}) as deleted`)
-    await this.#batches(() => control<Deleted[]>`select sys.fn_trim_progress(${before(progressMs)}, ${batchRows}) as deleted`)
-    await this.#batches(() => control<Deleted[]>`select sys.fn_trim_traceability(${before(traceabilityMs)}, ${batchRows}) as deleted`)
-    await this.#batches(() => control<Deleted[]>`select sys.fn_trim_offsets_log(${before(offsetsLogMs)}, ${batchRows}) as deleted`)
+    await this.#batches(
+      () => control<Deleted[]>`select sys.fn_trim_default_keys(${before(keysMs)}, ${batchRows}) as deleted`,
+    )
+    await this.#batches(
+      () => control<Deleted[]>`select sys.fn_trim_progress(${before(progressMs)}, ${batchRows}) as deleted`,
+    )
+    await this.#batches(
+      () => control<Deleted[]>`select sys.fn_trim_traceability(${before(traceabilityMs)}, ${batchRows}) as deleted`,
+    )
+    await this.#batches(
+      () => control<Deleted[]>`select sys.fn_trim_offsets_log(${before(offsetsLogMs)}, ${batchRows}) as deleted`,
+    )
   }
 
   async #batches(deleteBatch: () => Promise<Deleted[]>): Promise<void> {
-    for (let deleted = batchRows; deleted >= batchRows && !this.#stopped; ) deleted = (await deleteBatch())[0]?.deleted ?? 0
+    for (let deleted = batchRows; deleted >= batchRows && !this.#stopped; )
+      deleted = (await deleteBatch())[0]?.deleted ?? 0
   }
 }
 

@@ -86,7 +86,11 @@ test(
     const applied = [one, other].map(
       ({ stdout }) => z.array(z.looseObject({ number: z.number() })).parse(JSON.parse(stdout)).length,
     )
-    assert.equal(applied.toSorted((a, b) => a - b), [0, Math.max(...applied)], 'two at once: one applies all, the other nothing')
+    assert.equal(
+      applied.toSorted((a, b) => a - b),
+      [0, Math.max(...applied)],
+      'two at once: one applies all, the other nothing',
+    )
 
     const later = await run('migrate', 'status', '--json')
     assert.is(later.code, 0)

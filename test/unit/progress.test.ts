@@ -16,7 +16,10 @@ test('what is done above a hole stays ahead until the hole is filled', () => {
   progress.add(3, 4)
   progress.add(1, 2)
   assert.is(progress.watermark, 0)
-  assert.equal(progress.ahead, [[1, 2], [3, 4]])
+  assert.equal(progress.ahead, [
+    [1, 2],
+    [3, 4],
+  ])
   progress.add(0, 1)
   assert.is(progress.watermark, 2)
   progress.add(2, 3)
