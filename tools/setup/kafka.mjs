@@ -77,7 +77,9 @@ async function fetchJars() {
     'dependency:copy-dependencies',
     `-DoutputDirectory=${temporary}`,
   ]
-  const { code } = await run('mvn', args)
+  let { code } = await run('mvn', args)
+  // A user without a home folder has no place for Maven's own repository.
+  if (code !== 0) ({ code } = await run('mvn', [...args, `-Dmaven.repo.local=${join(toolsFolder, 'm2')}`]))
   if (code !== 0 || !existsSync(temporary) || !readdirSync(temporary).some((file) => file.startsWith('kafka_'))) {
     rmSync(temporary, { recursive: true, force: true })
     throw new SetupError(
