@@ -6,6 +6,7 @@ import { table } from './output.ts'
 import { migrateCommand } from './migrate.ts'
 import { startCommand } from './start.ts'
 import { topicsCommand } from './topics.ts'
+import { verifyCommand } from './verify.ts'
 import { version } from './version.ts'
 
 /** The command line, without running it. Errors and help are thrown as CommanderError, never exit by themselves. */
@@ -21,7 +22,14 @@ export function createProgram(): Command {
       `\nExit codes:\n${table(exitCodes.map(({ code, meaning }) => [`  ${String(code).padStart(3)}`, meaning]))}\n`,
     )
 
-  for (const command of [startCommand(), devCommand(), configCommand(), migrateCommand(), topicsCommand()])
+  for (const command of [
+    startCommand(),
+    devCommand(),
+    configCommand(),
+    migrateCommand(),
+    topicsCommand(),
+    verifyCommand(),
+  ])
     program.addCommand(command)
   settle(program)
   return program

@@ -132,6 +132,17 @@ const groups: readonly { readonly title: string; readonly intro: string; readonl
     },
   },
   {
+    title: 'The checker (tenantry verify)',
+    intro: '',
+    entries: {
+      TENANTRY_VERIFY_GROUP: 'The group has read nothing in this database, or there are several and none was named.',
+      TENANTRY_VERIFY_PLACE:
+        '--effects, --order or --chain names a table or column that is not there or cannot be read.',
+      TENANTRY_VERIFY_UNREADABLE:
+        'A partition cannot be read to its end. Check that the brokers are up and run it again.',
+    },
+  },
+  {
     title: 'Local services (tenantry dev)',
     intro: '',
     entries: {

@@ -1,0 +1,105 @@
+import { type ChainPlace, placeName } from './places.ts'
+import type { Chain, Replay } from './replay.ts'
+import type { Findings } from './report.ts'
+import { columnsOf, named, type Snapshot } from './tables.ts'
+
+/** A chain as it was found. Without a partition, the tenant is in one only. */
+type FoundChain = {
+  readonly tenant: string
+  readonly topic?: string
+  readonly partition?: number
+  readonly value: string | undefined
+}
+
+/**
+ * Compares the chains over all ids with those of the replay: equal ones say that each message was processed once and in
+ * order. One that differs counts as reordered: what exactly happened it cannot tell.
+ */
+export async function checkChains(
+  sql: Snapshot,
+  group: string,
+  place: ChainPlace,
+  replay: Replay,
+  findings: Findings,
+): Promise<void> {
+  const found = await named(placeName(place), () =>
+    place.in === 'state' ? chainsInStates(sql, group, place) : chainsInTable(sql, place),
+  )
+  const expected = new Map<string, { chain: Chain; partition: number; topic: string }[]>()
+  for (const [key, chain] of replay.chains) {
+    const slash = key.indexOf('/')
+    const at = replay.places[Number(key.slice(0, slash))]
+    if (at === undefined) continue
+    const tenant = key.slice(slash + 1)
+    const others = expected.get(tenant) ?? []
+    expected.set(tenant, [...others, { chain, partition: at.partition, topic: at.topic }])
+  }
+  let [messages, wrong] = [0, 0]
+  for (const { tenant, topic, partition, value } of found) {
+    if (replay.unclear.has(tenant)) continue
+    const own = expected.get(tenant) ?? []
+    const index = own.findIndex(
+      (one) => (topic === undefined || one.topic === topic) && (partition === undefined || one.partition === partition),
+    )
+    const [match] = index < 0 ? [] : own.splice(index, 1)
+    const where = { tenant, ...(partition !== undefined && { partition }), ...(topic !== undefined && { topic }) }
+    if (match === undefined) {
+      wrong++
+      findings.add({ fault: 'invented', what: `a chain (${placeName(place)}) that no record explains`, ...where })
+      continue
+    }
+    messages += match.chain.messages
+    if (value === match.chain.value) continue
+    wrong++
+    findings.add({
+      fault: 'reordered',
+      what: `the chain over ${match.chain.messages} messages (${placeName(place)}) is not that of the log`,
+      ...where,
+      topic: match.topic,
+      partition: match.partition,
+    })
+  }
+  for (const [tenant, missing] of expected) {
+    if (replay.unclear.has(tenant)) continue
+    for (const { chain, topic, partition } of missing) {
+      wrong++
+      findings.add({ fault: 'lost', what: `no chain (${placeName(place)})`, tenant, topic, partition }, chain.messages)
+    }
+  }
+  if (replay.unclear.size > 0)
+    findings.remark(
+      `${replay.unclear.size} tenants have copies of one message in several partitions: their chains were left out, as it cannot be told which copy came first.`,
+    )
+  if (messages === 0 && wrong === 0) return
+  findings.prove('reordered', `chains in ${placeName(place)}`, messages)
+  if (wrong > 0) return
+  findings.prove('lost', `chains in ${placeName(place)}`, messages)
+  findings.prove('duplicated', `chains in ${placeName(place)}`, messages)
+}
+
+async function chainsInStates(
+  sql: Snapshot,
+  group: string,
+  { actor, path }: ChainPlace & { in: 'state' },
+): Promise<readonly FoundChain[]> {
+  const rows = await sql<{ tenant: string; topic: string; partition: number; value: string | null }[]>`
+    select tenant_id as tenant, topic, partition, state #>> ${[...path]} as value
+    from sys.actor_state
+    where group_name = ${group} and ${actor === undefined ? sql`true` : sql`actor = ${actor}`}`
+  return rows.map(({ value, ...row }) => ({ ...row, value: value ?? undefined }))
+}
+
+async function chainsInTable(
+  sql: Snapshot,
+  { table, column }: ChainPlace & { in: 'table' },
+): Promise<readonly FoundChain[]> {
+  const columns = await columnsOf(sql, table)
+  const partition = columns.includes('partition') ? sql`partition` : sql`null::integer`
+  const rows = await sql<{ tenant: string; partition: number | null; value: string | null }[]>`
+    select tenant_id as tenant, ${partition} as partition, ${sql(column)}::text as value from ${sql(table)}`
+  return rows.map(({ tenant, partition: own, value }) => ({
+    tenant,
+    value: value ?? undefined,
+    ...(own !== null && { partition: own }),
+  }))
+}

@@ -1,0 +1,73 @@
+import type { Snapshot } from './tables.ts'
+
+/** What the tables say is done of one partition. */
+export type PartitionProgress = {
+  readonly watermark: number
+  /** [from, to) above the watermark. */
+  readonly ahead: readonly (readonly [from: number, to: number])[]
+}
+
+/** A topic that a group has begun to read. A topic that was made anew has another id, and is another one. */
+export type ConsumedTopic = {
+  readonly topic: string
+  readonly topicId: string
+  readonly partitions: readonly PartitionProgress[]
+  /** Where reading began, by partition: what was there before is none of the group's. */
+  readonly begun: readonly number[]
+}
+
+/** A record given up on, by its place. */
+export type DeadLetter = { readonly messageId: string; readonly reason: string }
+
+/** The groups that have begun to read anything. */
+export async function groupsIn(sql: Snapshot): Promise<readonly string[]> {
+  const rows = await sql<{ name: string }[]>`select distinct group_name as name from sys.consumed_topics order by 1`
+  return rows.map(({ name }) => name)
+}
+
+export async function consumedTopics(sql: Snapshot, group: string): Promise<readonly ConsumedTopic[]> {
+  const topics = await sql<{ topic: string; topic_id: string; partitions: number }[]>`
+    select topic, topic_id::text, partitions from sys.consumed_topics where group_name = ${group} order by topic, begun_at`
+  const rows = await sql<
+    { topic_id: string; partition: number; watermark: number; ahead: string; begun: number | null }[]
+  >`
+    select distinct on (topic_id, partition) topic_id::text, partition, watermark::float8, ahead::text,
+      (
+        select first.watermark::float8
+        from sys.partition_progress as first
+        where first.group_name = last.group_name and first.topic_id = last.topic_id
+          and first.partition = last.partition and first.seq = 0
+      ) as begun
+    from sys.partition_progress as last
+    where group_name = ${group}
+    order by topic_id, partition, seq desc`
+  const byPlace = new Map(rows.map((row) => [`${row.topic_id}/${row.partition}`, row]))
+  return topics.map(({ topic, topic_id: topicId, partitions }) => {
+    const own = Array.from({ length: partitions }, (_, partition) => byPlace.get(`${topicId}/${partition}`))
+    return {
+      topic,
+      topicId,
+      partitions: own.map((row) => ({ watermark: row?.watermark ?? 0, ahead: ranges(row?.ahead ?? '{}') })),
+      // The first row is trimmed with age; by then the log has lost its beginning as well.
+      begun: own.map((row) => row?.begun ?? 0),
+    }
+  })
+}
+
+/** By `topic id/partition/offset`. Messages that Kafka refused are no records of ours. */
+export async function deadLetters(sql: Snapshot, group: string): Promise<Map<string, DeadLetter>> {
+  const rows = await sql<{ place: string; message_id: string; reason: string }[]>`
+    select concat(topic_id, '/', partition, '/', record_offset) as place, message_id, reason
+    from sys.dead_letters
+    where group_name = ${group} and outbox_place = -1`
+  return new Map(rows.map(({ place, message_id: messageId, reason }) => [place, { messageId, reason }]))
+}
+
+export function isDone({ watermark, ahead }: PartitionProgress, offset: number): boolean {
+  return offset < watermark || ahead.some(([from, to]) => offset >= from && offset < to)
+}
+
+/** PostgreSQL's text of an int8multirange: `{[3,5),[7,9)}`. */
+function ranges(text: string): (readonly [number, number])[] {
+  return [...text.matchAll(/\[(\d+),(\d+)\)/g)].map(([, from, to]) => [Number(from), Number(to)])
+}

@@ -1,0 +1,142 @@
+import { hash } from 'node:crypto'
+import type { LogRecord } from './log.ts'
+import { messageIdOf, tenantOf } from './envelope.ts'
+import { idOf } from './ids.ts'
+import { Messages } from './messages.ts'
+import { type ConsumedTopic, type DeadLetter, isDone, type PartitionProgress } from './progress.ts'
+import type { Findings } from './report.ts'
+
+/** One partition of one topic, by the number that Messages keeps. */
+export type LogPlace = { readonly topic: string; readonly topicId: string; readonly partition: number }
+
+/** A record, as findings name it. */
+export type Where = {
+  readonly topic: string
+  readonly partition: number
+  readonly offset: number
+  readonly tenant: string
+}
+
+/** What the chain of a tenant in a partition must be. */
+export type Chain = { value: string; messages: number }
+
+export type ReplayOptions = {
+  readonly mode: 'message-id' | 'offset'
+  readonly tenantHeader: string | undefined
+  readonly chained: boolean
+  readonly deadLetters: Map<string, DeadLetter>
+  readonly findings: Findings
+}
+
+/** Goes through the logs as an actor should have: each message once, in order, less what was given up on. */
+export class Replay {
+  readonly messages = new Messages()
+  readonly places: LogPlace[] = []
+  /** By `log number/tenant`. */
+  readonly chains = new Map<string, Chain>()
+  /** Tenants whose copies of one message lie in several partitions: which one was processed cannot be told. */
+  readonly unclear = new Set<string>()
+  records = 0
+  processed = 0
+  duplicates = 0
+  dead = 0
+  skipped = 0
+  waiting = 0
+  readonly #options: ReplayOptions
+  #log = -1
+  #progress: PartitionProgress = { watermark: 0, ahead: [] }
+  #begun = 0
+
+  constructor(options: ReplayOptions) {
+    this.#options = options
+  }
+
+  /** What follows are the records of this partition, in order. */
+  enter({ topic, topicId, partitions, begun }: ConsumedTopic, partition: number): void {
+    this.#log = this.places.length
+    this.places.push({ topic, topicId, partition })
+    this.#progress = partitions[partition] ?? { watermark: 0, ahead: [] }
+    this.#begun = begun[partition] ?? 0
+  }
+
+  take(record: LogRecord): void {
+    const { offset } = record
+    const place = this.places[this.#log]
+    if (place === undefined || offset < this.#begun) return
+    const { deadLetters, tenantHeader, findings } = this.#options
+    const letterPlace = `${place.topicId}/${place.partition}/${offset}`
+    const letter = deadLetters.get(letterPlace)
+    deadLetters.delete(letterPlace)
+    const done = isDone(this.#progress, offset)
+    if (!done) this.waiting++
+    else this.records++
+    const tenant = tenantOf(record, tenantHeader)
+    const where = { topic: place.topic, partition: place.partition, offset, tenant }
+    if (letter !== undefined) {
+      if (!done) findings.add({ fault: 'invented', what: 'a dead letter of a record that is not done', ...where })
+      else this.dead++
+      this.#giveUp(record, letter, where)
+      return
+    }
+    const text = messageIdOf(record)
+    if (text === undefined) {
+      if (!done) return
+      // A tombstone that configuration lets pass leaves no trace but the progress.
+      if (record.value === null) this.skipped++
+      else findings.add({ fault: 'lost', what: 'a record without a message id, and no dead letter of it', ...where })
+      return
+    }
+    const number = this.messages.add(idOf(text), tenant, this.#log, offset)
+    if (!done) return
+    const before = this.messages.done[number] ?? 0
+    this.messages.done[number] = before + 1
+    if (this.messages.log[number] !== this.#log) this.unclear.add(tenant)
+    if (this.#options.mode === 'message-id' && (before > 0 || this.messages.dead[number] === 1)) this.duplicates++
+    else this.#process(tenant, text)
+  }
+
+  #process(tenant: string, id: string): void {
+    this.processed++
+    if (!this.#options.chained) return
+    const key = `${this.#log}/${tenant}`
+    const chain = this.chains.get(key)
+    if (chain === undefined) this.chains.set(key, { value: hash('sha256', id, 'hex'), messages: 1 })
+    else {
+      chain.value = hash('sha256', chain.value + id, 'hex')
+      chain.messages++
+    }
+  }
+
+  /** A record that could not be read has no id in its dead letter, and holds none. */
+  #giveUp(record: LogRecord, letter: DeadLetter, where: Where): void {
+    const text = letter.messageId === '' ? undefined : messageIdOf(record)
+    if (text === undefined || this.#options.mode === 'offset') return
+    const number = this.messages.add(idOf(text), where.tenant, this.#log, where.offset)
+    if ((this.messages.done[number] ?? 0) > 0)
+      this.#options.findings.add({
+        fault: 'duplicated',
+        what: 'a dead letter of a message that was processed before',
+        messageId: text,
+        ...where,
+      })
+    else this.messages.dead[number] = 1
+  }
+
+  /** Rows that a message's effects must have. */
+  expected(number: number): number {
+    const done = this.messages.done[number] ?? 0
+    if (this.#options.mode === 'offset') return done
+    return done > 0 && this.messages.dead[number] === 0 ? 1 : 0
+  }
+
+  /** What a finding says of a message. */
+  where(number: number): Where {
+    const place = this.places[this.messages.log[number] ?? 0]
+    return {
+      topic: place?.topic ?? '',
+      partition: place?.partition ?? 0,
+      offset: this.messages.offset[number] ?? 0,
+      tenant: this.messages.tenant(number),
+    }
+  }
+}

@@ -1,0 +1,101 @@
+import { randomUUID } from 'node:crypto'
+import fc from 'fast-check'
+import * as assert from 'uvu/assert'
+import { idOf, textOf } from '../../cli/verify/ids.ts'
+import { visible } from '../../cli/verify/log.ts'
+import { Messages } from '../../cli/verify/messages.ts'
+import { chainPlace, effectsPlace, orderPlace, placeName } from '../../cli/verify/places.ts'
+import { messageKey } from '../../core/message-id.ts'
+import { test } from '../harness.ts'
+
+test('the checker and the engine agree on which ids are one', () => {
+  const ulid = fc
+    .tuple(
+      fc.constantFrom(...'01234567'.split('')),
+      fc.array(fc.constantFrom(...'0123456789abcdefghjkmnpqrstvwxyzABCDEFGHJKMNPQRSTVWXYZ'.split('')), {
+        minLength: 25,
+        maxLength: 25,
+      }),
+    )
+    .map(([first, rest]) => first + rest.join(''))
+  const spelled = fc.uuid().chain((id) => fc.constantFrom(id, id.toUpperCase(), `{${id}}`, `urn:uuid:${id}`, `${id} `))
+  fc.assert(
+    fc.property(fc.oneof(spelled, ulid, fc.string({ minLength: 1, maxLength: 60 })), (id) => {
+      assert.is(textOf(idOf(id)), messageKey(id).uuid)
+    }),
+    { numRuns: 2_000 },
+  )
+})
+
+test('messages are found by id and tenant, however many there are', () => {
+  const messages = new Messages()
+  const counts = messages.counter()
+  const ids = Array.from({ length: 5_000 }, () => randomUUID())
+  for (const [n, id] of ids.entries()) {
+    assert.is(messages.add(idOf(id), `tenant-${n % 3}`, n % 7, n), n)
+    counts.raise(n)
+  }
+  for (const [n, id] of ids.entries()) {
+    assert.is(messages.add(idOf(id), `tenant-${n % 3}`, 9, 9), n)
+    assert.is(messages.find(idOf(id)), n)
+    assert.is(messages.find(idOf(id), `tenant-${(n + 1) % 3}`), -1)
+    assert.is(textOf(messages.id(n)), id)
+    assert.equal(
+      [messages.tenant(n), messages.log[n], messages.offset[n], counts.at(n)],
+      [`tenant-${n % 3}`, n % 7, n, 1],
+    )
+  }
+  assert.is(messages.find(idOf(randomUUID())), -1)
+})
+
+test('records of aborted transactions are not seen, whatever the same producer does next', () => {
+  const batch = (first: number, count: number, producer: number, kind: 'plain' | 'transactional' | 'marker') => ({
+    firstOffset: BigInt(first),
+    lastOffsetDelta: count - 1,
+    attributes: { plain: 0, transactional: 0x10, marker: 0x30 }[kind],
+    producerId: BigInt(producer),
+    records: Array.from({ length: count }, (_, offsetDelta) => ({ offsetDelta, key: null, value: null, headers: [] })),
+  })
+  const log = [
+    batch(0, 2, 1, 'transactional'),
+    batch(2, 1, -1, 'plain'),
+    batch(3, 1, 1, 'marker'), // aborts 0 and 1
+    batch(4, 2, 1, 'transactional'),
+    batch(6, 1, 2, 'transactional'), // committed by a marker further on
+    batch(7, 1, 1, 'marker'), // aborts 4 and 5
+    batch(8, 1, 1, 'transactional'),
+    batch(9, 1, 1, 'marker'), // commits 8
+  ]
+  const aborted = [
+    { producerId: 1n, firstOffset: 4n },
+    { producerId: 1n, firstOffset: 0n },
+  ]
+  const seen = visible(log, aborted, 0)
+  assert.equal(
+    seen.records.map(({ offset }) => offset),
+    [2, 6, 8],
+  )
+  assert.is(seen.position, 10)
+  // A fetch that begins within the transaction, and one whose marker lies outside it.
+  assert.equal(
+    visible(log.slice(3), [{ producerId: 1n, firstOffset: 4n }], 5).records.map(({ offset }) => offset),
+    [6, 8],
+  )
+  assert.equal(
+    visible(log.slice(0, 2), [{ producerId: 1n, firstOffset: 0n }], 0).records.map(({ offset }) => offset),
+    [2],
+  )
+})
+
+test('places are read as the options give them, and refused with the right form', () => {
+  assert.is(placeName(effectsPlace('flights:message_id')), 'flights.message_id')
+  assert.is(placeName(orderPlace('app.flights:message_id:number')), 'app.flights in the order of number')
+  assert.is(placeName(chainPlace('state:audit.chain')), "the state's audit.chain")
+  assert.is(placeName(chainPlace('state:airport:chain')), "the state's chain of airport")
+  assert.is(placeName(chainPlace('chains:value')), 'chains.value')
+  for (const wrong of ['', 'flights', 'flights:', ':id', 'a:b:c'])
+    assert.throws(() => effectsPlace(wrong), /--effects wants/)
+  assert.throws(() => orderPlace('flights:id'), /--order wants/)
+  for (const wrong of ['state', 'state:', 'a:b:c', 'state:a:b:c'])
+    assert.throws(() => chainPlace(wrong), /--chain wants/)
+})
