@@ -1,0 +1,221 @@
+import type { KafkaRecord } from '../../core/kafka/source.ts'
+import type { OutboxRow, PartitionRef, Range } from '../../core/postgres/transactions.ts'
+import { type Chain, chainText, emptyChain, extend } from './handler.ts'
+import type { KafkaCluster } from './kafka-cluster.ts'
+import { messageIn } from './message.ts'
+import { type Applied, type Change, type OutcomeRow, type ProgressRow, refKey } from './postgres-tables.ts'
+import type { Violate } from './violation.ts'
+
+/** What the checker knows of a partition: its last progress row, who owns it, what is done. */
+type Seen = {
+  readonly ref: PartitionRef
+  last: ProgressRow
+  owner: string
+  readonly outcomes: Map<number, OutcomeRow['kind']>
+  /** The last offset of each tenant that has an outcome. */
+  readonly order: Map<string, number>
+  /** Positions done by the word of progress; holes included. */
+  readonly done: Set<number>
+  doneBelow: number
+  readonly begunAt: number
+}
+
+export type CheckerOptions = {
+  readonly cluster: KafkaCluster
+  readonly violate: Violate
+  readonly offsetMode: boolean
+  /** A handler may fail for no reason: then a good message may be a dead letter. */
+  readonly flaky: boolean
+  /** Positions that were given up by configuration: below a start, or when the log had gone. */
+  readonly excused: (ref: PartitionRef, offset: number) => boolean
+}
+
+/**
+ * Judges from outside: from each transaction as it commits, from Kafka's logs and from what was published. It shares no
+ * code with the engine.
+ */
+export class Checker {
+  readonly #options: CheckerOptions
+  #seen = new Map<string, Seen>()
+  #keys = new Set<string>()
+  #chains = new Map<string, Chain>()
+  /** Everything ever committed for publication, where it came from; survives a failover. */
+  readonly #outgoing = new Map<string, { readonly from: string; readonly offset: number; readonly index: number }>()
+  readonly #published = new Set<string>()
+  #firstCopies = new Map<string, { offset: number; index: number }>()
+
+  constructor(options: CheckerOptions) {
+    this.#options = options
+  }
+
+  /** A transaction has committed. */
+  applied({ by, changes }: Applied): void {
+    const outcomes = changes.flatMap((change) => (change.kind === 'outcome' ? [change.row] : []))
+    for (const change of changes) if (change.kind === 'progress' && change.reason !== 'commit') this.#owned(by, change)
+    for (const row of outcomes) this.#outcome(row)
+    for (const change of changes) {
+      if (change.kind === 'progress' && change.reason === 'commit') this.#progress(by, change, outcomes)
+      if (change.kind === 'outbox') {
+        const { messageId, position } = change.row
+        this.#outgoing.set(messageId, { from: `${refKey(change.ref)} ${change.row.tenant}`, offset: change.offset, index: position.index })
+      }
+    }
+  }
+
+  /** The database lost its last transactions: everything again, from those that are left. */
+  restart(history: readonly Applied[]): void {
+    this.#seen = new Map()
+    this.#keys = new Set()
+    this.#chains = new Map()
+    this.#firstCopies = new Map()
+    for (const applied of history) this.applied(applied)
+  }
+
+  /** Kafka has a message of the outbox (G6). */
+  delivered({ messageId }: OutboxRow): void {
+    const { violate } = this.#options
+    const origin = this.#outgoing.get(messageId)
+    if (origin === undefined) {
+      violate('G6 published but not committed', messageId)
+      return
+    }
+    if (this.#published.has(messageId)) return
+    this.#published.add(messageId)
+    const last = this.#firstCopies.get(origin.from)
+    if (last && (last.offset > origin.offset || (last.offset === origin.offset && last.index > origin.index))) {
+      violate('G6 published out of order', `${messageId} of offset ${origin.offset} after one of offset ${last.offset} (${origin.from})`)
+    }
+    this.#firstCopies.set(origin.from, origin)
+  }
+
+  /** Kafka's offset never passes the watermark (G1). */
+  kafkaOffset(ref: PartitionRef, offset: number): void {
+    const watermark = this.#seen.get(refKey(ref))?.last.watermark ?? 0
+    if (offset > watermark) this.#options.violate('G1 Kafka offset past the watermark', `${refKey(ref)}: ${offset} > ${watermark}`)
+  }
+
+  /** What was committed for publication, and neither delivered nor in `deadLetters` as `outbox <id>`. */
+  unpublished(deadLetters: ReadonlySet<string>): string[] {
+    return [...this.#outgoing.keys()].filter((id) => !this.#published.has(id) && !deadLetters.has(`outbox ${id}`))
+  }
+
+  /** Offsets of visible records of the partition without an outcome. */
+  undone(ref: PartitionRef, entries: readonly (KafkaRecord | null)[]): number[] {
+    const seen = this.#seen.get(refKey(ref))
+    return entries.flatMap((entry, offset) => (entry === null || offset < (seen?.begunAt ?? 0) || seen?.outcomes.has(offset) || this.#options.excused(ref, offset) ? [] : [offset]))
+  }
+
+  #owned(by: string, { ref, row, reason }: Change & { kind: 'progress' }): void {
+    const seen = this.#seen.get(refKey(ref))
+    if (reason === 'begin') {
+      if (seen) this.#options.violate('G4 a partition begun twice', refKey(ref))
+      this.#seen.set(refKey(ref), { ref, last: row, owner: '', outcomes: new Map(), order: new Map(), done: new Set(), doneBelow: row.watermark, begunAt: row.watermark })
+      return
+    }
+    if (seen === undefined) throw new Error('a raise without a row')
+    if (row.epoch !== seen.last.epoch + 1 || row.seq !== seen.last.seq + 1) this.#options.violate('G4 epoch or seq skipped', `${refKey(ref)} ${row.epoch}/${row.seq}`)
+    seen.last = row
+    seen.owner = by
+  }
+
+  #outcome(row: OutcomeRow): void {
+    const { violate, cluster } = this.#options
+    const at = `${refKey(row.ref)} offset ${row.offset}`
+    const seen = this.#seen.get(refKey(row.ref))
+    const record = cluster.topicById(row.ref.topicId)?.logs[row.ref.partition]?.entries[row.offset]
+    if (!record || seen === undefined) {
+      violate('G1 an outcome for no record', at)
+      return
+    }
+    const before = seen.outcomes.get(row.offset)
+    if (before !== undefined) violate('G1 a record with two outcomes', `${at}: ${before}, then ${row.kind}`)
+    seen.outcomes.set(row.offset, row.kind)
+    const last = seen.order.get(row.tenant) ?? -1
+    if (row.offset <= last) violate('G3 a tenant out of order', `${at} after ${last} of ${row.tenant}`)
+    seen.order.set(row.tenant, row.offset)
+    this.#judge(row, record, at)
+  }
+
+  #judge(row: OutcomeRow, record: KafkaRecord, at: string): void {
+    const { violate, flaky } = this.#options
+    const message = messageIn(record)
+    const tenant = record.key === null ? '' : record.key.toString()
+    const nobody = record.key === null || row.reason === 'bad_tenant'
+    if (!nobody && row.tenant !== tenant) violate('G3 a record under another tenant', `${at}: ${row.tenant} instead of ${tenant}`)
+    const wanted: Record<typeof message.kind, readonly OutcomeRow['kind'][]> = {
+      good: ['done', 'duplicate'],
+      refused: ['done', 'duplicate'],
+      poison: ['failed', 'duplicate'],
+      bad: ['failed'],
+      'bad effect': ['failed', 'duplicate'],
+      'bad commit': ['failed', 'duplicate'],
+    }
+    const fits = nobody ? row.kind === 'failed' : wanted[message.kind].includes(row.kind) || (flaky && row.kind === 'failed' && row.reason === 'handler')
+    if (!fits) violate('G1 a wrong outcome', `${at}: a ${message.kind} message is ${row.kind} ${row.reason}`)
+    if (!nobody && row.kind !== 'failed' && row.messageId !== message.id) violate('G1 an outcome of another message', `${at}: ${row.messageId} instead of ${message.id}`)
+    this.#key(row, message.id, nobody || message.kind === 'bad', at)
+    if (row.kind === 'done') this.#effects(row, at)
+  }
+
+  #key(row: OutcomeRow, messageId: string, keyless: boolean, at: string): void {
+    const { violate, offsetMode } = this.#options
+    if (offsetMode || keyless) return
+    const key = `${row.ref.group}/${row.tenant}/${messageId}`
+    if (row.kind === 'duplicate') {
+      if (!this.#keys.has(key)) violate('G1 a duplicate of nothing', at)
+      return
+    }
+    if (row.kind === 'done' && this.#keys.has(key)) violate('G2 effects twice', `${at}: ${key}`)
+    else if (this.#keys.has(key)) violate('G2 a key twice', `${at}: ${key}`)
+    if (row.key !== key) violate('G2 an outcome without its key', `${at}: ${row.key}`)
+    this.#keys.add(key)
+  }
+
+  #effects(row: OutcomeRow, at: string): void {
+    const { violate } = this.#options
+    const [effect] = row.effects
+    if (row.effects.length !== 1 || effect?.offset !== row.offset || effect.messageId !== row.messageId) violate('G2 effects of another run', at)
+    if (row.state === null) return
+    const name = `${row.ref.group}/${row.actor}/${row.tenant}`
+    const chain = extend(this.#chains.get(name) ?? emptyChain, row.messageId)
+    this.#chains.set(name, chain)
+    if (row.state !== chainText(chain) || effect?.chain !== row.state) violate('G3 state is not the replay', `${at}: ${row.state}, the replay gives ${chainText(chain)}`)
+  }
+
+  #progress(by: string, { ref, row }: Change & { kind: 'progress' }, outcomes: readonly OutcomeRow[]): void {
+    const { violate, cluster } = this.#options
+    const key = refKey(ref)
+    const seen = this.#seen.get(key)
+    if (seen === undefined) throw new Error('a commit without a row')
+    const { last } = seen
+    if (row.epoch !== last.epoch || row.seq !== last.seq + 1) violate('G4 a commit that does not follow the last', `${key} ${row.epoch}/${row.seq} after ${last.epoch}/${last.seq}`)
+    if (by !== seen.owner) violate('G4 two daemons under one epoch', `${key}: ${by}, owned by ${seen.owner}`)
+    if (row.watermark < last.watermark) violate('G1 the watermark went back', `${key}: ${row.watermark} after ${last.watermark}`)
+    const log = cluster.topicById(ref.topicId)?.logs[ref.partition]
+    const end = row.ahead.at(-1)?.[1] ?? row.watermark
+    if (end > (log?.entries.length ?? 0)) violate('G1 progress past the log', `${key}: ${end} > ${log?.entries.length}`)
+    seen.last = row
+    const covered = (offset: number) => offset < row.watermark || within(row.ahead, offset)
+    for (const { offset, ref: from } of outcomes) if (refKey(from) === key && !covered(offset)) violate('G1 an outcome that progress does not have', `${key} offset ${offset}`)
+    for (const offset of seen.done) if (!covered(offset)) violate('G1 progress forgot what was done', `${key} offset ${offset}`)
+    this.#cover(seen, row, log?.entries ?? [])
+  }
+
+  /** Whatever is newly done must have an outcome, or nothing that could have one. */
+  #cover(seen: Seen, row: ProgressRow, entries: readonly (KafkaRecord | null)[]): void {
+    const { violate, excused } = this.#options
+    for (const [from, to] of [[seen.doneBelow, row.watermark] as const, ...row.ahead]) {
+      for (let offset = from; offset < to; offset++) {
+        if (seen.done.has(offset)) continue
+        seen.done.add(offset)
+        if (entries[offset] && !seen.outcomes.has(offset) && !excused(seen.ref, offset)) violate('G1 a record lost', `${refKey(seen.ref)} offset ${offset} is done without an outcome`)
+      }
+    }
+    for (let offset = seen.doneBelow; offset < row.watermark; offset++) seen.done.delete(offset)
+    seen.doneBelow = row.watermark
+  }
+}
+
+function within(ranges: readonly Range[], offset: number): boolean {
+  return ranges.some(([from, to]) => from <= offset && offset < to)
+}

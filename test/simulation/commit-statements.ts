@@ -1,0 +1,172 @@
+import type { Effect } from '../../core/effects.ts'
+import type { Commit, Outcome, PartitionRef } from '../../core/postgres/transactions.ts'
+import { ServerError, type Statement, type Transaction } from './postgres-server.ts'
+import { type Change, type OutcomeRow, refKey } from './postgres-tables.ts'
+
+/** A statement of a commit without its answer: what lane.ts sends, as far as its meaning goes. */
+export type Step = Omit<Statement, 'answer'> & { readonly of: 'own' | 'effect' }
+
+const none = () => []
+
+/** Locks the partitions in one order, then compares their last rows with what the commit names. */
+export function fence(commit: Commit): Step {
+  return {
+    of: 'own',
+    point: 'locked',
+    locks: () => [...new Set(commit.partitions.map(({ ref }) => `partition ${refKey(ref)}`))].sort(),
+    run: ({ tables }) => {
+      const refused = commit.partitions.flatMap(({ ref, epoch, seq }, place) => {
+        const last = tables.last(ref)
+        return last?.epoch === epoch && last.seq === seq ? [] : [place]
+      })
+      return refused.length > 0 ? new ServerError('TY001', 'another commit has moved these partitions on', refused.join(',')) : null
+    },
+  }
+}
+
+export function recordProgress(commit: Commit): Step {
+  return {
+    of: 'own',
+    point: 'progress',
+    locks: none,
+    run: ({ changes }) => {
+      for (const { ref, epoch, seq, watermark, ahead, kafkaOffset } of commit.partitions) {
+        changes.push({ kind: 'progress', reason: 'commit', ref, row: { epoch, seq: seq + 1, commitId: commit.id, watermark, ahead, kafkaOffset } })
+      }
+      return null
+    },
+  }
+}
+
+/** Bets that no key is known, nor stands twice. */
+export function insertKeys(commit: Commit): Step {
+  const keys = commit.outcomes.flatMap((outcome) => keyOf(commit, outcome) ?? [])
+  return {
+    of: 'own',
+    point: 'keys',
+    locks: () => [...new Set(keys)].sort().map((key) => `key ${key}`),
+    run: ({ tables }) => (new Set(keys).size < keys.length || keys.some((key) => tables.keys.has(key)) ? new ServerError('23505', 'request_keys') : null),
+  }
+}
+
+/** Waits for whoever else inserts these keys, then tells `found` the places of those that another has. */
+export function claimKeys(commit: Commit, found: (duplicates: number[]) => void): Step {
+  return {
+    of: 'own',
+    point: 'keys',
+    locks: () => [...new Set(commit.outcomes.flatMap((outcome) => keyOf(commit, outcome) ?? []))].sort().map((key) => `key ${key}`),
+    run: ({ tables }) => {
+      const owners = new Map<string, number>()
+      const duplicates: number[] = []
+      // By position, whatever the order of decisions: the first copy owns the key.
+      const places = commit.outcomes.map((_, place) => place)
+      for (const place of places) {
+        const outcome = commit.outcomes[place]
+        const key = outcome && keyOf(commit, outcome)
+        if (!key) continue
+        if (tables.keys.has(key) || owners.has(key)) duplicates.push(place)
+        else owners.set(key, place)
+      }
+      found(duplicates)
+      return null
+    },
+  }
+}
+
+/** Everything after progress and keys, the commit itself included. */
+export function effectSteps(commit: Commit): Step[] {
+  const effects = commit.outcomes.flatMap(({ result }) => (result.kind === 'done' ? result.effects : []))
+  const hot = effects.flatMap((effect) => (effect.kind === 'sql' ? [`row ${effect.values[0]}`] : []))
+  return [
+    { of: 'effect', point: 'effects', locks: none, run: () => (writes(effects, 'refusing') ? new ServerError('23514', 'a row violates a check') : null) },
+    ...hot.map((row): Step => ({ of: 'effect', point: null, locks: () => [row], lockTimeoutMs: 1_500, run: () => null })),
+    states(commit),
+    { of: 'own', point: null, locks: none, run: (tx) => record(commit, tx) },
+    { of: 'effect', point: 'before commit', ends: 'commit', locks: none, run: () => (writes(effects, 'deferring') ? new ServerError('23503', 'a deferred constraint is violated') : null) },
+  ]
+}
+
+export const rollback: Step = { of: 'own', point: null, ends: 'rollback', locks: none, run: () => null }
+
+function writes(effects: readonly Effect[], table: string): boolean {
+  return effects.some((effect) => effect.kind === 'row' && effect.shape.table === table)
+}
+
+/** The last state of each instance, bound to the partition that first wrote it. */
+function states(commit: Commit): Step {
+  const last = new Map<string, Change & { kind: 'state' }>()
+  for (const outcome of commit.outcomes) {
+    const { result, tenant, actor } = outcome
+    const ref = refOf(commit, outcome)
+    if (result.kind !== 'done' || result.state === null) continue
+    const name = `${ref.group}/${actor}/${tenant}`
+    last.set(name, { kind: 'state', name, tenant, partition: ref.partition, ...result.state })
+  }
+  return {
+    of: 'effect',
+    point: null,
+    locks: () => [...last.keys()].sort().map((name) => `state ${name}`),
+    run: ({ tables, changes }) => {
+      for (const change of last.values()) {
+        const before = tables.states.get(change.name)
+        if (before && before.partition !== change.partition) return new ServerError('TY004', 'the state belongs to another partition')
+        changes.push(change)
+      }
+      return null
+    },
+  }
+}
+
+function record(commit: Commit, { changes }: Transaction): ServerError | null {
+  const places = new Map<number, number>()
+  for (const outcome of commit.outcomes) {
+    const ref = refOf(commit, outcome)
+    changes.push({ kind: 'outcome', row: outcomeRow(commit, outcome, ref) })
+    if (outcome.result.kind !== 'done') continue
+    for (const effect of outcome.result.effects) {
+      if (effect.kind !== 'publish') continue
+      const index = places.get(outcome.partition) ?? 0
+      places.set(outcome.partition, index + 1)
+      const seq = (commit.partitions[outcome.partition]?.seq ?? 0) + 1
+      const { topic, messageId, key, value, headers } = effect
+      changes.push({ kind: 'outbox', ref, offset: outcome.record.offset, row: { position: { seq, index }, tenant: outcome.tenant, topic, messageId, key, value, headers } })
+    }
+  }
+  for (const { ref, published } of commit.partitions) if (published) changes.push({ kind: 'unoutbox', ref, upTo: published })
+  return null
+}
+
+function outcomeRow(commit: Commit, outcome: Outcome, ref: PartitionRef): OutcomeRow {
+  const { result, tenant, actor, record: { offset } } = outcome
+  return {
+    ref,
+    tenant,
+    offset,
+    actor,
+    kind: result.kind,
+    reason: result.kind === 'failed' ? result.failure.reason : result.kind === 'skipped' ? result.reason : '',
+    messageId: result.kind === 'skipped' ? '' : result.messageId,
+    key: keyOf(commit, outcome) ?? null,
+    state: result.kind === 'done' ? (result.state?.json ?? null) : null,
+    effects:
+      result.kind === 'done'
+        ? result.effects.flatMap((effect) => {
+            if (effect.kind !== 'row') return []
+            const [messageId, at, chain] = effect.values
+            return [{ messageId: messageId ?? '', offset: Number(at), chain: chain ?? '' }]
+          })
+        : [],
+  }
+}
+
+export function keyOf(commit: Commit, outcome: Outcome): string | undefined {
+  const { result, tenant } = outcome
+  const key = result.kind === 'done' || result.kind === 'failed' ? result.key : null
+  return key === null ? undefined : `${refOf(commit, outcome).group}/${tenant}/${key.uuid}`
+}
+
+function refOf(commit: Commit, outcome: Outcome): PartitionRef {
+  const ref = commit.partitions[outcome.partition]?.ref
+  if (ref === undefined) throw new Error('an outcome of a partition that its commit does not name')
+  return ref
+}

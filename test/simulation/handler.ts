@@ -1,0 +1,74 @@
+import type { Effect, Failure, Shape } from '../../core/effects.ts'
+import type { KafkaRecord } from '../../core/kafka/source.ts'
+import type { Done, Failed } from '../../core/workers.ts'
+import { type Message, messageIn } from './message.ts'
+
+/** An instance's state: how many messages it has processed, and a hash of their ids in order. */
+export type Chain = { readonly count: number; readonly hash: number }
+
+export const emptyChain: Chain = { count: 0, hash: 0 }
+
+export function extend(chain: Chain, messageId: string): Chain {
+  let hash = chain.hash ^ 0x9e3779b9
+  for (let i = 0; i < messageId.length; i++) hash = Math.imul(hash ^ messageId.charCodeAt(i), 0x01000193)
+  return { count: chain.count + 1, hash: (hash ^ (hash >>> 13)) >>> 0 }
+}
+
+export function chainText({ count, hash }: Chain): string {
+  return `[${count},${hash}]`
+}
+
+export function chainOf(json: string): Chain {
+  const [count, hash] = json.slice(1, -1).split(',').map(Number)
+  return { count: count ?? 0, hash: hash ?? 0 }
+}
+
+const columns = ['message_id', 'record_offset', 'chain']
+const shapes = {
+  kept: shape('kept'),
+  refusing: shape('refusing'),
+  deferring: shape('deferring'),
+}
+
+function shape(table: string): Shape {
+  return { key: table, table, columns }
+}
+
+export type Handled = { readonly outcome: Done | Failed; readonly chain: Chain }
+
+/**
+ * The simulated actor: a pure function of the record and the state, as an actor must be. `flaky` makes it fail for no
+ * reason of its own.
+ */
+export function handle(record: KafkaRecord, chain: Chain, options: { name: string; stateful: boolean; offsetMode: boolean; flaky: boolean }): Handled {
+  const message = messageIn(record)
+  const known = { type: message.kind, traceId: '', messageId: message.id, elapsedMs: 1 }
+  const key = options.offsetMode ? null : { uuid: message.id, day: 0 }
+  if (message.kind === 'bad') return { outcome: { kind: 'failed', failure: failure('bad_json', 'bad-record'), key: null, ...known, messageId: '' }, chain }
+  if (message.kind === 'poison') return { outcome: { kind: 'failed', failure: failure('handler', 'permanent'), key, ...known }, chain }
+  if (options.flaky) return { outcome: { kind: 'failed', failure: failure('handler', 'transient'), key, ...known }, chain }
+  const next = extend(chain, message.id)
+  const state = options.stateful ? { version: 1, json: chainText(next) } : null
+  return { outcome: { kind: 'done', key, effects: effectsOf(options.name, message, record.offset, state?.json ?? ''), state, ...known }, chain: next }
+}
+
+function effectsOf(actor: string, message: Message, offset: number, chain: string): Effect[] {
+  const table = message.kind === 'bad effect' ? shapes.refusing : message.kind === 'bad commit' ? shapes.deferring : shapes.kept
+  const effects: Effect[] = [{ kind: 'row', shape: table, values: [message.id, String(offset), chain] }]
+  if (message.row >= 0) effects.push({ kind: 'sql', text: ['update hot'], values: [String(message.row)] })
+  for (let i = 0; i < message.publishes; i++) {
+    effects.push({
+      kind: 'publish',
+      topic: message.kind === 'refused' ? 'nowhere' : 'out',
+      messageId: `${actor}/${message.id}#${i}`,
+      key: new Uint8Array(0),
+      value: new Uint8Array(0),
+      headers: [],
+    })
+  }
+  return effects
+}
+
+function failure(reason: string, kind: Failure['kind']): Failure {
+  return { reason, errorClass: 'Error', message: reason, stack: '', kind }
+}

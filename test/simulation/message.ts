@@ -1,0 +1,36 @@
+import type { KafkaRecord } from '../../core/kafka/source.ts'
+
+/**
+ * - `good`: processed
+ * - `poison`: the handler fails on it, always
+ * - `bad`: not a message at all
+ * - `bad effect`: PostgreSQL refuses its row
+ * - `bad commit`: a deferred constraint refuses it at the commit
+ * - `refused`: Kafka refuses what it publishes
+ */
+export type Kind = 'good' | 'poison' | 'bad' | 'bad effect' | 'bad commit' | 'refused'
+
+/** What a record's value says. The simulated handler does what it is told. */
+export type Message = {
+  readonly id: string
+  readonly kind: Kind
+  readonly publishes: number
+  /** A row that it changes with a statement of its own, -1 for none: it waits for whoever else does. */
+  readonly row: number
+}
+
+const read = new WeakMap<KafkaRecord, Message>()
+
+export function recordOf(offset: number, timestamp: number, tenant: Buffer | null, message: Message): KafkaRecord {
+  const value = Buffer.from(`${message.id} ${message.kind} ${message.publishes} ${message.row}`)
+  const record: KafkaRecord = { offset, timestamp, key: tenant, value, headers: [] }
+  read.set(record, message)
+  return record
+}
+
+/** The message in a record. Sources, mailboxes and workers pass records on as they are. */
+export function messageIn(record: KafkaRecord): Message {
+  const message = read.get(record)
+  if (message === undefined) throw new Error(`a record at ${record.offset} that nobody produced`)
+  return message
+}

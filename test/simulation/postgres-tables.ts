@@ -1,0 +1,119 @@
+import type { OutboxPosition, OutboxRow, PartitionRef, Range } from '../../core/postgres/transactions.ts'
+
+/** A row of partition_progress. */
+export type ProgressRow = {
+  readonly epoch: number
+  readonly seq: number
+  readonly commitId: string
+  readonly watermark: number
+  readonly ahead: readonly Range[]
+  readonly kafkaOffset: number
+}
+
+/** What became of one record, with all it takes to judge it. */
+export type OutcomeRow = {
+  readonly ref: PartitionRef
+  readonly tenant: string
+  readonly offset: number
+  readonly actor: string
+  readonly kind: 'done' | 'failed' | 'duplicate' | 'skipped'
+  readonly reason: string
+  readonly messageId: string
+  /** Null where it claims no key. */
+  readonly key: string | null
+  /** The state that the actor left, null where it keeps none. */
+  readonly state: string | null
+  readonly effects: readonly EffectRow[]
+}
+
+/** A row that the simulated handler wrote: what it saw when it ran. */
+export type EffectRow = { readonly messageId: string; readonly offset: number; readonly chain: string }
+
+/** One change that a transaction makes when it commits. */
+export type Change =
+  | { readonly kind: 'topic'; readonly group: string; readonly topic: string; readonly topicId: string; readonly clusterId: string; readonly partitions: number }
+  | { readonly kind: 'progress'; readonly ref: PartitionRef; readonly row: ProgressRow; readonly reason: 'begin' | 'raise' | 'commit' }
+  | { readonly kind: 'outcome'; readonly row: OutcomeRow }
+  | { readonly kind: 'state'; readonly name: string; readonly tenant: string; readonly version: number; readonly json: string; readonly partition: number }
+  | { readonly kind: 'outbox'; readonly ref: PartitionRef; readonly offset: number; readonly row: OutboxRow }
+  | { readonly kind: 'unoutbox'; readonly ref: PartitionRef; readonly upTo: OutboxPosition }
+  | { readonly kind: 'refused'; readonly ref: PartitionRef; readonly position: OutboxPosition }
+
+export type Applied = { readonly by: string; readonly at: number; readonly changes: readonly Change[] }
+
+export type StateValue = { readonly version: number; readonly json: string; readonly partition: number }
+type TopicRow = { readonly group: string; readonly topic: string; readonly topicId: string; readonly clusterId: string; partitions: number }
+
+/** The committed contents of the database. Only `apply` changes them, a transaction at a time. */
+export class Tables {
+  readonly progress = new Map<string, ProgressRow[]>()
+  readonly topics: TopicRow[] = []
+  readonly keys = new Set<string>()
+  readonly states = new Map<string, StateValue>()
+  readonly outbox = new Map<string, OutboxRow[]>()
+  readonly deadLetters = new Set<string>()
+
+  apply({ changes }: Applied): void {
+    for (const change of changes) this.#apply(change)
+  }
+
+  last(ref: PartitionRef): ProgressRow | undefined {
+    return this.progress.get(refKey(ref))?.at(-1)
+  }
+
+  #apply(change: Change): void {
+    switch (change.kind) {
+      case 'topic': {
+        const known = this.topics.find(({ group, topicId }) => group === change.group && topicId === change.topicId)
+        if (known) known.partitions = Math.max(known.partitions, change.partitions)
+        else this.topics.push({ ...change })
+        break
+      }
+      case 'progress':
+        append(this.progress, refKey(change.ref), change.row)
+        break
+      case 'outcome':
+        if (change.row.key !== null && change.row.kind !== 'duplicate') this.keys.add(change.row.key)
+        if (change.row.kind === 'failed') this.deadLetters.add(`${refKey(change.row.ref)}/${change.row.offset}`)
+        break
+      case 'state':
+        this.states.set(change.name, { version: change.version, json: change.json, partition: change.partition })
+        break
+      case 'outbox':
+        append(this.outbox, refKey(change.ref), change.row)
+        break
+      case 'unoutbox': {
+        const rows = this.outbox.get(refKey(change.ref)) ?? []
+        this.outbox.set(
+          refKey(change.ref),
+          rows.filter(({ position }) => after(position, change.upTo)),
+        )
+        break
+      }
+      case 'refused': {
+        const rows = this.outbox.get(refKey(change.ref)) ?? []
+        const row = rows.find(({ position }) => !after(position, change.position) && !after(change.position, position))
+        if (row) this.deadLetters.add(`outbox ${row.messageId}`)
+        this.outbox.set(
+          refKey(change.ref),
+          rows.filter((other) => other !== row),
+        )
+        break
+      }
+    }
+  }
+}
+
+export function refKey({ group, topicId, partition }: PartitionRef): string {
+  return `${group}/${topicId}/${partition}`
+}
+
+function append<T>(map: Map<string, T[]>, key: string, value: T): void {
+  const list = map.get(key)
+  if (list) list.push(value)
+  else map.set(key, [value])
+}
+
+function after(a: OutboxPosition, b: OutboxPosition): boolean {
+  return a.seq > b.seq || (a.seq === b.seq && a.index > b.index)
+}

@@ -1,0 +1,114 @@
+import { TenantryError } from '../../core/errors.ts'
+import { type Ledger, noProgressCode, type OutboxPosition, type Ownership, type PartitionRef, type Start, type StateRow, type TopicProgress } from '../../core/postgres/transactions.ts'
+import type { PostgresClient } from './postgres-client.ts'
+import { ServerError } from './postgres-server.ts'
+import { type ProgressRow, refKey } from './postgres-tables.ts'
+
+export type SimulatedLedgerOptions = {
+  readonly client: PostgresClient
+  readonly frozenAfterMs: number
+  /** Told when a raise is sent, for the rule that a late one proves membership first. */
+  readonly raising: (ref: PartitionRef) => void
+}
+
+const takeOverLockTimeoutMs = 2_000
+
+/** What ownership asks of the model of PostgreSQL, as core/postgres/ledger.ts asks the real one. */
+export class SimulatedLedger implements Ledger {
+  readonly #options: SimulatedLedgerOptions
+
+  constructor(options: SimulatedLedgerOptions) {
+    this.#options = options
+  }
+
+  topicProgress(group: string, topic: string, topicId: string): Promise<TopicProgress> {
+    return this.#options.client.once('topic progress', {
+      run: ({ tables }) => {
+        const rows = tables.topics.filter((row) => row.group === group && row.topic === topic)
+        const own = rows.find((row) => row.topicId === topicId)
+        return { partitions: own?.partitions ?? 0, recreated: own === undefined && rows.length > 0, clusterId: rows.at(-1)?.clusterId ?? '' }
+      },
+    })
+  }
+
+  async begin(group: string, topic: string, topicId: string, clusterId: string, partitions: number, starts: readonly Start[]): Promise<void> {
+    const commitId = this.#options.client.server.random.uuid()
+    await this.#options.client.once('begin', {
+      locks: [`begin ${group}/${topic}`],
+      run: ({ tables, changes }) => {
+        for (const { ref, position } of starts) {
+          if (tables.last(ref)) continue
+          changes.push({ kind: 'progress', reason: 'begin', ref, row: { epoch: 0, seq: 0, commitId, watermark: position, ahead: [], kafkaOffset: -1 } })
+        }
+        changes.push({ kind: 'topic', group, topic, topicId, clusterId, partitions })
+        return true
+      },
+    })
+  }
+
+  async takeOver(ref: PartitionRef): Promise<Ownership> {
+    const { client, raising } = this.#options
+    const { chaos } = client.server
+    raising(ref)
+    chaos.at('take over sent', client.process)
+    const row = await this.#raise(ref)
+    const outbox = await client.once('outbox', { run: ({ tables }) => [...(tables.outbox.get(refKey(ref)) ?? [])] })
+    chaos.at('taken over', client.process)
+    return { epoch: row.epoch, seq: row.seq, watermark: row.watermark, ahead: row.ahead, kafkaOffset: row.kafkaOffset, outbox }
+  }
+
+  loadStates(group: string, actor: string, tenants: readonly string[]): Promise<readonly StateRow[]> {
+    const { client } = this.#options
+    client.server.chaos.at('states asked', client.process)
+    return client.once('states', {
+      run: ({ tables }) =>
+        tenants.flatMap((tenant) => {
+          const state = tables.states.get(`${group}/${actor}/${tenant}`)
+          return state ? [{ tenant, ...state }] : []
+        }),
+    })
+  }
+
+  async refuseOutbox(ref: PartitionRef, position: OutboxPosition, _reason: string): Promise<void> {
+    await this.#options.client.once('refuse', {
+      run: ({ changes }) => {
+        changes.push({ kind: 'refused', ref, position })
+        return true
+      },
+    })
+  }
+
+  async #raise(ref: PartitionRef): Promise<ProgressRow> {
+    const { client, frozenAfterMs } = this.#options
+    const { server, process } = client
+    const lock = `partition ${refKey(ref)}`
+    try {
+      return await client.once('raise', {
+        locks: [lock],
+        lockTimeoutMs: takeOverLockTimeoutMs,
+        run: ({ tables, changes }) => {
+          const last = tables.last(ref)
+          if (last === undefined) return new ServerError('TY002', 'the partition has no progress row')
+          const row: ProgressRow = { ...last, epoch: last.epoch + 1, seq: last.seq + 1, commitId: server.random.uuid() }
+          changes.push({ kind: 'progress', reason: 'raise', ref, row })
+          server.chaos.at('raised', process)
+          return row
+        },
+      })
+    } catch (thrown) {
+      if (!(thrown instanceof ServerError)) throw thrown
+      if (thrown.code === '55P03') {
+        server.chaos.mark('a frozen holder was ended')
+        await client.once('end holders', {
+          run: () => {
+            const holder = server.locks.holderOf(lock)
+            if (holder && holder.age > frozenAfterMs) holder.terminate()
+            return true
+          },
+        })
+      }
+      if (thrown.code !== 'TY002') throw thrown
+      throw new TenantryError(noProgressCode, 'the partition has no progress row', { topic: ref.topic, partition: ref.partition })
+    }
+  }
+}

@@ -1,0 +1,53 @@
+import type { Delivery, Publisher } from '../../core/kafka/publisher.ts'
+import type { OutboxRow } from '../../core/postgres/transactions.ts'
+import type { Chaos } from './chaos.ts'
+import type { EventLoop, Process } from './event-loop.ts'
+import type { KafkaCluster } from './kafka-cluster.ts'
+import type { SeededRandom } from './seeded-random.ts'
+
+export type SimulatedPublisherOptions = {
+  readonly loop: EventLoop
+  readonly process: Process
+  readonly cluster: KafkaCluster
+  readonly network: { readonly cutUntil: number }
+  readonly random: SeededRandom
+  readonly chaos: Chaos
+  readonly delivered: (row: OutboxRow) => void
+}
+
+/** An idempotent producer: of one tenant's messages in a send, what fails is not overtaken by what follows. */
+export class SimulatedPublisher implements Publisher {
+  readonly #options: SimulatedPublisherOptions
+
+  constructor(options: SimulatedPublisherOptions) {
+    this.#options = options
+  }
+
+  send(messages: readonly OutboxRow[]): Promise<readonly Delivery[]> {
+    const { loop, process, random, chaos } = this.#options
+    return new Promise((resolve) => {
+      if (process.state === 'dead') return
+      chaos.at('outbox sent', process)
+      loop.after(random.delay(4), 'produce', () => {
+        const deliveries = this.#deliver(messages)
+        chaos.at('published', process)
+        loop.after(random.delay(4), 'produced', () => resolve(deliveries), process)
+      })
+    })
+  }
+
+  #deliver(messages: readonly OutboxRow[]): Delivery[] {
+    const { loop, cluster, network, chaos, delivered } = this.#options
+    const away = cluster.away || loop.now < network.cutUntil
+    const held = new Set<string>()
+    return messages.map((row) => {
+      if (row.topic === 'nowhere') return { kind: 'refused', reason: 'unknown topic' }
+      if (away || held.has(row.tenant) || chaos.happens('publish fails')) {
+        held.add(row.tenant)
+        return { kind: 'failed', reason: 'not delivered in time' }
+      }
+      delivered(row)
+      return chaos.happens('publish answer lost') ? { kind: 'failed', reason: 'no answer in time' } : { kind: 'delivered' }
+    })
+  }
+}

@@ -1,0 +1,183 @@
+import type { KafkaRecord } from '../../core/kafka/source.ts'
+import type { Decision, Dispatch, Workers, WorkersListener } from '../../core/workers.ts'
+import type { Chaos } from './chaos.ts'
+import type { EventLoop, Process } from './event-loop.ts'
+import { type Chain, chainOf, emptyChain, handle } from './handler.ts'
+import type { SeededRandom } from './seeded-random.ts'
+
+export type SimulatedActor = { readonly name: string; readonly stateful: boolean; readonly serial: boolean; readonly offsetMode: boolean }
+
+export type SimulatedWorkersOptions = {
+  readonly count: number
+  readonly loop: EventLoop
+  readonly process: Process
+  readonly random: SeededRandom
+  readonly chaos: Chaos
+  readonly actors: readonly SimulatedActor[]
+  readonly breach: (what: string) => void
+}
+
+/** A mailbox as a thread has it. */
+type Box = { readonly run: number; readonly actor: SimulatedActor; readonly queue: KafkaRecord[]; chain: Chain; failed: boolean }
+
+type Thread = { readonly number: number; generation: number; up: boolean; readonly boxes: Map<number, Box>; busy: boolean; heardAt: number; toldAt: number }
+
+/**
+ * Threads that run the simulated actor. Each answers its mailboxes in any order, one mailbox strictly in its own, in
+ * batches of any size; a port to a thread keeps the order of what goes through it, both ways.
+ */
+export class SimulatedWorkers implements Workers {
+  readonly count: number
+  readonly #options: SimulatedWorkersOptions
+  readonly #threads: readonly Thread[]
+  #listener: WorkersListener | null = null
+
+  constructor(options: SimulatedWorkersOptions) {
+    this.count = options.count
+    this.#options = options
+    this.#threads = Array.from({ length: options.count }, (_, number) => ({
+      number,
+      generation: 0,
+      up: true,
+      boxes: new Map<number, Box>(),
+      busy: false,
+      heardAt: 0,
+      toldAt: 0,
+    }))
+  }
+
+  start(listener: WorkersListener): void {
+    this.#listener = listener
+  }
+
+  dispatch(worker: number, dispatches: readonly Dispatch[]): void {
+    const { chaos, process } = this.#options
+    this.#send(worker, 'dispatch', (thread) => {
+      for (const dispatch of dispatches) this.#take(thread, dispatch)
+      this.#work(thread)
+    })
+    chaos.at('dispatched', process)
+  }
+
+  forget(worker: number, mailboxes: readonly number[]): void {
+    this.#send(worker, 'forget', (thread) => {
+      for (const id of mailboxes) thread.boxes.delete(id)
+    })
+  }
+
+  /** The thread dies. What it has answered may still be heard, then that it has gone, then that another is there. */
+  lose(worker: number): void {
+    const thread = this.#threads[worker]
+    if (thread === undefined || !thread.up) return
+    const { loop, process, random, chaos } = this.#options
+    // A thread may count as lost before it has ended: what it still answers is of runs that are over.
+    const late = chaos.happens('late decision') ? this.#some(thread) : []
+    thread.generation++
+    thread.up = false
+    thread.busy = false
+    thread.boxes.clear()
+    this.#tell(thread, 'worker lost', () => {
+      this.#listener?.lost(worker, new Error('the thread has ended'))
+      if (late.length > 0) loop.after(random.delay(20), 'late decisions', () => this.#listener?.decided(worker, late), process)
+    })
+    loop.after(
+      thread.toldAt - loop.now + random.delay(100),
+      'worker ready',
+      () => {
+        thread.up = true
+        this.#listener?.ready(worker)
+      },
+      process,
+    )
+  }
+
+  #send(worker: number, label: string, arrives: (thread: Thread) => void): void {
+    const thread = this.#threads[worker]
+    const { loop, process, random } = this.#options
+    if (thread === undefined || process.state === 'dead') return
+    const { generation } = thread
+    if (!thread.up) return
+    thread.heardAt = Math.max(thread.heardAt, loop.now + random.delay(0.3))
+    loop.after(
+      thread.heardAt - loop.now,
+      label,
+      () => {
+        if (thread.generation === generation) arrives(thread)
+      },
+      process,
+    )
+  }
+
+  #tell(thread: Thread, label: string, tells: () => void): void {
+    const { loop, process, random } = this.#options
+    thread.toldAt = Math.max(thread.toldAt, loop.now + random.delay(0.3))
+    loop.after(thread.toldAt - loop.now, label, tells, process)
+  }
+
+  #take(thread: Thread, { mailbox, run, opening, records }: Dispatch): void {
+    const { breach, actors } = this.#options
+    let box = thread.boxes.get(mailbox)
+    if (opening) {
+      const actor = actors[opening.actor]
+      if (actor === undefined) throw new Error(`there is no actor ${opening.actor}`)
+      box = { run, actor, queue: [], chain: opening.state ? chainOf(opening.state.json) : emptyChain, failed: false }
+      thread.boxes.set(mailbox, box)
+    }
+    if (box?.run !== run) {
+      breach(`records of run ${run} for mailbox ${mailbox}, which the worker has ${box ? `open for run ${box.run}` : 'not open'}`)
+      return
+    }
+    box.queue.push(...records)
+    if (box.actor.serial && box.queue.length > 1) breach(`a serial actor was sent ${box.queue.length} records at once`)
+  }
+
+  /** Handles some records of some mailboxes, answers them, and comes back while there are more. */
+  #work(thread: Thread): void {
+    if (thread.busy) return
+    const { loop, process, random, chaos } = this.#options
+    const { generation } = thread
+    thread.busy = true
+    const slow = chaos.happens('slow handler') ? random.delay(1_500) : 0
+    loop.after(
+      slow + random.delay(2),
+      'work',
+      () => {
+        if (thread.generation !== generation) return
+        thread.busy = false
+        const decisions = this.#some(thread)
+        if (decisions.length > 0) this.#answer(thread, decisions)
+        if ([...thread.boxes.values()].some((box) => box.queue.length > 0 && !box.failed)) this.#work(thread)
+      },
+      process,
+    )
+  }
+
+  #some(thread: Thread): Decision[] {
+    const { random, chaos } = this.#options
+    const decisions: Decision[] = []
+    const limit = random.pick([1, 5, 30, 200])
+    for (const [mailbox, box] of thread.boxes) {
+      if (box.queue.length === 0 || box.failed || random.chance(0.3)) continue
+      const count = random.between(1, box.queue.length)
+      for (let i = 0; i < count && decisions.length < limit && !box.failed; i++) {
+        const record = box.queue.shift()
+        if (record === undefined) break
+        const { outcome, chain } = handle(record, box.chain, { ...box.actor, flaky: chaos.happens('handler fails') })
+        box.chain = chain
+        box.failed = outcome.kind === 'failed'
+        decisions.push({ mailbox, run: box.run, offset: record.offset, outcome })
+      }
+    }
+    return decisions
+  }
+
+  #answer(thread: Thread, decisions: readonly Decision[]): void {
+    const { chaos, process, random } = this.#options
+    const { generation } = thread
+    this.#tell(thread, 'decided', () => {
+      // What a lost thread had answered was decided; later than its loss it is an older run's.
+      if (thread.generation === generation || random.chance(0.5)) this.#listener?.decided(thread.number, decisions)
+      chaos.at('decided', process)
+    })
+  }
+}
