@@ -86,6 +86,12 @@ export type EngineOptions = {
 }
 
 /**
+ * A partition without work commits its progress this often: only so does its owner learn that a failover of PostgreSQL
+ * has lost the last commits, and run them again.
+ */
+const quietCommitMs = 15_000
+
+/**
  * The whole path of a record, from a source's batch to the commit of its effects, as state machines without I/O: it
  * calls its ports and is told what happened. The daemon and the simulation run this very class.
  */
@@ -106,6 +112,7 @@ export class Engine {
   #token = 0
   #ticker: Timer | null = null
   #drained: (() => void) | null = null
+  #draining = false
   #stopped = false
 
   constructor(options: EngineOptions) {
@@ -125,14 +132,12 @@ export class Engine {
     })
     this.#outbox = new OutboxPublisher(publisher, clock, settings, {
       refused: (partition, row, reason) => {
-        void ledger
-          .refuseOutbox(partition.ref, row.position, reason)
-          .catch(() => this.#trouble('postgres.outbox', 'a refused message could not be recorded'))
         log.error(
           'outbox.refused',
           { ...partition.facts, to: row.topic, reason },
-          'Kafka refuses a message for good; it is a dead letter now.',
+          'Kafka refuses a message for good; it becomes a dead letter.',
         )
+        return ledger.refuseOutbox(partition.ref, row.position, reason)
       },
       delivered: (count) => options.metrics.published(count),
       published: (partition, position) => {
@@ -222,6 +227,8 @@ export class Engine {
    * time: it comes again), and writes Kafka's offsets. Returns how many records in flight were abandoned.
    */
   async drain(deadlineMs: number): Promise<{ abandoned: number }> {
+    this.#draining = true
+    for (const partition of [...this.#partitions.values()]) if (partition.phase === 'claiming') this.#drop(partition)
     this.#intake.hold('drain', true)
     this.#dispatcher.hold()
     for (const mailbox of this.#mailboxes.values()) this.#outcomes.dropQueued(mailbox)
@@ -326,22 +333,26 @@ export class Engine {
 
   #assigned(group: GroupOptions, at: TopicPartition): void {
     this.#drop(this.#find(group, at))
-    this.#claim(group, at, this.#options.clock.monotonic(), false)
+    this.#claim(group, at, this.#options.clock.monotonic())
   }
 
-  #claim(group: GroupOptions, at: TopicPartition, assignedAt: number, suspect: boolean): void {
+  /** `again` is for a partition that we had: it must prove membership. */
+  #claim(group: GroupOptions, at: TopicPartition, assignedAt: number, again?: { kafkaOffset: number }): void {
     const actor = group.actors.find(({ topic }) => topic === at.topic)
-    if (actor === undefined) return
+    if (actor === undefined || this.#draining) return
     const lane = at.partition % this.#options.lanes.length
     const partition = new Partition(group, actor, at, lane, assignedAt)
-    partition.suspect = suspect
+    if (again) {
+      partition.suspect = true
+      partition.writtenBefore = again.kafkaOffset
+    }
     this.#partitions.set(this.#key(group, at), partition)
     void this.#ownership.claim(partition)
   }
 
   #owned(partition: Partition, owned: Owned): void {
     const { log, metrics } = this.#options
-    partition.own(owned)
+    partition.own(owned, this.#options.clock.monotonic())
     partition.token = ++this.#token
     metrics.tookOver(partition.group.name)
     log.info(
@@ -381,7 +392,7 @@ export class Engine {
     )
     const assigned = partition.phase === 'owned'
     this.#drop(partition)
-    if (assigned) this.#claim(partition.group, partition, partition.assignedAt, true)
+    if (assigned) this.#claim(partition.group, partition, partition.assignedAt, partition)
     else partition.group.source.release([partition])
   }
 
@@ -462,7 +473,7 @@ export class Engine {
         'The topic was recreated; taking the new one over from its start.',
       )
       this.#drop(partition)
-      this.#claim(group, partition, partition.assignedAt, true)
+      this.#claim(group, partition, partition.assignedAt, { kafkaOffset: -1 })
     }
   }
 
@@ -517,9 +528,12 @@ export class Engine {
   #tick(): void {
     this.#ticker = this.#options.clock.after(this.#options.settings.offsetIntervalMs, () => {
       if (this.#stopped) return
+      const now = this.#options.clock.monotonic()
       for (const partition of this.#partitions.values()) {
-        const idle = partition.commits && (partition.gaps.length > 0 || partition.published !== null)
-        if (idle) this.#committers[partition.lane]?.touch(partition)
+        if (!partition.commits) continue
+        const quiet = partition.uncommitted === 0 && now - partition.committedAt > quietCommitMs
+        if (quiet || partition.gaps.length > 0 || partition.published !== null)
+          this.#committers[partition.lane]?.touch(partition)
       }
       this.#settled()
       void this.#offsets.write(this.#partitions.values())

@@ -1,3 +1,4 @@
+import type { Failure } from '../core/effects.ts'
 import { Fifo } from '../core/fifo.ts'
 import type { KafkaRecord } from '../core/kafka/source.ts'
 import type { Duplicate, Outcome, Skipped } from '../core/postgres/transactions.ts'
@@ -13,6 +14,8 @@ export class Item {
   readonly bytes: number
   attempts = 0
   decided: Decided | null = null
+  /** Why no worker may see it: its outcome, whenever and however often it is decided. */
+  refusal: Failure | null = null
 
   constructor(record: KafkaRecord, from: number, bytes: number) {
     this.record = record

@@ -1,4 +1,5 @@
 import type { Clock } from '../core/clock.ts'
+import { messageOf } from '../core/errors.ts'
 import type { Delivery, Publisher } from '../core/kafka/publisher.ts'
 import type { OutboxPosition, OutboxRow } from '../core/postgres/transactions.ts'
 import type { Partition } from './partition.ts'
@@ -6,11 +7,16 @@ import type { Partition } from './partition.ts'
 /** One send takes this many messages at most: about 10 ms of a broker's time, and little to repeat. */
 const maxMessagesPerSend = 2_000
 
-type Pending = { readonly partition: Partition; readonly row: OutboxRow; state: 'waiting' | 'delivered' | 'refused' }
+/** `refusing`: Kafka will never take it, which is not recorded yet. */
+type Pending = {
+  readonly partition: Partition
+  readonly row: OutboxRow
+  state: 'waiting' | 'delivered' | 'refusing' | 'refused'
+}
 
 export type OutboxEvents = {
-  /** Kafka will never take this message. */
-  refused(partition: Partition, row: OutboxRow, reason: string): void
+  /** Kafka will never take this message. Resolves when that is recorded; until then the row must not be deleted. */
+  refused(partition: Partition, row: OutboxRow, reason: string): Promise<void>
   delivered(count: number): void
   /** Everything of this partition up to `position` is out, and its rows may be deleted. */
   published(partition: Partition, position: OutboxPosition): void
@@ -100,13 +106,35 @@ export class OutboxPublisher {
         if (tenants) tenants.add(pending.row.tenant)
         else held.set(pending.partition, new Set([pending.row.tenant]))
       } else if (!tenants?.has(pending.row.tenant)) {
-        pending.state = delivery.kind
-        if (delivery.kind === 'delivered') delivered++
-        if (delivery.kind === 'refused') this.#events.refused(pending.partition, pending.row, delivery.reason)
+        if (delivery.kind === 'refused') {
+          this.#refuse(pending, delivery.reason, 0)
+        } else {
+          pending.state = 'delivered'
+          delivered++
+        }
       }
     })
     this.#events.delivered(delivered)
     return reason
+  }
+
+  #refuse(pending: Pending, reason: string, failures: number): void {
+    pending.state = 'refusing'
+    this.#events.refused(pending.partition, pending.row, reason).then(
+      () => {
+        pending.state = 'refused'
+        if (failures > 0) this.#events.trouble(null)
+        this.#sweep()
+      },
+      (thrown: unknown) => {
+        if (this.#stopped || !this.#pending.includes(pending)) return
+        this.#events.trouble(`a refused message could not be recorded: ${messageOf(thrown)}`)
+        const { backoffMinMs, backoffMaxMs } = this.#settings
+        this.#clock.after(Math.min(backoffMaxMs, backoffMinMs * 2 ** failures), () =>
+          this.#refuse(pending, reason, failures + 1),
+        )
+      },
+    )
   }
 
   /** Takes off what is done, and tells each partition how far it is published without a hole. */
@@ -114,9 +142,9 @@ export class OutboxPublisher {
     const holes = new Set<Partition>()
     const published = new Map<Partition, OutboxPosition>()
     this.#pending = this.#pending.filter(({ partition, row, state }) => {
-      if (state === 'waiting') holes.add(partition)
+      if (state === 'waiting' || state === 'refusing') holes.add(partition)
       else if (!holes.has(partition)) published.set(partition, row.position)
-      return state === 'waiting' || holes.has(partition)
+      return holes.has(partition)
     })
     for (const [partition, position] of published) this.#events.published(partition, position)
   }

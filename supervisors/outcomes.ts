@@ -12,6 +12,7 @@ import type { Decided, Item, Mailbox } from './mailbox.ts'
 import type { Mailboxes } from './mailboxes.ts'
 import type { OutboxPublisher } from './outbox-publisher.ts'
 import type { Partition } from './partition.ts'
+import { nobody } from './router.ts'
 import type { States } from './states.ts'
 
 export type OutcomesSettings = {
@@ -80,16 +81,9 @@ export class Outcomes {
 
   /** A record that is nobody's, or that no worker need see: decided here, by the router. */
   refuse(mailbox: Mailbox, item: Item, failure: Failure): void {
+    item.refusal = failure
     mailbox.items.push(item)
-    this.#decideNext(mailbox, {
-      kind: 'failed',
-      failure,
-      key: null,
-      type: '',
-      traceId: '',
-      messageId: '',
-      elapsedMs: 0,
-    })
+    if (mailbox.waiting !== 'held') this.#refuseQueued(mailbox)
   }
 
   stateLoaded(mailbox: Mailbox, state: StateRow | null): void {
@@ -129,7 +123,7 @@ export class Outcomes {
     const now = clock.now()
     const monotonic = clock.monotonic()
     plan.partitions.forEach(({ partition, progress }, index) => {
-      partition.committed(progress)
+      partition.committed(progress, monotonic)
       if (partition.published === plan.commit.partitions[index]?.published) partition.published = null
     })
     const published = new Map<Partition, OutboxRow[]>()
@@ -256,10 +250,29 @@ export class Outcomes {
     if (mailbox.takeNext() !== undefined) this.#options.push(mailbox.decide(result))
   }
 
+  #refuseQueued(mailbox: Mailbox): void {
+    for (;;) {
+      const failure = mailbox.items.at(mailbox.decidedCount + mailbox.inFlightCount)?.refusal
+      if (!failure) return
+      this.#decideNext(mailbox, {
+        kind: 'failed',
+        failure,
+        key: null,
+        type: '',
+        traceId: '',
+        messageId: '',
+        elapsedMs: 0,
+      })
+    }
+  }
+
   /** The mailbox may go on with a new run, from its committed state once that is known. */
   #resume(mailbox: Mailbox): void {
     mailbox.waitingReason = ''
-    if (!mailbox.actor.stateful) {
+    if (mailbox.key === nobody) {
+      mailbox.waiting = 'blocked'
+      this.#refuseQueued(mailbox)
+    } else if (!mailbox.actor.stateful) {
       mailbox.waiting = 'nothing'
       this.#options.dispatcher.enqueue(mailbox)
     } else if (mailbox.decidedCount > 0) {

@@ -135,6 +135,8 @@ export class Ownership {
   /** An offset that neither we nor our predecessor can have written is an operator's, made with Kafka's own tools. */
   #checkKafkaOffset(partition: Partition, owned: Owned, committed: PartitionOffset | undefined): void {
     if (committed === undefined || partition.group.onForeignOffset === 'ignore') return
+    // A failover of PostgreSQL may have lost what we wrote this for: it runs again, and nothing is to be repaired.
+    if (committed.offset === partition.writtenBefore) return
     if (owned.kafkaOffset < 0 || (committed.offset >= owned.kafkaOffset && committed.offset <= owned.watermark)) return
     throw new TenantryError(
       'TENANTRY_FOREIGN_OFFSET',

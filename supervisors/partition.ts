@@ -57,6 +57,10 @@ export class Partition implements TopicPartition {
   /** Its last Kafka offset is being written; then it is released. */
   releasing = false
   claimAttempts = 0
+  /** What an earlier assignment in this process wrote to Kafka, where it was fenced; -1 where nothing. */
+  writtenBefore = -1
+  /** Monotonic time of the last commit, or of the takeover. */
+  committedAt = 0
   #ref: PartitionRef | null = null
 
   constructor(group: GroupOptions, actor: ActorRole, at: TopicPartition, lane: number, assignedAt: number) {
@@ -79,7 +83,8 @@ export class Partition implements TopicPartition {
     return { group: this.group.name, topic: this.topic, partition: this.partition }
   }
 
-  own(ownership: Ownership): void {
+  own(ownership: Ownership, now: number): void {
+    this.committedAt = now
     this.epoch = ownership.epoch
     this.seq = ownership.seq
     this.progress = new Progress(ownership.watermark, ownership.ahead)
@@ -102,8 +107,9 @@ export class Partition implements TopicPartition {
   }
 
   /** A commit is durable. A gap that grew while it was on its way stays for the next. */
-  committed(progress: Progress): void {
+  committed(progress: Progress, now: number): void {
     this.seq++
+    this.committedAt = now
     this.progress = progress
     if (this.gaps.length > 0) this.gaps = this.gaps.filter(([, to]) => !progress.has(to - 1))
   }

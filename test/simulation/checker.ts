@@ -57,7 +57,11 @@ export class Checker {
       if (change.kind === 'progress' && change.reason === 'commit') this.#progress(by, change, outcomes)
       if (change.kind === 'outbox') {
         const { messageId, position } = change.row
-        this.#outgoing.set(messageId, { from: `${refKey(change.ref)} ${change.row.tenant}`, offset: change.offset, index: position.index })
+        this.#outgoing.set(messageId, {
+          from: `${refKey(change.ref)} ${change.row.tenant}`,
+          offset: change.offset,
+          index: position.index,
+        })
       }
     }
   }
@@ -83,7 +87,10 @@ export class Checker {
     this.#published.add(messageId)
     const last = this.#firstCopies.get(origin.from)
     if (last && (last.offset > origin.offset || (last.offset === origin.offset && last.index > origin.index))) {
-      violate('G6 published out of order', `${messageId} of offset ${origin.offset} after one of offset ${last.offset} (${origin.from})`)
+      violate(
+        'G6 published out of order',
+        `${messageId} of offset ${origin.offset} after one of offset ${last.offset} (${origin.from})`,
+      )
     }
     this.#firstCopies.set(origin.from, origin)
   }
@@ -91,7 +98,8 @@ export class Checker {
   /** Kafka's offset never passes the watermark (G1). */
   kafkaOffset(ref: PartitionRef, offset: number): void {
     const watermark = this.#seen.get(refKey(ref))?.last.watermark ?? 0
-    if (offset > watermark) this.#options.violate('G1 Kafka offset past the watermark', `${refKey(ref)}: ${offset} > ${watermark}`)
+    if (offset > watermark)
+      this.#options.violate('G1 Kafka offset past the watermark', `${refKey(ref)}: ${offset} > ${watermark}`)
   }
 
   /** What was committed for publication, and neither delivered nor in `deadLetters` as `outbox <id>`. */
@@ -102,18 +110,35 @@ export class Checker {
   /** Offsets of visible records of the partition without an outcome. */
   undone(ref: PartitionRef, entries: readonly (KafkaRecord | null)[]): number[] {
     const seen = this.#seen.get(refKey(ref))
-    return entries.flatMap((entry, offset) => (entry === null || offset < (seen?.begunAt ?? 0) || seen?.outcomes.has(offset) || this.#options.excused(ref, offset) ? [] : [offset]))
+    return entries.flatMap((entry, offset) =>
+      entry === null ||
+      offset < (seen?.begunAt ?? 0) ||
+      seen?.outcomes.has(offset) ||
+      this.#options.excused(ref, offset)
+        ? []
+        : [offset],
+    )
   }
 
   #owned(by: string, { ref, row, reason }: Change & { kind: 'progress' }): void {
     const seen = this.#seen.get(refKey(ref))
     if (reason === 'begin') {
       if (seen) this.#options.violate('G4 a partition begun twice', refKey(ref))
-      this.#seen.set(refKey(ref), { ref, last: row, owner: '', outcomes: new Map(), order: new Map(), done: new Set(), doneBelow: row.watermark, begunAt: row.watermark })
+      this.#seen.set(refKey(ref), {
+        ref,
+        last: row,
+        owner: '',
+        outcomes: new Map(),
+        order: new Map(),
+        done: new Set(),
+        doneBelow: row.watermark,
+        begunAt: row.watermark,
+      })
       return
     }
     if (seen === undefined) throw new Error('a raise without a row')
-    if (row.epoch !== seen.last.epoch + 1 || row.seq !== seen.last.seq + 1) this.#options.violate('G4 epoch or seq skipped', `${refKey(ref)} ${row.epoch}/${row.seq}`)
+    if (row.epoch !== seen.last.epoch + 1 || row.seq !== seen.last.seq + 1)
+      this.#options.violate('G4 epoch or seq skipped', `${refKey(ref)} ${row.epoch}/${row.seq}`)
     seen.last = row
     seen.owner = by
   }
@@ -141,7 +166,8 @@ export class Checker {
     const message = messageIn(record)
     const tenant = record.key === null ? '' : record.key.toString()
     const nobody = record.key === null || row.reason === 'bad_tenant'
-    if (!nobody && row.tenant !== tenant) violate('G3 a record under another tenant', `${at}: ${row.tenant} instead of ${tenant}`)
+    if (!nobody && row.tenant !== tenant)
+      violate('G3 a record under another tenant', `${at}: ${row.tenant} instead of ${tenant}`)
     const wanted: Record<typeof message.kind, readonly OutcomeRow['kind'][]> = {
       good: ['done', 'duplicate'],
       refused: ['done', 'duplicate'],
@@ -150,9 +176,12 @@ export class Checker {
       'bad effect': ['failed', 'duplicate'],
       'bad commit': ['failed', 'duplicate'],
     }
-    const fits = nobody ? row.kind === 'failed' : wanted[message.kind].includes(row.kind) || (flaky && row.kind === 'failed' && row.reason === 'handler')
+    const fits = nobody
+      ? row.kind === 'failed'
+      : wanted[message.kind].includes(row.kind) || (flaky && row.kind === 'failed' && row.reason === 'handler')
     if (!fits) violate('G1 a wrong outcome', `${at}: a ${message.kind} message is ${row.kind} ${row.reason}`)
-    if (!nobody && row.kind !== 'failed' && row.messageId !== message.id) violate('G1 an outcome of another message', `${at}: ${row.messageId} instead of ${message.id}`)
+    if (!nobody && row.kind !== 'failed' && row.messageId !== message.id)
+      violate('G1 an outcome of another message', `${at}: ${row.messageId} instead of ${message.id}`)
     this.#key(row, message.id, nobody || message.kind === 'bad', at)
     if (row.kind === 'done') this.#effects(row, at)
   }
@@ -174,12 +203,14 @@ export class Checker {
   #effects(row: OutcomeRow, at: string): void {
     const { violate } = this.#options
     const [effect] = row.effects
-    if (row.effects.length !== 1 || effect?.offset !== row.offset || effect.messageId !== row.messageId) violate('G2 effects of another run', at)
+    if (row.effects.length !== 1 || effect?.offset !== row.offset || effect.messageId !== row.messageId)
+      violate('G2 effects of another run', at)
     if (row.state === null) return
     const name = `${row.ref.group}/${row.actor}/${row.tenant}`
     const chain = extend(this.#chains.get(name) ?? emptyChain, row.messageId)
     this.#chains.set(name, chain)
-    if (row.state !== chainText(chain) || effect?.chain !== row.state) violate('G3 state is not the replay', `${at}: ${row.state}, the replay gives ${chainText(chain)}`)
+    if (row.state !== chainText(chain) || effect?.chain !== row.state)
+      violate('G3 state is not the replay', `${at}: ${row.state}, the replay gives ${chainText(chain)}`)
   }
 
   #progress(by: string, { ref, row }: Change & { kind: 'progress' }, outcomes: readonly OutcomeRow[]): void {
@@ -188,16 +219,24 @@ export class Checker {
     const seen = this.#seen.get(key)
     if (seen === undefined) throw new Error('a commit without a row')
     const { last } = seen
-    if (row.epoch !== last.epoch || row.seq !== last.seq + 1) violate('G4 a commit that does not follow the last', `${key} ${row.epoch}/${row.seq} after ${last.epoch}/${last.seq}`)
+    if (row.epoch !== last.epoch || row.seq !== last.seq + 1)
+      violate(
+        'G4 a commit that does not follow the last',
+        `${key} ${row.epoch}/${row.seq} after ${last.epoch}/${last.seq}`,
+      )
     if (by !== seen.owner) violate('G4 two daemons under one epoch', `${key}: ${by}, owned by ${seen.owner}`)
-    if (row.watermark < last.watermark) violate('G1 the watermark went back', `${key}: ${row.watermark} after ${last.watermark}`)
+    if (row.watermark < last.watermark)
+      violate('G1 the watermark went back', `${key}: ${row.watermark} after ${last.watermark}`)
     const log = cluster.topicById(ref.topicId)?.logs[ref.partition]
     const end = row.ahead.at(-1)?.[1] ?? row.watermark
     if (end > (log?.entries.length ?? 0)) violate('G1 progress past the log', `${key}: ${end} > ${log?.entries.length}`)
     seen.last = row
     const covered = (offset: number) => offset < row.watermark || within(row.ahead, offset)
-    for (const { offset, ref: from } of outcomes) if (refKey(from) === key && !covered(offset)) violate('G1 an outcome that progress does not have', `${key} offset ${offset}`)
-    for (const offset of seen.done) if (!covered(offset)) violate('G1 progress forgot what was done', `${key} offset ${offset}`)
+    for (const { offset, ref: from } of outcomes)
+      if (refKey(from) === key && !covered(offset))
+        violate('G1 an outcome that progress does not have', `${key} offset ${offset}`)
+    for (const offset of seen.done)
+      if (!covered(offset)) violate('G1 progress forgot what was done', `${key} offset ${offset}`)
     this.#cover(seen, row, log?.entries ?? [])
   }
 
@@ -208,7 +247,8 @@ export class Checker {
       for (let offset = from; offset < to; offset++) {
         if (seen.done.has(offset)) continue
         seen.done.add(offset)
-        if (entries[offset] && !seen.outcomes.has(offset) && !excused(seen.ref, offset)) violate('G1 a record lost', `${refKey(seen.ref)} offset ${offset} is done without an outcome`)
+        if (entries[offset] && !seen.outcomes.has(offset) && !excused(seen.ref, offset))
+          violate('G1 a record lost', `${refKey(seen.ref)} offset ${offset} is done without an outcome`)
       }
     }
     for (let offset = seen.doneBelow; offset < row.watermark; offset++) seen.done.delete(offset)

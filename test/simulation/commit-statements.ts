@@ -19,7 +19,9 @@ export function fence(commit: Commit): Step {
         const last = tables.last(ref)
         return last?.epoch === epoch && last.seq === seq ? [] : [place]
       })
-      return refused.length > 0 ? new ServerError('TY001', 'another commit has moved these partitions on', refused.join(',')) : null
+      return refused.length > 0
+        ? new ServerError('TY001', 'another commit has moved these partitions on', refused.join(','))
+        : null
     },
   }
 }
@@ -31,7 +33,12 @@ export function recordProgress(commit: Commit): Step {
     locks: none,
     run: ({ changes }) => {
       for (const { ref, epoch, seq, watermark, ahead, kafkaOffset } of commit.partitions) {
-        changes.push({ kind: 'progress', reason: 'commit', ref, row: { epoch, seq: seq + 1, commitId: commit.id, watermark, ahead, kafkaOffset } })
+        changes.push({
+          kind: 'progress',
+          reason: 'commit',
+          ref,
+          row: { epoch, seq: seq + 1, commitId: commit.id, watermark, ahead, kafkaOffset },
+        })
       }
       return null
     },
@@ -45,7 +52,10 @@ export function insertKeys(commit: Commit): Step {
     of: 'own',
     point: 'keys',
     locks: () => [...new Set(keys)].sort().map((key) => `key ${key}`),
-    run: ({ tables }) => (new Set(keys).size < keys.length || keys.some((key) => tables.keys.has(key)) ? new ServerError('23505', 'request_keys') : null),
+    run: ({ tables }) =>
+      new Set(keys).size < keys.length || keys.some((key) => tables.keys.has(key))
+        ? new ServerError('23505', 'request_keys')
+        : null,
   }
 }
 
@@ -54,7 +64,10 @@ export function claimKeys(commit: Commit, found: (duplicates: number[]) => void)
   return {
     of: 'own',
     point: 'keys',
-    locks: () => [...new Set(commit.outcomes.flatMap((outcome) => keyOf(commit, outcome) ?? []))].sort().map((key) => `key ${key}`),
+    locks: () =>
+      [...new Set(commit.outcomes.flatMap((outcome) => keyOf(commit, outcome) ?? []))]
+        .sort()
+        .map((key) => `key ${key}`),
     run: ({ tables }) => {
       const owners = new Map<string, number>()
       const duplicates: number[] = []
@@ -78,11 +91,24 @@ export function effectSteps(commit: Commit): Step[] {
   const effects = commit.outcomes.flatMap(({ result }) => (result.kind === 'done' ? result.effects : []))
   const hot = effects.flatMap((effect) => (effect.kind === 'sql' ? [`row ${effect.values[0]}`] : []))
   return [
-    { of: 'effect', point: 'effects', locks: none, run: () => (writes(effects, 'refusing') ? new ServerError('23514', 'a row violates a check') : null) },
-    ...hot.map((row): Step => ({ of: 'effect', point: null, locks: () => [row], lockTimeoutMs: 1_500, run: () => null })),
+    {
+      of: 'effect',
+      point: 'effects',
+      locks: none,
+      run: () => (writes(effects, 'refusing') ? new ServerError('23514', 'a row violates a check') : null),
+    },
+    ...hot.map(
+      (row): Step => ({ of: 'effect', point: null, locks: () => [row], lockTimeoutMs: 1_500, run: () => null }),
+    ),
     states(commit),
     { of: 'own', point: null, locks: none, run: (tx) => record(commit, tx) },
-    { of: 'effect', point: 'before commit', ends: 'commit', locks: none, run: () => (writes(effects, 'deferring') ? new ServerError('23503', 'a deferred constraint is violated') : null) },
+    {
+      of: 'effect',
+      point: 'before commit',
+      ends: 'commit',
+      locks: none,
+      run: () => (writes(effects, 'deferring') ? new ServerError('23503', 'a deferred constraint is violated') : null),
+    },
   ]
 }
 
@@ -109,7 +135,8 @@ function states(commit: Commit): Step {
     run: ({ tables, changes }) => {
       for (const change of last.values()) {
         const before = tables.states.get(change.name)
-        if (before && before.partition !== change.partition) return new ServerError('TY004', 'the state belongs to another partition')
+        if (before && before.partition !== change.partition)
+          return new ServerError('TY004', 'the state belongs to another partition')
         changes.push(change)
       }
       return null
@@ -129,15 +156,26 @@ function record(commit: Commit, { changes }: Transaction): ServerError | null {
       places.set(outcome.partition, index + 1)
       const seq = (commit.partitions[outcome.partition]?.seq ?? 0) + 1
       const { topic, messageId, key, value, headers } = effect
-      changes.push({ kind: 'outbox', ref, offset: outcome.record.offset, row: { position: { seq, index }, tenant: outcome.tenant, topic, messageId, key, value, headers } })
+      changes.push({
+        kind: 'outbox',
+        ref,
+        offset: outcome.record.offset,
+        row: { position: { seq, index }, tenant: outcome.tenant, topic, messageId, key, value, headers },
+      })
     }
   }
-  for (const { ref, published } of commit.partitions) if (published) changes.push({ kind: 'unoutbox', ref, upTo: published })
+  for (const { ref, published } of commit.partitions)
+    if (published) changes.push({ kind: 'unoutbox', ref, upTo: published })
   return null
 }
 
 function outcomeRow(commit: Commit, outcome: Outcome, ref: PartitionRef): OutcomeRow {
-  const { result, tenant, actor, record: { offset } } = outcome
+  const {
+    result,
+    tenant,
+    actor,
+    record: { offset },
+  } = outcome
   return {
     ref,
     tenant,

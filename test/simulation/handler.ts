@@ -40,20 +40,40 @@ export type Handled = { readonly outcome: Done | Failed; readonly chain: Chain }
  * The simulated actor: a pure function of the record and the state, as an actor must be. `flaky` makes it fail for no
  * reason of its own.
  */
-export function handle(record: KafkaRecord, chain: Chain, options: { name: string; stateful: boolean; offsetMode: boolean; flaky: boolean }): Handled {
+export function handle(
+  record: KafkaRecord,
+  chain: Chain,
+  options: { name: string; stateful: boolean; offsetMode: boolean; flaky: boolean },
+): Handled {
   const message = messageIn(record)
   const known = { type: message.kind, traceId: '', messageId: message.id, elapsedMs: 1 }
   const key = options.offsetMode ? null : { uuid: message.id, day: 0 }
-  if (message.kind === 'bad') return { outcome: { kind: 'failed', failure: failure('bad_json', 'bad-record'), key: null, ...known, messageId: '' }, chain }
-  if (message.kind === 'poison') return { outcome: { kind: 'failed', failure: failure('handler', 'permanent'), key, ...known }, chain }
-  if (options.flaky) return { outcome: { kind: 'failed', failure: failure('handler', 'transient'), key, ...known }, chain }
+  if (message.kind === 'bad')
+    return {
+      outcome: { kind: 'failed', failure: failure('bad_json', 'bad-record'), key: null, ...known, messageId: '' },
+      chain,
+    }
+  if (message.kind === 'poison')
+    return { outcome: { kind: 'failed', failure: failure('handler', 'permanent'), key, ...known }, chain }
+  if (options.flaky)
+    return { outcome: { kind: 'failed', failure: failure('handler', 'transient'), key, ...known }, chain }
   const next = extend(chain, message.id)
   const state = options.stateful ? { version: 1, json: chainText(next) } : null
-  return { outcome: { kind: 'done', key, effects: effectsOf(options.name, message, record.offset, state?.json ?? ''), state, ...known }, chain: next }
+  return {
+    outcome: {
+      kind: 'done',
+      key,
+      effects: effectsOf(options.name, message, record.offset, state?.json ?? ''),
+      state,
+      ...known,
+    },
+    chain: next,
+  }
 }
 
 function effectsOf(actor: string, message: Message, offset: number, chain: string): Effect[] {
-  const table = message.kind === 'bad effect' ? shapes.refusing : message.kind === 'bad commit' ? shapes.deferring : shapes.kept
+  const table =
+    message.kind === 'bad effect' ? shapes.refusing : message.kind === 'bad commit' ? shapes.deferring : shapes.kept
   const effects: Effect[] = [{ kind: 'row', shape: table, values: [message.id, String(offset), chain] }]
   if (message.row >= 0) effects.push({ kind: 'sql', text: ['update hot'], values: [String(message.row)] })
   for (let i = 0; i < message.publishes; i++) {

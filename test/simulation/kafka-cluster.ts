@@ -1,4 +1,10 @@
-import type { KafkaRecord, LogRange, PartitionOffset, TopicDescription, TopicPartition } from '../../core/kafka/source.ts'
+import type {
+  KafkaRecord,
+  LogRange,
+  PartitionOffset,
+  TopicDescription,
+  TopicPartition,
+} from '../../core/kafka/source.ts'
 import type { EventLoop } from './event-loop.ts'
 import type { SeededRandom } from './seeded-random.ts'
 
@@ -55,7 +61,12 @@ export class KafkaCluster {
   }
 
   create(name: string, partitions: number): Topic {
-    const topic: Topic = { name, id: this.#random.uuid(), logs: Array.from({ length: partitions }, () => new PartitionLog()), gone: false }
+    const topic: Topic = {
+      name,
+      id: this.#random.uuid(),
+      logs: Array.from({ length: partitions }, () => new PartitionLog()),
+      gone: false,
+    }
     this.#topics.set(name, topic)
     this.everyTopic.push(topic)
     return topic
@@ -101,7 +112,9 @@ export class KafkaCluster {
   offsetAt({ topic, partition }: TopicPartition, timestamp: number): PartitionOffset[] {
     const log = this.log({ topic, partition })
     if (log === undefined) return []
-    const found = log.entries.findIndex((entry, offset) => offset >= log.start && entry !== null && entry.timestamp >= timestamp)
+    const found = log.entries.findIndex(
+      (entry, offset) => offset >= log.start && entry !== null && entry.timestamp >= timestamp,
+    )
     return [{ topic, partition, offset: found < 0 ? log.end : found }]
   }
 }

@@ -6,7 +6,9 @@ import type { SeededRandom } from './seeded-random.ts'
 type Member = { readonly id: number; seenAt: number; generation: number; readonly revoking: Set<string> }
 
 /** What a heartbeat tells a member. `fenced`: it is not one any more. */
-export type Instructions = { readonly kind: 'fenced' } | { readonly kind: 'member'; readonly assign: TopicPartition[]; readonly revoke: TopicPartition[] }
+export type Instructions =
+  | { readonly kind: 'fenced' }
+  | { readonly kind: 'member'; readonly assign: TopicPartition[]; readonly revoke: TopicPartition[] }
 
 export type GroupHooks = {
   /** The group's offset of a partition was written by `member`. */
@@ -109,7 +111,8 @@ export class KafkaGroup {
   commit(id: number, offsets: readonly PartitionOffset[]): OffsetCommitReply {
     const member = this.#members.get(id)
     if (member === undefined) return 'not-member'
-    if (this.#protocol === 'classic' && member.generation !== this.#generation) return this.#random.chance(0.5) ? 'not-member' : 'unavailable'
+    if (this.#protocol === 'classic' && member.generation !== this.#generation)
+      return this.#random.chance(0.5) ? 'not-member' : 'unavailable'
     for (const at of offsets) this.write(at, at.offset)
     return 'committed'
   }
@@ -140,13 +143,19 @@ export class KafkaGroup {
     const members = [...this.#members.keys()]
     this.#target = new Map()
     if (members.length === 0) return
-    const partitions = this.topics.flatMap((name) => (this.#cluster.topic(name)?.logs ?? []).map((_, partition) => keyOf({ topic: name, partition })))
+    const partitions = this.topics.flatMap((name) =>
+      (this.#cluster.topic(name)?.logs ?? []).map((_, partition) => keyOf({ topic: name, partition })),
+    )
     const share = Math.ceil(partitions.length / members.length)
     const load = new Map(members.map((id) => [id, 0]))
     const left: string[] = []
     for (const key of partitions) {
       const owner = this.#owners.get(key)
-      const stays = owner !== undefined && load.has(owner) && (load.get(owner) ?? 0) < share && !(shuffle && this.#random.chance(0.5))
+      const stays =
+        owner !== undefined &&
+        load.has(owner) &&
+        (load.get(owner) ?? 0) < share &&
+        !(shuffle && this.#random.chance(0.5))
       if (stays) this.#give(key, owner, load)
       else left.push(key)
     }

@@ -42,7 +42,10 @@ export class PostgresClient {
   }
 
   /** One statement in a transaction of its own, on a connection of its own. Rejects with a ServerError. */
-  async once<T>(label: string, statement: { locks?: readonly string[]; lockTimeoutMs?: number; run: (tx: Transaction) => T | ServerError }): Promise<T> {
+  async once<T>(
+    label: string,
+    statement: { locks?: readonly string[]; lockTimeoutMs?: number; run: (tx: Transaction) => T | ServerError },
+  ): Promise<T> {
     const backend = await this.connect()
     const { chaos } = this.server
     return new Promise<T>((resolve, reject) => {

@@ -32,7 +32,12 @@ export type Statement = {
   readonly answer: (error: ServerError | null) => void
 }
 
-export type ServerOptions = { readonly loop: EventLoop; readonly random: SeededRandom; readonly chaos: Chaos; readonly applied: (applied: Applied) => void }
+export type ServerOptions = {
+  readonly loop: EventLoop
+  readonly random: SeededRandom
+  readonly chaos: Chaos
+  readonly applied: (applied: Applied) => void
+}
 
 const deadlockTimeoutMs = 200
 /** Of a session that holds a transaction open and sends nothing. */
@@ -169,7 +174,8 @@ export class Backend {
   #endIfTold(): void {
     if (!this.#terminating || this.#frozen || this.#ended || (this.#busy && !this.#waiting)) return
     const statement = this.#queue[0]
-    if (statement) this.#answer(statement, new ServerError('57P01', 'terminating connection due to administrator command'))
+    if (statement)
+      this.#answer(statement, new ServerError('57P01', 'terminating connection due to administrator command'))
     this.end(true)
   }
 
@@ -279,13 +285,15 @@ export class Backend {
     }
     this.#waiting = true
     loop.after(deadlockTimeoutMs, 'deadlock check', () => {
-      if (turn === this.#turn && locks.deadlocked(this)) this.#giveUp(statement, new ServerError('40P01', 'deadlock detected'))
+      if (turn === this.#turn && locks.deadlocked(this))
+        this.#giveUp(statement, new ServerError('40P01', 'deadlock detected'))
     })
     const { lockTimeoutMs } = statement
     if (lockTimeoutMs !== undefined) {
       const waiting = name
       loop.after(lockTimeoutMs, 'lock timeout', () => {
-        if (turn === this.#turn && locks.holderOf(waiting) !== this) this.#giveUp(statement, new ServerError('55P03', 'canceling statement due to lock timeout'))
+        if (turn === this.#turn && locks.holderOf(waiting) !== this)
+          this.#giveUp(statement, new ServerError('55P03', 'canceling statement due to lock timeout'))
       })
     }
   }
@@ -314,7 +322,8 @@ export class Backend {
     const changes = fresh.changes
     this.#tx = null
     this.#broken = null
-    if (statement.ends === 'commit' && error === null && changes.length > 0) this.#server.apply({ by: this.client.name, at: loop.now, changes })
+    if (statement.ends === 'commit' && error === null && changes.length > 0)
+      this.#server.apply({ by: this.client.name, at: loop.now, changes })
     this.#server.locks.release(this)
     if (statement.ends === 'commit' && error === null) this.#committed(statement)
     else this.#done(statement, error)
@@ -355,7 +364,8 @@ export class Backend {
   #watchIdle(): void {
     const since = ++this.#idleSince
     this.#server.loop.after(idleInTransactionMs, 'idle in transaction', () => {
-      if (!this.#ended && !this.#frozen && since === this.#idleSince && this.#tx && this.#queue.length === 0) this.end(true)
+      if (!this.#ended && !this.#frozen && since === this.#idleSince && this.#tx && this.#queue.length === 0)
+        this.end(true)
     })
   }
 }

@@ -31,10 +31,29 @@ export type EffectRow = { readonly messageId: string; readonly offset: number; r
 
 /** One change that a transaction makes when it commits. */
 export type Change =
-  | { readonly kind: 'topic'; readonly group: string; readonly topic: string; readonly topicId: string; readonly clusterId: string; readonly partitions: number }
-  | { readonly kind: 'progress'; readonly ref: PartitionRef; readonly row: ProgressRow; readonly reason: 'begin' | 'raise' | 'commit' }
+  | {
+      readonly kind: 'topic'
+      readonly group: string
+      readonly topic: string
+      readonly topicId: string
+      readonly clusterId: string
+      readonly partitions: number
+    }
+  | {
+      readonly kind: 'progress'
+      readonly ref: PartitionRef
+      readonly row: ProgressRow
+      readonly reason: 'begin' | 'raise' | 'commit'
+    }
   | { readonly kind: 'outcome'; readonly row: OutcomeRow }
-  | { readonly kind: 'state'; readonly name: string; readonly tenant: string; readonly version: number; readonly json: string; readonly partition: number }
+  | {
+      readonly kind: 'state'
+      readonly name: string
+      readonly tenant: string
+      readonly version: number
+      readonly json: string
+      readonly partition: number
+    }
   | { readonly kind: 'outbox'; readonly ref: PartitionRef; readonly offset: number; readonly row: OutboxRow }
   | { readonly kind: 'unoutbox'; readonly ref: PartitionRef; readonly upTo: OutboxPosition }
   | { readonly kind: 'refused'; readonly ref: PartitionRef; readonly position: OutboxPosition }
@@ -42,7 +61,13 @@ export type Change =
 export type Applied = { readonly by: string; readonly at: number; readonly changes: readonly Change[] }
 
 export type StateValue = { readonly version: number; readonly json: string; readonly partition: number }
-type TopicRow = { readonly group: string; readonly topic: string; readonly topicId: string; readonly clusterId: string; partitions: number }
+type TopicRow = {
+  readonly group: string
+  readonly topic: string
+  readonly topicId: string
+  readonly clusterId: string
+  partitions: number
+}
 
 /** The committed contents of the database. Only `apply` changes them, a transaction at a time. */
 export class Tables {

@@ -137,7 +137,12 @@ export type Schedule = {
 export function scheduleOf(seed: string): Schedule {
   const random = new SeededRandom(`schedule ${seed}`)
   const options = drawOptions(random.fork('options'))
-  return { seed, options, hazards: drawHazards(random.fork('hazards')), strikes: drawStrikes(random.fork('strikes'), options) }
+  return {
+    seed,
+    options,
+    hazards: drawHazards(random.fork('hazards')),
+    strikes: drawStrikes(random.fork('strikes'), options),
+  }
 }
 
 function drawOptions(random: SeededRandom): Options {
@@ -209,7 +214,13 @@ function drawHazards(random: SeededRandom): Hazards {
 }
 
 /** Faults that change what the workload may expect so much that few seeds have them. */
-const rare: Readonly<Partial<Record<StrikeKind, number>>> = { 'trim log': 0.06, 'recreate topic': 0.06, 'add partitions': 0.1, 'reset offsets': 0.04, failover: 0.1 }
+const rare: Readonly<Partial<Record<StrikeKind, number>>> = {
+  'trim log': 0.06,
+  'recreate topic': 0.06,
+  'add partitions': 0.1,
+  'reset offsets': 0.04,
+  failover: 0.1,
+}
 
 function drawStrikes(random: SeededRandom, options: Options): Strike[] {
   const kinds = strikes.filter((kind) => random.chance(rare[kind] ?? 0.25))

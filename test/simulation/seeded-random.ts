@@ -57,7 +57,9 @@ export class SeededRandom implements Random {
   }
 
   uuid(): string {
-    const hex = [this.#draw(), this.#draw(), this.#draw(), this.#draw()].map((n) => n.toString(16).padStart(8, '0')).join('')
+    const hex = [this.#draw(), this.#draw(), this.#draw(), this.#draw()]
+      .map((n) => n.toString(16).padStart(8, '0'))
+      .join('')
     return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-4${hex.slice(13, 16)}-8${hex.slice(17, 20)}-${hex.slice(20)}`
   }
 

@@ -32,11 +32,14 @@ export class Settled {
           if (this.#stopped(ref)) continue
           const last = server.tables.last(ref)
           const undone = checker.undone(ref, log.entries)
-          if (undone.length > 0) return this.#stuck(ref, `${undone.length} records are not done, the first at ${undone[0]}`)
+          if (undone.length > 0)
+            return this.#stuck(ref, `${undone.length} records are not done, the first at ${undone[0]}`)
           if (last === undefined) return this.#stuck(ref, 'it was never begun')
-          if (last.watermark !== log.end) return this.#stuck(ref, `the watermark is ${last.watermark}, the log ends at ${log.end}`)
+          if (last.watermark !== log.end)
+            return this.#stuck(ref, `the watermark is ${last.watermark}, the log ends at ${log.end}`)
           const offset = group.offsetOf(ref)
-          if (offset !== last.watermark && log.end > 0 && !this.#reordered) return this.#stuck(ref, `Kafka's offset is ${offset}, the watermark ${last.watermark}`)
+          if (offset !== last.watermark && log.end > 0 && !this.#reordered)
+            return this.#stuck(ref, `Kafka's offset is ${offset}, the watermark ${last.watermark}`)
         }
       }
     }
@@ -48,7 +51,11 @@ export class Settled {
     const { excuses } = this.#world
     return this.#world.running().some(({ engine, sources }) => {
       if (!sources.get(ref.group)?.holds(ref)) return false
-      const own = engine.status().partitions.find(({ group, topic, partition }) => group === ref.group && keyOf({ topic, partition }) === keyOf(ref))
+      const own = engine
+        .status()
+        .partitions.find(
+          ({ group, topic, partition }) => group === ref.group && keyOf({ topic, partition }) === keyOf(ref),
+        )
       if (own?.phase !== 'stopped') return false
       return excuses.trimmed || excuses.reset || excuses.failover || excuses.recreated || this.#reordered
     })
@@ -62,7 +69,8 @@ export class Settled {
   #outbox(): Wanting | null {
     const { server, checker, excuses } = this.#world
     for (const [key, rows] of server.tables.outbox) {
-      if (rows.length > 0 && !this.#stoppedKey(key) && !excuses.recreated) return { rule: 'G6 an outbox never emptied', detail: `${key}: ${rows.length} rows, ${this.#daemons()}` }
+      if (rows.length > 0 && !this.#stoppedKey(key) && !excuses.recreated)
+        return { rule: 'G6 an outbox never emptied', detail: `${key}: ${rows.length} rows, ${this.#daemons()}` }
     }
     const unpublished = checker.unpublished(server.tables.deadLetters)
     if (unpublished.length > 0 && !excuses.failover && !excuses.recreated && !this.#anyStopped()) {
@@ -72,7 +80,9 @@ export class Settled {
   }
 
   #anyStopped(): boolean {
-    return this.#world.running().some(({ engine }) => engine.status().partitions.some(({ phase }) => phase === 'stopped'))
+    return this.#world
+      .running()
+      .some(({ engine }) => engine.status().partitions.some(({ phase }) => phase === 'stopped'))
   }
 
   #stoppedKey(key: string): boolean {
@@ -93,7 +103,10 @@ export class Settled {
       const { bytes, queued, inFlight, outboxPending, partitions } = daemon.engine.status()
       if (partitions.some(({ phase }) => phase === 'stopped')) continue
       if (bytes !== 0 || queued !== 0 || inFlight !== 0 || outboxPending !== 0) {
-        return { rule: 'G7 something is held for ever', detail: `${daemon.process.name}: ${bytes} bytes, ${queued} queued, ${inFlight} in flight, ${outboxPending} to publish` }
+        return {
+          rule: 'G7 something is held for ever',
+          detail: `${daemon.process.name}: ${bytes} bytes, ${queued} queued, ${inFlight} in flight, ${outboxPending} to publish`,
+        }
       }
     }
     return null
@@ -108,7 +121,10 @@ export class Settled {
       .running()
       .map(({ process, engine, draining }) => {
         const { partitions, reasons, queued, inFlight, paused, blocked } = engine.status()
-        const owned = partitions.map(({ topic, partition, phase, watermark, position, uncommitted, paused: p }) => `${topic}-${partition} ${phase} ${watermark}/${position}${uncommitted ? ` ${uncommitted} uncommitted` : ''}${p ? ' paused' : ''}`)
+        const owned = partitions.map(
+          ({ topic, partition, phase, watermark, position, uncommitted, paused: p }) =>
+            `${topic}-${partition} ${phase} ${watermark}/${position}${uncommitted ? ` ${uncommitted} uncommitted` : ''}${p ? ' paused' : ''}`,
+        )
         return `${process.name} ${process.state}${draining ? ' draining' : ''}: [${owned.join(', ')}] queued ${queued} in flight ${inFlight} ${paused.join()} ${reasons.join('; ')} ${blocked.length > 0 ? JSON.stringify(blocked[0]) : ''}`
       })
       .join(' | ')

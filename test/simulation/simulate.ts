@@ -16,7 +16,10 @@ let present: World | null = null
 process.on('unhandledRejection', (error) => present?.failed(error, null))
 
 /** Runs one schedule in virtual time. The first violation ends it. */
-export async function simulate(schedule: Schedule, options: { marks?: Marks; trace?: (at: number, who: string, what: string) => void } = {}): Promise<Simulated> {
+export async function simulate(
+  schedule: Schedule,
+  options: { marks?: Marks; trace?: (at: number, who: string, what: string) => void } = {},
+): Promise<Simulated> {
   const marks = options.marks ?? new Marks()
   const world = new World({ schedule, marks, trace: options.trace ?? null })
   present = world

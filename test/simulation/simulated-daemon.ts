@@ -64,7 +64,15 @@ export class SimulatedDaemon {
     const breach = (what: string) => options.violate('a port used against its contract', `${name}: ${what}`)
     const { groups, topics } = actorsOf(sizes)
     for (const group of options.groups) this.sources.set(group.name, this.#source(group, breach))
-    this.workers = new SimulatedWorkers({ count: sizes.workers, loop, process, random: random.fork('workers'), chaos, actors: groups.flatMap(({ actors }) => actors), breach })
+    this.workers = new SimulatedWorkers({
+      count: sizes.workers,
+      loop,
+      process,
+      random: random.fork('workers'),
+      chaos,
+      actors: groups.flatMap(({ actors }) => actors),
+      breach,
+    })
     this.engine = new Engine({
       clock: new VirtualClock(loop, process, random.between(-3_600_000, 3_600_000)),
       random: random.fork('engine'),
@@ -72,13 +80,44 @@ export class SimulatedDaemon {
       metrics: silentMetrics,
       groups: groups.flatMap(({ name: group, actors }, g) => {
         const source = this.sources.get(group)
-        const roles = actors.map((actor, t): ActorRole => ({ index: g * topics.length + t, name: actor.name, topic: topics[t] ?? '', stateful: actor.stateful, serial: actor.serial }))
-        return source ? [{ name: group, source, actors: roles, start: sizes.start, onForeignOffset: sizes.onForeignOffset, onOutOfRange: sizes.onOutOfRange, tenantHeader: null }] : []
+        const roles = actors.map(
+          (actor, t): ActorRole => ({
+            index: g * topics.length + t,
+            name: actor.name,
+            topic: topics[t] ?? '',
+            stateful: actor.stateful,
+            serial: actor.serial,
+          }),
+        )
+        return source
+          ? [
+              {
+                name: group,
+                source,
+                actors: roles,
+                start: sizes.start,
+                onForeignOffset: sizes.onForeignOffset,
+                onOutOfRange: sizes.onOutOfRange,
+                tenantHeader: null,
+              },
+            ]
+          : []
       }),
       workers: this.workers,
-      lanes: Array.from({ length: sizes.lanes }, () => new SimulatedLane({ client: this.client, breach, fenced: (refs) => this.#fenced(refs) })),
+      lanes: Array.from(
+        { length: sizes.lanes },
+        () => new SimulatedLane({ client: this.client, breach, fenced: (refs) => this.#fenced(refs) }),
+      ),
       ledger: new SimulatedLedger({ client: this.client, frozenAfterMs: 1_500, raising: (ref) => this.#raising(ref) }),
-      publisher: new SimulatedPublisher({ loop, process, cluster: options.cluster, network: this.network, random: random.fork('publisher'), chaos, delivered: options.delivered }),
+      publisher: new SimulatedPublisher({
+        loop,
+        process,
+        cluster: options.cluster,
+        network: this.network,
+        random: random.fork('publisher'),
+        chaos,
+        delivered: options.delivered,
+      }),
       settings: sizes.settings,
       failed: (error) => options.violate('the engine gave up', `${name}: ${error.message}`),
     })
@@ -97,7 +136,8 @@ export class SimulatedDaemon {
     const started = this.#options.loop.now
     await this.engine.drain(drainDeadlineMs)
     const late = this.#options.loop.now - started
-    if (this.#options.chaos.on === false && late > 3 * drainDeadlineMs) this.#options.violate('G8 a drain outlived its deadline', `${this.process.name}: ${late} ms`)
+    if (this.#options.chaos.on === false && late > 3 * drainDeadlineMs)
+      this.#options.violate('G8 a drain outlived its deadline', `${this.process.name}: ${late} ms`)
     await Promise.all([...this.sources.values()].map((source) => source.stop()))
     this.engine.stop()
     this.kill()
@@ -106,7 +146,8 @@ export class SimulatedDaemon {
   kill(): void {
     const { loop, server } = this.#options
     loop.kill(this.process)
-    for (const backend of [...server.backends]) if (backend.client === this.process) backend.cut(server.random.below(12))
+    for (const backend of [...server.backends])
+      if (backend.client === this.process) backend.cut(server.random.below(12))
   }
 
   /** Memory stays within the budget, but for one poll of each partition (G7). */
@@ -114,8 +155,10 @@ export class SimulatedDaemon {
     const { options, violate } = this.#options
     const status = this.engine.status()
     const poll = status.partitions.length * options.maxBatch * largestRecord
-    if (status.bytes > options.settings.budgetBytes + poll) violate('G7 over the budget', `${this.process.name}: ${status.bytes} bytes of ${options.settings.budgetBytes}`)
-    if (status.bytes < 0 || status.inFlight < 0 || status.queued < 0) violate('G7 a count below zero', JSON.stringify([status.bytes, status.inFlight, status.queued]))
+    if (status.bytes > options.settings.budgetBytes + poll)
+      violate('G7 over the budget', `${this.process.name}: ${status.bytes} bytes of ${options.settings.budgetBytes}`)
+    if (status.bytes < 0 || status.inFlight < 0 || status.queued < 0)
+      violate('G7 a count below zero', JSON.stringify([status.bytes, status.inFlight, status.queued]))
     return status
   }
 
@@ -152,14 +195,16 @@ export class SimulatedDaemon {
     const fencedAt = this.#fencedAt.get(key) ?? -1
     const who = `${this.process.name}: ${key}`
     if (!this.sources.get(ref.group)?.holds(ref)) violate('a raise without an assignment', who)
-    if (fencedAt > assignedAt && this.#provedAt < fencedAt) violate('a raise after a fence without proof of membership', who)
+    if (fencedAt > assignedAt && this.#provedAt < fencedAt)
+      violate('a raise after a fence without proof of membership', who)
     const promptUntil = assignedAt + options.settings.promptRaiseMs
     if (loop.now > promptUntil && this.#provedAt < promptUntil) violate('a late raise without proof of membership', who)
   }
 
   #log(): Log {
     const { trace } = this.#options
-    const line = (level: string) => (event: string, fields: object) => trace(this.process.name, `${level} ${event} ${JSON.stringify(fields)}`)
+    const line = (level: string) => (event: string, fields: object) =>
+      trace(this.process.name, `${level} ${event} ${JSON.stringify(fields)}`)
     return { debug() {}, info: line('info'), warn: line('warn'), error: line('error') }
   }
 }

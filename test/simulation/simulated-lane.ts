@@ -1,6 +1,13 @@
 import type { Failure } from '../../core/effects.ts'
 import { blameOf } from '../../core/postgres/sqlstate.ts'
-import type { Commit, CommitMode, CommitResult, Lane, PartitionRef, Resolution } from '../../core/postgres/transactions.ts'
+import type {
+  Commit,
+  CommitMode,
+  CommitResult,
+  Lane,
+  PartitionRef,
+  Resolution,
+} from '../../core/postgres/transactions.ts'
 import { claimKeys, effectSteps, fence, insertKeys, recordProgress, rollback, type Step } from './commit-statements.ts'
 import type { PostgresClient } from './postgres-client.ts'
 import { type Backend, ServerError, type Statement } from './postgres-server.ts'
@@ -46,7 +53,8 @@ export class SimulatedLane implements Lane {
       this.#unresolved = commit.id
       this.#drop()
     }
-    if (result.kind === 'fenced') this.#fenced(result.partitions.flatMap((place) => commit.partitions[place]?.ref ?? []))
+    if (result.kind === 'fenced')
+      this.#fenced(result.partitions.flatMap((place) => commit.partitions[place]?.ref ?? []))
     chaos.at('commit answered', this.#client.process)
     return result
   }
@@ -57,10 +65,13 @@ export class SimulatedLane implements Lane {
     this.#drop()
     const backend = this.#last
     try {
-      if (backend && !(await this.#gone(backend))) return { kind: 'unavailable', reason: new Error('the backend was told to end and has not') }
+      if (backend && !(await this.#gone(backend)))
+        return { kind: 'unavailable', reason: new Error('the backend was told to end and has not') }
       const resolution = await this.#client.once('resolve', {
         run: ({ tables }): Resolution => {
-          const committed = commit.partitions.some(({ ref }) => tables.progress.get(refKey(ref))?.some(({ commitId }) => commitId === commit.id))
+          const committed = commit.partitions.some(({ ref }) =>
+            tables.progress.get(refKey(ref))?.some(({ commitId }) => commitId === commit.id),
+          )
           if (committed) return { kind: 'committed' }
           const moved = commit.partitions.flatMap(({ ref, epoch, seq }, place) => {
             const last = tables.last(ref)
@@ -71,7 +82,8 @@ export class SimulatedLane implements Lane {
       })
       if (this.#unresolved === commit.id) this.#unresolved = null
       server.chaos.mark(`resolved as ${resolution.kind}`)
-      if (resolution.kind === 'not-committed') this.#fenced(resolution.moved.flatMap((place) => commit.partitions[place]?.ref ?? []))
+      if (resolution.kind === 'not-committed')
+        this.#fenced(resolution.moved.flatMap((place) => commit.partitions[place]?.ref ?? []))
       return resolution
     } catch (thrown) {
       return { kind: 'unavailable', reason: thrown instanceof Error ? thrown : new Error('PostgreSQL is away') }
@@ -83,12 +95,12 @@ export class SimulatedLane implements Lane {
     const deadline = loop.now + goneDeadlineMs
     while (!backend.ended) {
       if (loop.now >= deadline) return false
-      await this.#client.once('terminate', { 
+      await this.#client.once('terminate', {
         run: () => {
           backend.terminate()
           return true
         },
-       })
+      })
       await new Promise<void>((resolve) => loop.after(50, 'wait for backend', resolve, this.#client.process))
     }
     return true
@@ -104,15 +116,30 @@ export class SimulatedLane implements Lane {
     try {
       backend = this.#backend?.connected ? this.#backend : await this.#client.connect()
     } catch (thrown) {
-      return { kind: 'refused', step: 'own', blame: 'infrastructure', failure: failureOf(thrown instanceof ServerError ? thrown : new ServerError('08006', 'away')) }
+      return {
+        kind: 'refused',
+        step: 'own',
+        blame: 'infrastructure',
+        failure: failureOf(thrown instanceof ServerError ? thrown : new ServerError('08006', 'away')),
+      }
     }
     this.#backend = backend
     this.#last = backend
-    if (mode.kind === 'optimistic') return this.#send(backend, commit, [fence(commit), recordProgress(commit), insertKeys(commit), ...effectSteps(commit)])
+    if (mode.kind === 'optimistic')
+      return this.#send(backend, commit, [
+        fence(commit),
+        recordProgress(commit),
+        insertKeys(commit),
+        ...effectSteps(commit),
+      ])
     return this.#checked(backend, commit, mode.settle)
   }
 
-  async #checked(backend: Backend, commit: Commit, settle: (duplicates: readonly number[]) => Commit): Promise<CommitResult> {
+  async #checked(
+    backend: Backend,
+    commit: Commit,
+    settle: (duplicates: readonly number[]) => Commit,
+  ): Promise<CommitResult> {
     const { server, process } = this.#client
     let known: number[] | null = null
     const asked = await this.#answers(backend, [fence(commit), claimKeys(commit, (duplicates) => (known = duplicates))])
@@ -177,7 +204,8 @@ export class SimulatedLane implements Lane {
     if (step.ends === 'rollback') return null
     if (chaos.happens('infrastructure error')) return new ServerError('53100', 'disk full')
     if (chaos.happens('serialization failure')) return new ServerError('40001', 'could not serialize access')
-    if (step.of === 'effect' && step.ends === undefined && chaos.happens('lock timeout')) return new ServerError('55P03', 'lock timeout')
+    if (step.of === 'effect' && step.ends === undefined && chaos.happens('lock timeout'))
+      return new ServerError('55P03', 'lock timeout')
     return null
   }
 
@@ -193,11 +221,13 @@ export class SimulatedLane implements Lane {
   }
 
   #checkSettled(commit: Commit, settled: Commit, duplicates: readonly number[]): void {
-    const named = ({ partitions }: Commit) => partitions.map(({ ref, epoch, seq }) => `${refKey(ref)} ${epoch} ${seq}`).join()
+    const named = ({ partitions }: Commit) =>
+      partitions.map(({ ref, epoch, seq }) => `${refKey(ref)} ${epoch} ${seq}`).join()
     if (settled.id !== commit.id || named(settled) !== named(commit)) this.#breach('settle returned another commit')
     const known = new Set(duplicates.map((place) => commit.outcomes[place]?.record))
     for (const { record, result } of settled.outcomes) {
-      if (known.has(record) && result.kind !== 'duplicate') this.#breach(`settle kept the duplicate at ${record.offset}`)
+      if (known.has(record) && result.kind !== 'duplicate')
+        this.#breach(`settle kept the duplicate at ${record.offset}`)
     }
   }
 }
@@ -207,5 +237,12 @@ function unknown(): CommitResult {
 }
 
 function failureOf(error: ServerError): Failure {
-  return { reason: 'effect', errorClass: 'PostgresError', message: error.message, stack: '', kind: 'permanent', sqlstate: error.code }
+  return {
+    reason: 'effect',
+    errorClass: 'PostgresError',
+    message: error.message,
+    stack: '',
+    kind: 'permanent',
+    sqlstate: error.code,
+  }
 }

@@ -1,5 +1,14 @@
 import { TenantryError } from '../../core/errors.ts'
-import { type Ledger, noProgressCode, type OutboxPosition, type Ownership, type PartitionRef, type Start, type StateRow, type TopicProgress } from '../../core/postgres/transactions.ts'
+import {
+  type Ledger,
+  noProgressCode,
+  type OutboxPosition,
+  type Ownership,
+  type PartitionRef,
+  type Start,
+  type StateRow,
+  type TopicProgress,
+} from '../../core/postgres/transactions.ts'
 import type { PostgresClient } from './postgres-client.ts'
 import { ServerError } from './postgres-server.ts'
 import { type ProgressRow, refKey } from './postgres-tables.ts'
@@ -26,19 +35,35 @@ export class SimulatedLedger implements Ledger {
       run: ({ tables }) => {
         const rows = tables.topics.filter((row) => row.group === group && row.topic === topic)
         const own = rows.find((row) => row.topicId === topicId)
-        return { partitions: own?.partitions ?? 0, recreated: own === undefined && rows.length > 0, clusterId: rows.at(-1)?.clusterId ?? '' }
+        return {
+          partitions: own?.partitions ?? 0,
+          recreated: own === undefined && rows.length > 0,
+          clusterId: rows.at(-1)?.clusterId ?? '',
+        }
       },
     })
   }
 
-  async begin(group: string, topic: string, topicId: string, clusterId: string, partitions: number, starts: readonly Start[]): Promise<void> {
+  async begin(
+    group: string,
+    topic: string,
+    topicId: string,
+    clusterId: string,
+    partitions: number,
+    starts: readonly Start[],
+  ): Promise<void> {
     const commitId = this.#options.client.server.random.uuid()
     await this.#options.client.once('begin', {
       locks: [`begin ${group}/${topic}`],
       run: ({ tables, changes }) => {
         for (const { ref, position } of starts) {
           if (tables.last(ref)) continue
-          changes.push({ kind: 'progress', reason: 'begin', ref, row: { epoch: 0, seq: 0, commitId, watermark: position, ahead: [], kafkaOffset: -1 } })
+          changes.push({
+            kind: 'progress',
+            reason: 'begin',
+            ref,
+            row: { epoch: 0, seq: 0, commitId, watermark: position, ahead: [], kafkaOffset: -1 },
+          })
         }
         changes.push({ kind: 'topic', group, topic, topicId, clusterId, partitions })
         return true
@@ -54,7 +79,14 @@ export class SimulatedLedger implements Ledger {
     const row = await this.#raise(ref)
     const outbox = await client.once('outbox', { run: ({ tables }) => [...(tables.outbox.get(refKey(ref)) ?? [])] })
     chaos.at('taken over', client.process)
-    return { epoch: row.epoch, seq: row.seq, watermark: row.watermark, ahead: row.ahead, kafkaOffset: row.kafkaOffset, outbox }
+    return {
+      epoch: row.epoch,
+      seq: row.seq,
+      watermark: row.watermark,
+      ahead: row.ahead,
+      kafkaOffset: row.kafkaOffset,
+      outbox,
+    }
   }
 
   loadStates(group: string, actor: string, tenants: readonly string[]): Promise<readonly StateRow[]> {
@@ -108,7 +140,10 @@ export class SimulatedLedger implements Ledger {
         })
       }
       if (thrown.code !== 'TY002') throw thrown
-      throw new TenantryError(noProgressCode, 'the partition has no progress row', { topic: ref.topic, partition: ref.partition })
+      throw new TenantryError(noProgressCode, 'the partition has no progress row', {
+        topic: ref.topic,
+        partition: ref.partition,
+      })
     }
   }
 }

@@ -47,7 +47,9 @@ export class SimulatedPublisher implements Publisher {
         return { kind: 'failed', reason: 'not delivered in time' }
       }
       delivered(row)
-      return chaos.happens('publish answer lost') ? { kind: 'failed', reason: 'no answer in time' } : { kind: 'delivered' }
+      return chaos.happens('publish answer lost')
+        ? { kind: 'failed', reason: 'no answer in time' }
+        : { kind: 'delivered' }
     })
   }
 }

@@ -38,7 +38,14 @@ export type SimulatedSourceOptions = {
 type Reading = { readonly token: number; position: number; readonly topicId: string; busy: boolean; ended: boolean }
 
 /** A partition that this source has been given. */
-type Held = { readonly at: TopicPartition; reading: Reading | null; lastToken: number; paused: boolean; revoked: boolean; gone: boolean }
+type Held = {
+  readonly at: TopicPartition
+  reading: Reading | null
+  lastToken: number
+  paused: boolean
+  revoked: boolean
+  gone: boolean
+}
 
 const heartbeatMs = 500
 const requestTimeoutMs = 3_000
@@ -87,7 +94,8 @@ export class SimulatedSource implements Source {
   seek(partition: TopicPartition, position: number, token: number): void {
     const held = this.#held.get(keyOf(partition))
     if (held === undefined || held.gone || this.#dead) return
-    if (token <= held.lastToken) this.#options.breach(`seek of ${keyOf(partition)} with token ${token} after ${held.lastToken}`)
+    if (token <= held.lastToken)
+      this.#options.breach(`seek of ${keyOf(partition)} with token ${token} after ${held.lastToken}`)
     if (held.reading) held.reading.ended = true
     held.lastToken = token
     held.paused = false
@@ -187,7 +195,8 @@ export class SimulatedSource implements Source {
       if (process.state === 'dead') return
       const attempt = () => {
         if (!this.#reached || chaos.happens('request fails')) {
-          if (loop.now - asked > requestTimeoutMs) loop.after(1, label, () => reject(new Error(`Kafka does not answer (${label})`)), process)
+          if (loop.now - asked > requestTimeoutMs)
+            loop.after(1, label, () => reject(new Error(`Kafka does not answer (${label})`)), process)
           else loop.after(400, label, attempt)
           return
         }
@@ -212,7 +221,9 @@ export class SimulatedSource implements Source {
   #trouble(thrown: unknown): void {
     if (this.#troubled) return
     this.#troubled = true
-    this.#tell('troubled', (listener) => listener.troubled(thrown instanceof Error ? thrown : new Error('Kafka is away')))
+    this.#tell('troubled', (listener) =>
+      listener.troubled(thrown instanceof Error ? thrown : new Error('Kafka is away')),
+    )
   }
 
   /** Events reach the listener from a loop of the source's own, one after the other. */
@@ -370,7 +381,8 @@ export class SimulatedSource implements Source {
       const before = this.#seen.get(name)
       if (now === undefined) continue
       this.#seen.set(name, now)
-      if (before && (before.id !== now.id || before.partitions !== now.partitions)) this.#tell('topic changed', (listener) => listener.topicChanged(now))
+      if (before && (before.id !== now.id || before.partitions !== now.partitions))
+        this.#tell('topic changed', (listener) => listener.topicChanged(now))
     }
   }
 
@@ -431,7 +443,14 @@ export class SimulatedSource implements Source {
     }
     // The holes behind the last record may be told now or with the next batch.
     while (position < end && entries[position] === null && random.chance(0.5)) position++
-    return { topic: held.at.topic, partition: held.at.partition, token: reading.token, records, position, end: random.chance(0.9) ? end : -1 }
+    return {
+      topic: held.at.topic,
+      partition: held.at.partition,
+      token: reading.token,
+      records,
+      position,
+      end: random.chance(0.9) ? end : -1,
+    }
   }
 
   #deliver(held: Held, reading: Reading, batch: RecordBatch): void {

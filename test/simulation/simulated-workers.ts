@@ -5,7 +5,12 @@ import type { EventLoop, Process } from './event-loop.ts'
 import { type Chain, chainOf, emptyChain, handle } from './handler.ts'
 import type { SeededRandom } from './seeded-random.ts'
 
-export type SimulatedActor = { readonly name: string; readonly stateful: boolean; readonly serial: boolean; readonly offsetMode: boolean }
+export type SimulatedActor = {
+  readonly name: string
+  readonly stateful: boolean
+  readonly serial: boolean
+  readonly offsetMode: boolean
+}
 
 export type SimulatedWorkersOptions = {
   readonly count: number
@@ -18,9 +23,23 @@ export type SimulatedWorkersOptions = {
 }
 
 /** A mailbox as a thread has it. */
-type Box = { readonly run: number; readonly actor: SimulatedActor; readonly queue: KafkaRecord[]; chain: Chain; failed: boolean }
+type Box = {
+  readonly run: number
+  readonly actor: SimulatedActor
+  readonly queue: KafkaRecord[]
+  chain: Chain
+  failed: boolean
+}
 
-type Thread = { readonly number: number; generation: number; up: boolean; readonly boxes: Map<number, Box>; busy: boolean; heardAt: number; toldAt: number }
+type Thread = {
+  readonly number: number
+  generation: number
+  up: boolean
+  readonly boxes: Map<number, Box>
+  busy: boolean
+  heardAt: number
+  toldAt: number
+}
 
 /**
  * Threads that run the simulated actor. Each answers its mailboxes in any order, one mailbox strictly in its own, in
@@ -78,7 +97,8 @@ export class SimulatedWorkers implements Workers {
     thread.boxes.clear()
     this.#tell(thread, 'worker lost', () => {
       this.#listener?.lost(worker, new Error('the thread has ended'))
-      if (late.length > 0) loop.after(random.delay(20), 'late decisions', () => this.#listener?.decided(worker, late), process)
+      if (late.length > 0)
+        loop.after(random.delay(20), 'late decisions', () => this.#listener?.decided(worker, late), process)
     })
     loop.after(
       thread.toldAt - loop.now + random.delay(100),
@@ -124,7 +144,9 @@ export class SimulatedWorkers implements Workers {
       thread.boxes.set(mailbox, box)
     }
     if (box?.run !== run) {
-      breach(`records of run ${run} for mailbox ${mailbox}, which the worker has ${box ? `open for run ${box.run}` : 'not open'}`)
+      breach(
+        `records of run ${run} for mailbox ${mailbox}, which the worker has ${box ? `open for run ${box.run}` : 'not open'}`,
+      )
       return
     }
     box.queue.push(...records)

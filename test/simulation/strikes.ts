@@ -46,7 +46,11 @@ export class Strikes {
   }
 
   #outside({ kind, pick, forMs }: Strike, daemon: SimulatedDaemon | undefined): void {
-    const { cluster, server, groups, running, loop } = { ...this.#world, running: this.#world.running(), loop: this.#world.loop }
+    const { cluster, server, groups, running, loop } = {
+      ...this.#world,
+      running: this.#world.running(),
+      loop: this.#world.loop,
+    }
     switch (kind) {
       case 'term':
         this.#term(daemon, forMs)
@@ -64,7 +68,8 @@ export class Strikes {
         cluster.goAway(forMs)
         break
       case 'expire session':
-        for (const source of daemon?.sources.values() ?? []) groups.find(({ name }) => daemon?.sources.get(name) === source)?.expel(source.memberId)
+        for (const source of daemon?.sources.values() ?? [])
+          groups.find(({ name }) => daemon?.sources.get(name) === source)?.expel(source.memberId)
         break
       case 'shuffle assignment':
         for (const group of groups) group.rebalance(true)
@@ -162,7 +167,7 @@ export class Strikes {
     const topic = this.#random.any(cluster.topics())
     if (topic === undefined) return
     cluster.addPartition(topic.name)
-    workload.addPartition(topic.logs.length - 1)
+    workload.addPartition(topic.name, topic.logs.length - 1)
     for (const group of groups) group.rebalance(false)
   }
 

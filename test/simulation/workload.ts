@@ -7,7 +7,13 @@ import type { SeededRandom } from './seeded-random.ts'
 /** Tenants that look alike, are long, or are not what one thinks. */
 const oddTenants = ['10', 'constructor', '__proto__', ' a', 'a ', '\u00e9', 'e\u0301', '\u{1f600}']
 
-type Tenant = { readonly name: string; readonly key: Buffer; readonly partition: number; readonly sent: Message[] }
+type Tenant = {
+  readonly name: string
+  readonly key: Buffer
+  readonly partition: number
+  readonly sent: Message[]
+  readonly places: Map<string, number>
+}
 
 /** The producers: what they send is drawn before a fault can change it. */
 export class Workload {
@@ -25,7 +31,8 @@ export class Workload {
     this.#loop = options.loop
     this.#random = options.random
     this.#left = this.#options.messages
-    for (let i = 0; i < this.#options.tenants; i++) this.#addTenant(oddTenants[i] ?? `tenant-${i}`, i % this.#options.partitions)
+    for (let i = 0; i < this.#options.tenants; i++)
+      this.#addTenant(oddTenants[i] ?? `tenant-${i}`, i % this.#options.partitions)
   }
 
   /** Nothing more will be appended. */
@@ -40,17 +47,17 @@ export class Workload {
     for (let i = 0; i < first; i++) this.#produce()
     for (const topic of this.#cluster.topics()) for (const log of topic.logs) log.settle()
     const rest = this.#left
-    for (let i = 0; i < rest; i++) this.#loop.after(this.#random.next() * activeMs * 0.9, 'produce', () => this.#produceLater())
+    for (let i = 0; i < rest; i++)
+      this.#loop.after(this.#random.next() * activeMs * 0.9, 'produce', () => this.#produceLater())
   }
 
   /** A partition was added: only tenants that nobody has seen go there, as its producers keep each tenant in its place. */
-  addPartition(partition: number): void {
-    this.#addTenant(`late-${partition}`, partition)
-    this.#addTenant(`later-${partition}`, partition)
+  addPartition(topic: string, partition: number): void {
+    for (const name of [`late-${topic}-${partition}`, `later-${topic}-${partition}`]) this.#addTenant(name, partition)
   }
 
   #addTenant(name: string, partition: number): void {
-    this.#tenants.push({ name, key: Buffer.from(name), partition, sent: [] })
+    this.#tenants.push({ name, key: Buffer.from(name), partition, sent: [], places: new Map() })
   }
 
   #produceLater(): void {
@@ -74,8 +81,12 @@ export class Workload {
     this.#left--
     const topic = random.any(this.#cluster.topics())
     const tenant = giant && random.chance(0.5) ? this.#tenants[0] : random.any(this.#tenants)
-    const log = topic?.logs[(tenant?.partition ?? 0) % (topic?.logs.length ?? 1)]
-    if (log === undefined || tenant === undefined) return undefined
+    if (topic === undefined || tenant === undefined) return undefined
+    // A tenant stays in its partition of a topic, whatever is added later.
+    const place = tenant.places.get(topic.name) ?? tenant.partition % topic.logs.length
+    tenant.places.set(topic.name, place)
+    const log = topic.logs[place]
+    if (log === undefined) return undefined
     while (random.chance(holes)) log.append(null)
     const timestamp = 1_800_000_000_000 + Math.floor(this.#loop.now)
     log.append(recordOf(log.entries.length, timestamp, this.#keyOf(tenant), this.#message(tenant)))

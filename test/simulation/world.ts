@@ -57,7 +57,14 @@ export class World {
     this.loop = new EventLoop((error, owner) => this.failed(error, owner))
     this.cluster = new KafkaCluster(this.loop, random.fork('kafka'))
     const strikes = new Strikes(this, random.fork('strikes'))
-    this.chaos = new Chaos({ loop: this.loop, marks, seed, hazards, strikes: schedule.strikes, strike: (strike, at) => this.#strike(strikes, strike, at) })
+    this.chaos = new Chaos({
+      loop: this.loop,
+      marks,
+      seed,
+      hazards,
+      strikes: schedule.strikes,
+      strike: (strike, at) => this.#strike(strikes, strike, at),
+    })
     this.server = new PostgresServer({
       loop: this.loop,
       random: random.fork('postgres'),
@@ -70,8 +77,20 @@ export class World {
     const { topics, groups } = actorsOf(options)
     for (const topic of topics) this.cluster.create(topic, options.partitions)
     this.groups = groups.map(({ name }) => {
-      const hooks = { committed: (at: TopicPartition, topicId: string, offset: number) => this.#kafkaOffset(name, at, topicId, offset) }
-      return new KafkaGroup({ name, topics, loop: this.loop, cluster: this.cluster, random: random.fork(name), protocol: options.protocol, sessionMs, hooks })
+      const hooks = {
+        committed: (at: TopicPartition, topicId: string, offset: number) =>
+          this.#kafkaOffset(name, at, topicId, offset),
+      }
+      return new KafkaGroup({
+        name,
+        topics,
+        loop: this.loop,
+        cluster: this.cluster,
+        random: random.fork(name),
+        protocol: options.protocol,
+        sessionMs,
+        hooks,
+      })
     })
     const flaky = hazards['handler fails'] !== undefined
     this.checker = new Checker({
@@ -88,7 +107,8 @@ export class World {
   async run(): Promise<readonly Violation[]> {
     const { options } = this.schedule
     this.workload.start()
-    for (let i = 0; i < options.daemons; i++) this.loop.after(this.#random.delay(300), 'start', () => this.startDaemon())
+    for (let i = 0; i < options.daemons; i++)
+      this.loop.after(this.#random.delay(300), 'start', () => this.startDaemon())
     this.#look()
     await this.loop.run(options.activeMs, () => this.violations.length > 0)
     if (this.violations.length > 0) return this.violations
@@ -120,7 +140,8 @@ export class World {
       this.loop.thaw(daemon.process)
     }
     this.loop.after(1, 'restart', () => {
-      while (this.running().filter(({ draining }) => !draining).length < this.schedule.options.daemons) this.startDaemon()
+      while (this.running().filter(({ draining }) => !draining).length < this.schedule.options.daemons)
+        this.startDaemon()
     })
   }
 
@@ -145,7 +166,11 @@ export class World {
       outOfRange: (group, at, range) => {
         const { onOutOfRange } = this.schedule.options
         const topicId = this.cluster.topic(at.topic)?.id ?? ''
-        if (onOutOfRange !== 'stop') this.#skip({ group, topic: at.topic, topicId, partition: at.partition }, onOutOfRange === 'earliest' ? range.start : range.end)
+        if (onOutOfRange !== 'stop')
+          this.#skip(
+            { group, topic: at.topic, topicId, partition: at.partition },
+            onOutOfRange === 'earliest' ? range.start : range.end,
+          )
       },
     })
     this.daemons = [...this.running(), daemon]
@@ -169,7 +194,10 @@ export class World {
   }
 
   #strike(strikes: Strikes, strike: Strike, at: Process | null): void {
-    this.note('strike', `${strike.kind}${typeof strike.at === 'number' ? '' : ` at ${strike.at.point} of ${at?.name ?? 'nobody'}`}`)
+    this.note(
+      'strike',
+      `${strike.kind}${typeof strike.at === 'number' ? '' : ` at ${strike.at.point} of ${at?.name ?? 'nobody'}`}`,
+    )
     strikes.hit(strike, at)
   }
 
