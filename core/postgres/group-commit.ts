@@ -191,7 +191,7 @@ export function effectSteps(
     const { tenant, effect } = statement
     const text = Object.assign([...effect.text], { raw: [...effect.text] })
     return [
-      own(sql`select set_config('app.tenant_id', ${tenant}, true)`),
+      own(sql`select set_config('app.tenant_id', ${tenant}, true), set_config('plan_cache_mode', 'auto', true)`),
       { of: 'effect', query: sql(text, ...effect.values) },
     ]
   }

@@ -59,6 +59,8 @@ export class LaneConnection {
       connection: {
         application_name: name,
         default_transaction_read_only: true,
+        // Arrays of another length are no reason for another plan: left to itself, the server plans every commit anew.
+        plan_cache_mode: 'force_generic_plan',
         statement_timeout: limits.statementTimeoutMs,
         lock_timeout: limits.lockTimeoutMs,
         transaction_timeout: limits.transactionTimeoutMs,
