@@ -23,12 +23,19 @@ const scratch = new Words(4_096)
 export function packDispatches(dispatches: readonly Dispatch[]): DispatchFrame {
   let valueBytes = 0
   let headerBytes = 0
-  for (const { records } of dispatches) {
-    for (const { value, headers } of records) {
+  const values: (Buffer | null)[] = []
+  for (let i = 0; i < dispatches.length; i++) {
+    const records = dispatches[i]?.records ?? []
+    for (let j = 0; j < records.length; j++) {
+      const record = records[j]
+      if (record === undefined) continue
+      const { value, headers } = record
+      values.push(value)
       if (value !== null) valueBytes += value.length
       if (headers.length > 0) headerBytes += sizeOfHeaders(headers)
     }
   }
+  let next = 0
   const bytes = Buffer.from(new ArrayBuffer(valueBytes + headerBytes))
   const openings: Opening[] = []
   let valueAt = 0
@@ -38,8 +45,11 @@ export function packDispatches(dispatches: readonly Dispatch[]): DispatchFrame {
     scratch.pushLarge(run)
     scratch.push(opening === null ? 0 : openings.push(opening))
     scratch.push(records.length)
-    for (const record of records) {
-      const { value, headers } = record
+    for (let j = 0; j < records.length; j++) {
+      const record = records[j]
+      if (record === undefined) continue
+      const { headers } = record
+      const value = values[next++] ?? null
       scratch.pushLarge(record.offset)
       scratch.pushLarge(record.timestamp)
       scratch.push(value === null ? -1 : value.length)

@@ -24,8 +24,16 @@ export function route(record: KafkaRecord, options: RouterOptions): Route {
   if (bytes.length > options.maxIdLength) {
     return refused('tenant_too_long', `The tenant has ${bytes.length} bytes; ${options.maxIdLength} are allowed.`)
   }
+  const key = bytes.toString('latin1')
+  // Most keys are ASCII, whose text is the same in both; each call into the runtime costs as much as all of this loop.
+  let plain = true
+  for (let i = 0; i < key.length && plain; i++) {
+    const code = key.charCodeAt(i)
+    plain = code !== 0 && code < 0x80
+  }
+  if (plain) return { key, tenant: key }
   if (!isUtf8(bytes) || bytes.includes(0)) return refused('bad_tenant', 'The tenant is not UTF-8 text, or holds a NUL.')
-  return { key: bytes.toString('latin1'), tenant: bytes.toString() }
+  return { key, tenant: bytes.toString() }
 }
 
 /** The last header of that name, as Kafka's own `lastHeader` has it. */
@@ -41,7 +49,8 @@ function refused(reason: string, message: string): Route {
 
 /** What a record costs in memory while it is ours: its bytes, and about 200 for the objects around them. */
 export function sizeOf(record: KafkaRecord): number {
-  let bytes = 200 + (record.key?.length ?? 0) + (record.value?.length ?? 0)
-  for (const [name, value] of record.headers) bytes += name.length + (value?.length ?? 0) + 32
+  let bytes = 200 + (record.size ?? (record.key?.length ?? 0) + (record.value?.length ?? 0))
+  if (record.headers.length > 0)
+    for (const [name, value] of record.headers) bytes += name.length + (value?.length ?? 0) + 32
   return bytes
 }

@@ -86,19 +86,65 @@ export function readRecords(batch: Buffer, from: number): KafkaRecord[] {
       cursor.at = end
       continue
     }
-    const key = cursor.bytes()
-    const value = cursor.bytes()
+    const keyLength = cursor.varint()
+    const keyFrom = cursor.at
+    if (keyLength > 0) cursor.at += keyLength
+    const valueLength = cursor.varint()
+    const valueFrom = cursor.at
+    if (valueLength > 0) cursor.at += valueLength
     const headers = cursor.headers()
-    records.push({
-      offset,
-      timestamp: appendTime ? maxTimestamp : timestamp < 0 ? -1 : timestamp + delta,
-      key,
-      value,
-      headers,
-    })
+    const time = appendTime ? maxTimestamp : timestamp < 0 ? -1 : timestamp + delta
+    records.push(new BatchRecord(offset, time, headers, cursor.source, keyFrom, keyLength, valueFrom, valueLength))
     cursor.at = end
   }
   return records
+}
+
+/**
+ * A record of a batch. Its key and value are made when they are asked for: as two buffers, which it has for as long as it
+ * waits, they would be half of what the garbage collector must copy.
+ */
+class BatchRecord implements KafkaRecord {
+  readonly offset: number
+  readonly timestamp: number
+  readonly headers: Headers
+  readonly #bytes: Buffer
+  readonly #keyFrom: number
+  readonly #keyLength: number
+  readonly #valueFrom: number
+  readonly #valueLength: number
+
+  constructor(
+    offset: number,
+    timestamp: number,
+    headers: Headers,
+    bytes: Buffer,
+    keyFrom: number,
+    keyLength: number,
+    valueFrom: number,
+    valueLength: number,
+  ) {
+    this.offset = offset
+    this.timestamp = timestamp
+    this.headers = headers
+    this.#bytes = bytes
+    this.#keyFrom = keyFrom
+    this.#keyLength = keyLength
+    this.#valueFrom = valueFrom
+    this.#valueLength = valueLength
+  }
+
+  get key(): Buffer | null {
+    return this.#keyLength < 0 ? null : this.#bytes.subarray(this.#keyFrom, this.#keyFrom + this.#keyLength)
+  }
+
+  get value(): Buffer | null {
+    return this.#valueLength < 0 ? null : this.#bytes.subarray(this.#valueFrom, this.#valueFrom + this.#valueLength)
+  }
+
+  get size(): number {
+    return Math.max(0, this.#keyLength) + Math.max(0, this.#valueLength)
+  }
 }
 
 function decompress(data: Buffer, codec: number, offset: number): Buffer {
@@ -134,6 +180,10 @@ class Cursor {
   constructor(bytes: Buffer, at: number) {
     this.#bytes = bytes
     this.at = at
+  }
+
+  get source(): Buffer {
+    return this.#bytes
   }
 
   /** A zigzag varint of up to 64 bits. Most take one or two bytes: those without a multiplication. */

@@ -16,6 +16,8 @@ export type KafkaRecord = {
   readonly key: Buffer | null
   readonly value: Buffer | null
   readonly headers: Headers
+  /** Bytes of key and value, where the driver knows them without making either. */
+  readonly size?: number
 }
 
 export const noHeaders: Headers = []
