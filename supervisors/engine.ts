@@ -1,4 +1,4 @@
-import type { Clock, Timer } from '../core/clock.ts'
+import { type Clock, sleep, type Timer } from '../core/clock.ts'
 import type { TenantryError } from '../core/errors.ts'
 import type {
   LogRange,
@@ -90,6 +90,9 @@ export type EngineOptions = {
  * has lost the last commits, and run them again.
  */
 const quietCommitMs = 15_000
+
+/** After a drain that took all its time, Kafka's offsets still get this long. */
+const lastOffsetsMs = 500
 
 /**
  * The whole path of a record, from a source's batch to the commit of its effects, as state machines without I/O: it
@@ -235,12 +238,16 @@ export class Engine {
     const drained = new Promise<void>((resolve) => {
       this.#drained = resolve
     })
-    const timer = this.#options.clock.after(deadlineMs, () => this.#drained?.())
+    const { clock } = this.#options
+    const deadline = clock.monotonic() + deadlineMs
+    const timer = clock.after(deadlineMs, () => this.#drained?.())
     this.#settled()
     await drained
     timer.cancel()
     const abandoned = this.#undone()
-    await this.#offsets.write(this.#partitions.values())
+    // Progress is in PostgreSQL: a Kafka that is away must not keep the process.
+    const patience = sleep(clock, Math.max(lastOffsetsMs, deadline - clock.monotonic()))
+    await Promise.race([this.#offsets.write(this.#partitions.values()), patience])
     return { abandoned }
   }
 
@@ -472,8 +479,10 @@ export class Engine {
         { ...partition.facts, topicId: topic.id },
         'The topic was recreated; taking the new one over from its start.',
       )
+      const closing = partition.phase === 'closing'
       this.#drop(partition)
-      this.#claim(group, partition, partition.assignedAt, { kafkaOffset: -1 })
+      if (closing) group.source.release([partition])
+      else this.#claim(group, partition, partition.assignedAt, { kafkaOffset: -1 })
     }
   }
 

@@ -5,6 +5,7 @@ import type {
   CommitMode,
   CommitResult,
   Lane,
+  Outcome,
   PartitionRef,
   Resolution,
 } from '../../core/postgres/transactions.ts'
@@ -224,10 +225,16 @@ export class SimulatedLane implements Lane {
     const named = ({ partitions }: Commit) =>
       partitions.map(({ ref, epoch, seq }) => `${refKey(ref)} ${epoch} ${seq}`).join()
     if (settled.id !== commit.id || named(settled) !== named(commit)) this.#breach('settle returned another commit')
-    const known = new Set(duplicates.map((place) => commit.outcomes[place]?.record))
-    for (const { record, result } of settled.outcomes) {
-      if (known.has(record) && result.kind !== 'duplicate')
-        this.#breach(`settle kept the duplicate at ${record.offset}`)
+    const name = ({ partitions }: Commit, { partition, record }: Outcome) => {
+      const ref = partitions[partition]?.ref
+      return `${ref && refKey(ref)} ${record.offset}`
+    }
+    const known = new Set(
+      duplicates.flatMap((place) => commit.outcomes[place] ?? []).map((outcome) => name(commit, outcome)),
+    )
+    for (const outcome of settled.outcomes) {
+      const at = name(settled, outcome)
+      if (known.has(at) && outcome.result.kind !== 'duplicate') this.#breach(`settle kept the duplicate ${at}`)
     }
   }
 }

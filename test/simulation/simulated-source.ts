@@ -35,7 +35,7 @@ export type SimulatedSourceOptions = {
 }
 
 /** One seek's reading of a partition. A later seek starts another; what this one has on its way keeps its token. */
-type Reading = { readonly token: number; position: number; readonly topicId: string; busy: boolean; ended: boolean }
+type Reading = { readonly token: number; position: number; topicId: string; busy: boolean; ended: boolean }
 
 /** A partition that this source has been given. */
 type Held = {
@@ -310,36 +310,49 @@ export class SimulatedSource implements Source {
     })
   }
 
-  /** The coordinator does not know us any more: what we held has gone, and we join anew. */
+  /** The coordinator does not know us any more: what we held has gone, and when that was told we join anew. */
   #fenced(): void {
     const { chaos, loop, process, random } = this.#options
-    const lost = [...this.#held.values()].filter(({ gone }) => !gone)
+    const lost = [...this.#held.values()]
     this.#member = 0
-    const late = chaos.happens('lost told late')
-    const asRevoked = !late && chaos.happens('lost told as revoked')
+    const late = chaos.happens('lost told late') ? random.delay(4_000) : 0
+    const asRevoked = chaos.happens('lost told as revoked')
+    const tell = () => {
+      const partitions = lost.filter((held) => !held.gone).map(({ at }) => at)
+      if (partitions.length === 0) this.#rejoin()
+      else if (asRevoked) this.#revoke(partitions)
+      else this.#lose(partitions)
+      if (partitions.length > 0) this.#rejoinWithout(lost)
+    }
+    loop.after(late, 'lost', tell, process)
+  }
+
+  #lose(partitions: readonly TopicPartition[]): void {
+    this.#tell('lost', (listener) => {
+      for (const at of partitions) {
+        const held = this.#held.get(keyOf(at))
+        if (held) this.#end(held)
+        this.#held.delete(keyOf(at))
+      }
+      this.#options.chaos.at('lost told', this.#options.process)
+      listener.lost(partitions)
+    })
+  }
+
+  #rejoinWithout(lost: readonly Held[]): void {
+    const { loop, process } = this.#options
     loop.after(
-      late ? random.delay(4_000) : 0,
-      'lost',
+      20,
+      'rejoin',
       () => {
-        // Meanwhile the member may have been given some of them again, which says as much.
-        const still = lost.filter((held) => !held.gone && this.#held.get(keyOf(held.at)) === held)
-        if (still.length === 0) return
-        const partitions = still.map(({ at }) => at)
-        if (asRevoked) {
-          this.#revoke(partitions)
-          return
-        }
-        this.#tell('lost', (listener) => {
-          for (const held of still) {
-            this.#end(held)
-            if (this.#held.get(keyOf(held.at)) === held) this.#held.delete(keyOf(held.at))
-          }
-          chaos.at('lost told', process)
-          listener.lost(partitions)
-        })
+        if (lost.every(({ gone }) => gone)) this.#rejoin()
+        else this.#rejoinWithout(lost)
       },
       process,
     )
+  }
+
+  #rejoin(): void {
     void this.#whenReached('rejoin', () => {
       this.#released.length = 0
       this.#member = this.#options.group.join()
@@ -381,8 +394,13 @@ export class SimulatedSource implements Source {
       const before = this.#seen.get(name)
       if (now === undefined) continue
       this.#seen.set(name, now)
-      if (before && (before.id !== now.id || before.partitions !== now.partitions))
-        this.#tell('topic changed', (listener) => listener.topicChanged(now))
+      if (before && (before.id !== now.id || before.partitions !== now.partitions)) {
+        this.#tell('topic changed', (listener) => {
+          listener.topicChanged(now)
+          // A position that was sought in the new topic before this source knew of it.
+          for (const { at, reading } of this.#held.values()) if (at.topic === name && reading) reading.topicId = now.id
+        })
+      }
     }
   }
 
