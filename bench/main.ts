@@ -3,7 +3,7 @@ import { data, say, tellError } from '../cli/output.ts'
 import { exitCodeOf } from '../cli/exit.ts'
 import { TenantryError } from '../core/errors.ts'
 import { deleteOldTopics } from './backlog.ts'
-import { type Configuration, configurations, labelOf, type Pair, pairs } from './configuration.ts'
+import { type Configuration, configurations, labelOf, type Pair, pairs, programOf } from './configuration.ts'
 import type { Place } from './measure.ts'
 import { reportOf } from './report.ts'
 import { isRight, type Run } from './run.ts'
@@ -144,6 +144,7 @@ async function runAll(flags: Flags, jobs: readonly Job[], byDefault: readonly Pa
       'No pair of a runtime and a driver is left to run: confluent runs on Node only.',
     )
   const chosen = configurations({ ...flags, on })
+  for (const { runtime } of chosen) programOf(runtime) // there, before an hour of the others
   const servers = await findServers(flags)
   say(
     `PostgreSQL: ${Object.entries(servers.settings)

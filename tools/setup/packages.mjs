@@ -34,7 +34,10 @@ export async function ensurePackages(node) {
   writeStamp({ packages: packagesKey() })
 }
 
-/** Whether `npm install` has already made node_modules what the lock file says: then nobody's running tests lose theirs. */
+/**
+ * Whether `npm install` has already made node_modules what the lock file says: then nobody's running tests lose theirs.
+ * An older Node's npm leaves the addon out when it does not build, and Bun's own script moves its binary away.
+ */
 function installedByHand() {
   try {
     const wanted = JSON.parse(readFileSync(lockFile, 'utf8')).packages
@@ -44,7 +47,11 @@ function installedByHand() {
       const found = there[name]
       if (found ? found.integrity !== entry.integrity || !existsSync(join(root, name)) : !entry.optional) return false
     }
-    return true
+    const ours = Object.keys(wanted[''].optionalDependencies ?? {})
+    if (!ours.every((name) => existsSync(join(root, 'node_modules', name)))) return false
+    const scope = join(root, 'node_modules/@oven')
+    const bun = existsSync(scope) ? readdirSync(scope) : []
+    return bun.every((name) => existsSync(join(scope, name, 'bin/bun')))
   } catch {
     return false
   }
