@@ -1,0 +1,106 @@
+/** A fault planted into a source file: `from`, which occurs there exactly once, becomes `to`. */
+export type Edit = { readonly file: string; readonly from: string; readonly to: string }
+
+export type Mutant = { readonly name: string; readonly edits: readonly Edit[] }
+
+const fence = 'test/simulation/commit-statements.ts'
+const compare = 'return last?.epoch === epoch && last.seq === seq ? [] : [place]'
+
+/** Faults that the simulation must find. Each was a hole in some consumer, or in an earlier form of this one. */
+export const mutants: readonly Mutant[] = [
+  {
+    name: 'the orphaned commit: an unknown outcome runs again at once, and nothing compares the seq',
+    edits: [
+      {
+        file: 'supervisors/committer.ts',
+        from: 'this.#resolve(plan, result.reason.message)',
+        to: 'this.#again(plan)',
+      },
+      { file: fence, from: compare, to: 'return last?.epoch === epoch || seq < 0 ? [] : [place]' },
+    ],
+  },
+  {
+    name: 'the late takeover: nobody asks whether we are still a member',
+    edits: [
+      {
+        file: 'supervisors/ownership.ts',
+        from: 'if (late) await this.#proveMembership(partition, committed[0])',
+        to: 'if (late && committed.length < 0) await this.#proveMembership(partition, committed[0])',
+      },
+    ],
+  },
+  {
+    name: 'the stale run: a decision of an earlier run is accepted',
+    edits: [
+      {
+        file: 'supervisors/outcomes.ts',
+        from: 'if (mailbox === undefined || mailbox.run !== decision.run) return',
+        to: 'if (mailbox === undefined) return',
+      },
+    ],
+  },
+  {
+    name: 'the fence compares nothing',
+    edits: [{ file: fence, from: compare, to: 'return epoch + seq + (last?.seq ?? 0) >= 0 ? [] : [place]' }],
+  },
+  {
+    name: 'the fence takes no lock',
+    edits: [
+      {
+        file: fence,
+        from: 'locks: () => [...new Set(commit.partitions.map(({ ref }) => `partition ${refKey(ref)}`))].sort(),',
+        to: 'locks: none,',
+      },
+    ],
+  },
+  {
+    name: "Kafka's offset runs ahead of the watermark",
+    edits: [
+      {
+        file: 'supervisors/offset-writer.ts',
+        from: 'offset: progress.watermark })',
+        to: 'offset: progress.watermark + 1 })',
+      },
+    ],
+  },
+  {
+    name: 'what rests on a duplicate keeps its state',
+    edits: [
+      {
+        file: 'supervisors/committer.ts',
+        from: 'if (decided && !decided.dropped && decided.mailbox.actor.stateful) this.#host.takeBackAfter(decided)',
+        to: '',
+      },
+    ],
+  },
+  {
+    name: 'halves of a commit go in the wrong order',
+    edits: [
+      {
+        file: 'supervisors/committer.ts',
+        from: 'this.#segments.unshift(plan.batch.slice(0, middle), plan.batch.slice(middle))',
+        to: 'this.#segments.unshift(plan.batch.slice(middle), plan.batch.slice(0, middle))',
+      },
+    ],
+  },
+  {
+    name: 'what is done ahead of the watermark runs again',
+    edits: [
+      {
+        file: 'supervisors/engine.ts',
+        from: 'if (record.offset < partition.aheadEnd && partition.progress.has(record.offset)) {',
+        to: 'if (record.offset < 0) {',
+      },
+    ],
+  },
+  {
+    name: 'a lost worker loses what it had',
+    edits: [
+      {
+        file: 'supervisors/outcomes.ts',
+        from: 'mailbox.raiseRun(mailbox.decidedCount)\n    this.#resume(mailbox)',
+        to: 'mailbox.raiseRun(mailbox.decidedCount)',
+      },
+    ],
+  },
+]
