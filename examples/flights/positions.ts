@@ -1,0 +1,87 @@
+import type postgres from 'postgres'
+import { Log } from '../../cli/verify/log.ts'
+import { commands } from './messages.ts'
+import { pause } from './stage.ts'
+
+/** How far a group is, as PostgreSQL says: one number a partition, and their sum. */
+export type Position = {
+  readonly partition: number
+  /** Records done: all below the watermark, and those above it that are done too. */
+  readonly done: number
+  readonly watermark: number
+  /** Where a plain consumer of this group would begin again; 0 where the daemon has not written any offset yet. */
+  readonly kafkaOffset: number
+}
+
+export async function positionsOf(sql: postgres.Sql, group: string): Promise<readonly Position[]> {
+  return sql<Position[]>`
+    select last.partition,
+      (last.watermark + (select coalesce(sum(upper(range) - lower(range)), 0) from unnest(last.ahead) as range))::float8 as done,
+      last.watermark::float8 as watermark,
+      greatest(last.kafka_offset, 0)::float8 as "kafkaOffset"
+    from sys.consumed_topics as topic
+    cross join generate_series(0, topic.partitions - 1) as place
+    cross join lateral (
+      select progress.*
+      from sys.partition_progress as progress
+      where progress.group_name = topic.group_name
+        and progress.topic_id = topic.topic_id
+        and progress.partition = place
+      order by progress.seq desc
+      limit 1
+    ) as last
+    where topic.group_name = ${group}`
+}
+
+export function sumOf(positions: readonly Position[], what: 'done' | 'watermark' | 'kafkaOffset'): number {
+  return positions.reduce((sum, position) => sum + position[what], 0)
+}
+
+/** What a crash leaves for the next daemon. */
+export type CameAgain = {
+  /** Records that the dead daemon had been given, from the offsets on that Kafka has of the group. */
+  readonly records: number
+  /** Of them: done already. Progress knows them, and they are not run again. */
+  readonly recognised: number
+  /** Of them: given to an actor, perhaps, and not committed. They run again; nothing of their first run is left. */
+  readonly run_again: number
+}
+
+/** Compares what Kafka would hand out again with what PostgreSQL knows to be done. The daemon must be dead. */
+export async function whatCameAgain(
+  sql: postgres.Sql,
+  kafka: readonly string[],
+  delivered: ReadonlyMap<number, number>,
+): Promise<CameAgain> {
+  // A commit that was on its way may still be carried out: PostgreSQL ends the dead daemon's connections as it notices.
+  for (let tries = 0; tries < 100; tries++) {
+    const [row] = await sql<{ open: number }[]>`
+      select count(*)::int as open from pg_stat_activity
+      where datname = current_database() and application_name like 'tenantry%' and state <> 'idle'`
+    if (row?.open === 0) break
+    await pause(50)
+  }
+  const log = new Log({ bootstrap: kafka, clientId: 'flights-demo' }, 'actuator')
+  try {
+    const committed = await log.committed(commands)
+    let [records, recognised] = [0, 0]
+    for (const { partition, done, watermark } of await positionsOf(sql, 'actuator')) {
+      const from = Math.max(0, committed[partition] ?? 0)
+      recognised += Math.max(0, done - from)
+      records += Math.max(0, Math.max(delivered.get(partition) ?? 0, done, watermark) - from)
+    }
+    return { records, recognised, run_again: records - recognised }
+  } finally {
+    await log.close()
+  }
+}
+
+/** How many records of each partition a daemon has been given, by its metrics. */
+export function deliveredOf(metrics: ReadonlyMap<string, number>): ReadonlyMap<number, number> {
+  const delivered = new Map<number, number>()
+  for (const [name, value] of metrics) {
+    const partition = /^tenantry_records_consumed_total\{group="actuator",.*partition="(\d+)"/.exec(name)?.[1]
+    if (partition !== undefined) delivered.set(Number(partition), value)
+  }
+  return delivered
+}
