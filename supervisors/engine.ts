@@ -1,12 +1,13 @@
 import { type Clock, sleep, type Timer } from '../core/clock.ts'
-import type { TenantryError } from '../core/errors.ts'
-import type {
-  LogRange,
-  RecordBatch,
-  Source,
-  SourceListener,
-  TopicDescription,
-  TopicPartition,
+import { TenantryError } from '../core/errors.ts'
+import {
+  instanceFencedCode,
+  type LogRange,
+  type RecordBatch,
+  type Source,
+  type SourceListener,
+  type TopicDescription,
+  type TopicPartition,
 } from '../core/kafka/source.ts'
 import type { Publisher } from '../core/kafka/publisher.ts'
 import type { Log } from '../core/log.ts'
@@ -262,7 +263,7 @@ export class Engine {
       records: (batch) => this.#event(() => this.#records(group, batch)),
       outOfRange: (at, position, range) => this.#event(() => this.#outOfRange(group, at, position, range)),
       topicChanged: (topic) => this.#event(() => this.#topicChanged(group, topic)),
-      troubled: (reason) => this.#trouble(`kafka.${group.name}`, reason.message),
+      troubled: (reason) => this.#kafkaTroubled(group, reason),
       recovered: () => this.#trouble(`kafka.${group.name}`, null),
     }
   }
@@ -318,11 +319,18 @@ export class Engine {
     }
   }
 
+  #kafkaTroubled(group: GroupOptions, reason: Error): void {
+    this.#trouble(`kafka.${group.name}`, reason.message)
+    // Not as if nothing had happened: an operator has given two daemons one name, and this one will never work again.
+    if (reason instanceof TenantryError && reason.code === instanceFencedCode) this.#fatal(reason)
+  }
+
   #fatal(error: TenantryError): void {
+    if (this.#troubles.has('fatal')) return
     this.#options.log.error(
       'engine.fatal',
       { code: error.code, ...error.facts, error: error.message },
-      'Nothing more can be committed.',
+      'The daemon cannot do its work any more.',
     )
     this.#troubles.set('fatal', error.message)
     this.#options.failed(error)

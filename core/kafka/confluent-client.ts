@@ -12,15 +12,12 @@ import {
 } from './confluent-addon.ts'
 import { NativeCommits } from './confluent-commits.ts'
 import type { SourceOptions } from './options.ts'
-import type { OffsetCommitReply, PartitionOffset, TopicPartition } from './source.ts'
+import { instanceFencedCode, type OffsetCommitReply, type PartitionOffset, type TopicPartition } from './source.ts'
 
 /** Records of one poll. More would block the thread longer than a poll saves. */
 const pollRecords = 2_000
 /** A member that has known its coordinator for so long and was assigned nothing has joined and gets nothing. */
 const settledMs = 2_000
-
-/** A newer member has our instance id: whoever joins again fences the other, for ever. */
-export const fencedCode = 'TENANTRY_INSTANCE_FENCED'
 
 /** What a client tells its owner, in callbacks of the addon. */
 export interface NativeOwner {
@@ -122,7 +119,11 @@ export class NativeClient {
     })
     this.consumer.on('event.log', ({ severity, fac, message }) => {
       // The addon hands over a fatal error without its reason; that stands here only.
-      if (fac === 'FATAL') this.#fatalReason = message.replace(/^.*?Fatal error: /, '')
+      if (fac === 'FATAL') {
+        this.#fatalReason = message.replace(/^.*?Fatal error: /, '')
+        // Nor is it certain to come at all: a poll that has read something before it swallows it.
+        this.#owner.failed(fatalError(Object.assign(new Error(message), { code: codes.fatal }), this.#fatalReason))
+      }
       // Failed connections are told by `troubled`, once.
       const level = severity <= 3 && fac !== 'FAIL' ? 'warn' : 'debug'
       log[level]('kafka.client.log', { facility: fac }, message)
@@ -155,7 +156,7 @@ export class NativeClient {
 function fatalError(error: NativeError, reason: string): TenantryError {
   if (/Static consumer fenced/.test(reason)) {
     return new TenantryError(
-      fencedCode,
+      instanceFencedCode,
       'A newer member of the group uses the same group.instance.id, and has taken the partitions. Give each daemon its own, and start this one again.',
       {},
       { cause: error },

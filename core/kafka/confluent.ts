@@ -3,18 +3,19 @@ import type { Timer } from '../clock.ts'
 import { errorOf, TenantryError } from '../errors.ts'
 import { Cluster } from './cluster.ts'
 import { type Addon, checkNativeConfig, loadAddon } from './confluent-addon.ts'
-import { fencedCode, NativeClient, type NativeOwner } from './confluent-client.ts'
+import { NativeClient, type NativeOwner } from './confluent-client.ts'
 import { type NativePartition, NativePartitions } from './confluent-partitions.ts'
 import type { SourceOptions } from './options.ts'
 import { QuietWatch } from './quiet-watch.ts'
-import type {
-  LogRange,
-  OffsetCommitReply,
-  PartitionOffset,
-  Source,
-  SourceListener,
-  TopicDescription,
-  TopicPartition,
+import {
+  instanceFencedCode,
+  type LogRange,
+  type OffsetCommitReply,
+  type PartitionOffset,
+  type Source,
+  type SourceListener,
+  type TopicDescription,
+  type TopicPartition,
 } from './source.ts'
 import { TopicWatch } from './topic-watch.ts'
 import { Trouble } from './trouble.ts'
@@ -180,7 +181,8 @@ export class ConfluentSource implements Source, NativeOwner {
   }
 
   failed(error: TenantryError): void {
-    this.#fatal ??= error
+    // The error may come before its reason, and this one decides whether to join again.
+    if (this.#fatal === undefined || error.code === instanceFencedCode) this.#fatal = error
     this.signalled()
   }
 
@@ -224,7 +226,7 @@ export class ConfluentSource implements Source, NativeOwner {
       }
       if (this.#stopping) return
       if (this.#fatal) this.#trouble?.tell(this.#fatal)
-      if (this.#fatal?.code === fencedCode) return this.#untilStopped()
+      if (this.#fatal?.code === instanceFencedCode) return this.#untilStopped()
       this.#restarts += 1
       await this.#wait(Math.min(10_000, 250 * 2 ** Math.min(6, this.#restarts)))
     }

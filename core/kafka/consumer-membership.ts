@@ -12,7 +12,7 @@ import {
   type MembershipOptions,
   retryMs,
 } from './membership.ts'
-import type { TopicPartition } from './source.ts'
+import { instanceFencedCode, type TopicPartition } from './source.ts'
 
 /** By topic id, as the group's coordinator names partitions: a recreated topic is another one. */
 type Owned = TopicPartition & { readonly topicId: string; revoking: boolean }
@@ -234,7 +234,7 @@ function topicPartitions(owned: Iterable<Owned>): { topicId: string; partitions:
 export function failure(error: unknown): TenantryError {
   if (isOneOf(error, ['FENCED_INSTANCE_ID'])) {
     return new TenantryError(
-      'TENANTRY_INSTANCE_FENCED',
+      instanceFencedCode,
       'A newer member of the group uses the same group.instance.id, and has taken the partitions. Give each daemon its own, and start this one again.',
       {},
       { cause: errorOf(error) },

@@ -22,6 +22,12 @@ export type KafkaRecord = {
 
 export const noHeaders: Headers = []
 
+/**
+ * The code of a `troubled` that trying on does not mend: a newer member has our instance id, and whoever joins again
+ * fences the other, for ever.
+ */
+export const instanceFencedCode = 'TENANTRY_INSTANCE_FENCED'
+
 export type TopicPartition = { readonly topic: string; readonly partition: number }
 
 /** A topic as the cluster describes it now. The id tells a recreated topic from the old one of the same name (KIP-516). */

@@ -78,7 +78,8 @@ const groups: readonly { readonly title: string; readonly intro: string; readonl
       TENANTRY_KAFKA_FATAL: 'The client met an error that it cannot mend. A new client joins by itself.',
       TENANTRY_DRIVER_UNAVAILABLE:
         'kafka.driver is confluent, and its addon does not load here. Set auto or platformatic, or build the addon.',
-      TENANTRY_INSTANCE_FENCED: 'A newer member uses the same groups.<name>.instanceId. Give each daemon its own.',
+      TENANTRY_INSTANCE_FENCED:
+        'A newer member uses the same groups.<name>.instanceId. This daemon drains and ends: give each its own.',
       TENANTRY_INSTANCE_IN_USE:
         'Another member uses the same groups.<name>.instanceId. Give each daemon its own; this one waits.',
       TENANTRY_NOT_A_MEMBER: "The group's coordinator does not know this member any more. It joins again by itself.",
