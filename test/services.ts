@@ -37,20 +37,20 @@ export interface FreshDatabase {
   drop(): Promise<void>
 }
 
-/** A new, empty database on the shared server. */
-export async function freshDatabase(): Promise<FreshDatabase> {
+/** A new, empty database on the shared server, or on the one that has the database `server`. */
+export async function freshDatabase(server: string = postgresAddress()): Promise<FreshDatabase> {
   const name = `test_${randomBytes(6).toString('hex')}`
-  await asAdmin((sql) => sql`create database ${sql(name)}`)
-  const url = new URL(postgresAddress())
+  await asAdmin(server, (sql) => sql`create database ${sql(name)}`)
+  const url = new URL(server)
   url.pathname = `/${name}`
   return {
     url: url.href,
-    drop: () => asAdmin((sql) => sql`drop database if exists ${sql(name)} with (force)`),
+    drop: () => asAdmin(server, (sql) => sql`drop database if exists ${sql(name)} with (force)`),
   }
 }
 
-async function asAdmin(work: (sql: postgres.Sql) => PromiseLike<unknown>): Promise<void> {
-  const sql = postgres(postgresAddress(), { max: 1, onnotice: () => {} })
+async function asAdmin(server: string, work: (sql: postgres.Sql) => PromiseLike<unknown>): Promise<void> {
+  const sql = postgres(server, { max: 1, onnotice: () => {} })
   try {
     await work(sql)
   } finally {

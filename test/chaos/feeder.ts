@@ -1,0 +1,66 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import { systemClock } from '../../core/clock.ts'
+import { KafkaPublisher } from '../../core/kafka/producer.ts'
+import { silentLog } from '../../core/log.ts'
+import type { Plan } from './plan.ts'
+
+const sliceMs = 20
+
+/** Sends a plan's records, one slice after the other, until it is told to stop. */
+export class Feeder {
+  readonly #publisher: KafkaPublisher
+  readonly #plan: Plan
+  readonly #topic: string
+  readonly #running: Promise<void>
+  #stopped = false
+  /** Records that Kafka has. */
+  sent: number
+
+  constructor(
+    options: { readonly kafka: string; readonly topic: string; readonly plan: Plan; readonly from: number },
+    perSecond: number,
+  ) {
+    this.#plan = options.plan
+    this.#topic = options.topic
+    this.sent = options.from
+    this.#publisher = new KafkaPublisher({
+      bootstrap: options.kafka.split(','),
+      clientId: 'chaos-feeder',
+      clock: systemClock,
+      log: silentLog,
+      // A broker that is away must not make a gap in the plan.
+      deliveryTimeoutMs: 120_000,
+    })
+    this.#running = this.#run(Math.max(1, Math.round((perSecond * sliceMs) / 1_000)))
+    this.#running.catch(() => {}) // thrown by stop()
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true
+    try {
+      await this.#running
+    } finally {
+      await this.#publisher.stop()
+    }
+  }
+
+  async #run(slice: number): Promise<void> {
+    for (let due = performance.now(); !this.#stopped; due += sliceMs) {
+      await this.#send(slice)
+      // After an outage, not all of it at once.
+      due = Math.max(due, performance.now() - 1_000)
+      await pause(Math.max(0, due + sliceMs - performance.now()))
+    }
+  }
+
+  async #send(count: number): Promise<void> {
+    const messages = Array.from({ length: count }, (_, i) => ({
+      topic: this.#topic,
+      ...this.#plan.message(this.sent + i),
+      headers: [],
+    }))
+    for (const delivery of await this.#publisher.send(messages))
+      if (delivery.kind !== 'delivered') throw new Error(`Kafka did not take a record of the load: ${delivery.reason}`)
+    this.sent += count
+  }
+}
