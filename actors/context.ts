@@ -148,6 +148,11 @@ export class MessageContext implements AnyContext {
     this.#add(effect, bytes)
   }
 
+  /** Whether messages are among the effects. */
+  get publishes(): boolean {
+    return this.#published > 0
+  }
+
   publish(topic: string, message: Outgoing): void {
     this.#mustBeOpen()
     const effect = outgoing(

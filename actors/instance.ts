@@ -40,6 +40,9 @@ export class LoadedActor {
   }
 }
 
+/** Takes a decision, which will be in a commit of this lane. */
+export type Decide = (decision: Decision, lane: number) => void
+
 type Validation = Awaited<ReturnType<Schema['~standard']['validate']>>
 
 /**
@@ -55,7 +58,8 @@ export class Instance implements Mailbox {
   state: unknown = undefined
   readonly #loaded: LoadedActor
   readonly #services: ContextServices
-  readonly #decide: (decision: Decision) => void
+  readonly #decide: Decide
+  readonly #lane: number
   #waiting: IncomingRecord[] = []
   #next = 0
   #busy = false
@@ -71,8 +75,9 @@ export class Instance implements Mailbox {
     opening: Opening,
     loaded: LoadedActor,
     services: ContextServices,
-    decide: (decision: Decision) => void,
+    decide: Decide,
   ) {
+    this.#lane = opening.lane
     this.mailbox = mailbox
     this.run = run
     this.actor = loaded.actor
@@ -211,21 +216,27 @@ export class Instance implements Mailbox {
         ? null
         : { version: definition.version, json: writeState(this.state, this.#services.limits) }
     this.#context = undefined
-    this.#decide({
-      mailbox: this.mailbox,
-      run: this.run,
-      offset: record.offset,
-      outcome: {
-        kind: 'done',
-        key: this.#key(envelope),
-        effects: context.effects,
-        state,
-        type: envelope.type,
-        traceId: envelope.trace_id,
-        messageId: envelope.message_id,
-        elapsedMs: this.#elapsed(),
+    this.#decide(
+      {
+        mailbox: this.mailbox,
+        run: this.run,
+        offset: record.offset,
+        outcome: {
+          kind: 'done',
+          key: this.#key(envelope),
+          effects: context.effects,
+          publishes: context.publishes,
+          packed: null,
+          stateful: state !== null,
+          state,
+          type: envelope.type,
+          traceId: envelope.trace_id,
+          messageId: envelope.message_id,
+          elapsedMs: this.#elapsed(),
+        },
       },
-    })
+      this.#lane,
+    )
   }
 
   #fail(record: IncomingRecord, envelope: Envelope | undefined, thrown: unknown): void {
@@ -237,20 +248,23 @@ export class Instance implements Mailbox {
     this.#context = undefined
     this.#ended = true
     this.#waiting = []
-    this.#decide({
-      mailbox: this.mailbox,
-      run: this.run,
-      offset: record.offset,
-      outcome: {
-        kind: 'failed',
-        failure,
-        key: envelope === undefined ? null : this.#key(envelope),
-        type: envelope?.type ?? '',
-        traceId: envelope?.trace_id ?? '',
-        messageId: envelope?.message_id ?? '',
-        elapsedMs: this.#elapsed(),
+    this.#decide(
+      {
+        mailbox: this.mailbox,
+        run: this.run,
+        offset: record.offset,
+        outcome: {
+          kind: 'failed',
+          failure,
+          key: envelope === undefined ? null : this.#key(envelope),
+          type: envelope?.type ?? '',
+          traceId: envelope?.trace_id ?? '',
+          messageId: envelope?.message_id ?? '',
+          elapsedMs: this.#elapsed(),
+        },
       },
-    })
+      this.#lane,
+    )
   }
 
   #key(envelope: Envelope): MessageKey | null {

@@ -1,18 +1,17 @@
 import { TenantryError } from '../core/errors.ts'
-import type { Decision } from '../core/workers.ts'
 import type { ContextServices } from './context.ts'
 import type { IncomingDispatch } from './dispatch-frame.ts'
 import type { Actor } from './define-actor.ts'
-import { Instance, LoadedActor } from './instance.ts'
+import { type Decide, Instance, LoadedActor } from './instance.ts'
 
 /** The mailboxes that a thread runs now. Different ones run concurrently, each of them strictly in order. */
 export class Instances {
   readonly #actors: readonly LoadedActor[]
   readonly #services: ContextServices
-  readonly #decide: (decision: Decision) => void
+  readonly #decide: Decide
   readonly #instances = new Map<number, Instance>()
 
-  constructor(actors: readonly Actor[], services: ContextServices, decide: (decision: Decision) => void) {
+  constructor(actors: readonly Actor[], services: ContextServices, decide: Decide) {
     this.#actors = actors.map((actor) => new LoadedActor(actor))
     this.#services = services
     this.#decide = decide

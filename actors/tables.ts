@@ -77,10 +77,18 @@ class Node {
 /** A row spread from a payload can have its keys in any order: past this many orders none is remembered any more. */
 const maxNodes = 4_096
 
-type WriteColumn = { readonly name: string; readonly index: number; readonly encode: Encode }
+type WriteColumn = {
+  readonly name: string
+  readonly index: number
+  readonly encode: Encode
+  readonly bare: boolean
+}
 
 /** A shape, and which of the row's values goes where in it; a tenant that the row left out is index -1. */
 type Write = { readonly shape: Shape; readonly order: readonly number[] }
+
+/** Types whose texts hold nothing that means something in an array, and are neither empty nor the word null. */
+const bareTypes: ReadonlySet<string> = new Set(['uuid', 'int2', 'int4', 'int8', 'float4', 'float8', 'numeric', 'bool'])
 
 export class TablePlan {
   readonly #table: Table
@@ -99,6 +107,7 @@ export class TablePlan {
           name: column.name,
           index,
           encode: encoderOf(table.name, column, rules.maxDepth),
+          bare: column.typeSchema === 'pg_catalog' && bareTypes.has(column.type),
         })
     }
     this.#tenant = this.#columns.get(rules.tenantColumn)
@@ -170,7 +179,7 @@ export class TablePlan {
     const columns = places.map(({ column }) => column.name)
     const arbiter = conflict === undefined ? undefined : this.#arbiter(conflict, columns)
     const list = columns.join()
-    const base = { table: this.#table.name, columns }
+    const base = { table: this.#table.name, columns, bare: places.map(({ column }) => column.bare) }
     const shape: Shape =
       arbiter === undefined
         ? { key: `insert ${this.#table.name}(${list})`, ...base }

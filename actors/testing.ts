@@ -182,6 +182,7 @@ export class TestActor {
       topic: this.#actor.topic,
       partition: 0,
       tenant,
+      lane: 0,
       state: this.#states.get(tenant) ?? this.#initial,
     }
     // A run of its own for each message: it begins with what was committed, as after a restart.
@@ -260,7 +261,8 @@ class AnyTables implements TableSource {
       write: (row: Row, _tenant: string, conflict: readonly string[] | undefined): RowEffect => {
         const columns = Object.keys(row)
         const values = columns.map((column) => encodeParameter(`${table}.${column}`, row[column], this.#maxDepth))
-        const base = { key: `${table}(${columns.join()})${conflict?.join() ?? ''}`, table, columns }
+        const bare = columns.map(() => false)
+        const base = { key: `${table}(${columns.join()})${conflict?.join() ?? ''}`, table, columns, bare }
         return { kind: 'row', shape: conflict === undefined ? base : { ...base, conflict }, values }
       },
     }

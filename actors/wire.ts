@@ -18,6 +18,15 @@ export class Words {
     this.#words = new Int32Array(capacity)
   }
 
+  get length(): number {
+    return this.#length
+  }
+
+  /** Overwrites the word at `at`, which has been pushed. */
+  set(at: number, value: number): void {
+    this.#words[at] = value
+  }
+
   /** An integer from −2^31 to 2^31 − 1. */
   push(value: number): void {
     if (this.#length === this.#words.length) this.#grow()
@@ -47,10 +56,11 @@ export class Words {
 /** Numbers as they arrive. */
 export class WordReader {
   readonly #words: Int32Array
-  at = 0
+  at: number
 
-  constructor(words: Int32Array) {
+  constructor(words: Int32Array, at = 0) {
     this.#words = words
+    this.at = at
   }
 
   get done(): boolean {

@@ -4,8 +4,9 @@ import { systemClock } from '../core/clock.ts'
 import type { Facts } from '../core/errors.ts'
 import type { Limits } from '../core/limits.ts'
 import type { Log } from '../core/log.ts'
+import type { Decision } from '../core/workers.ts'
 import type { DecisionFrame } from './decision-frame.ts'
-import { DecisionPacker } from './decision-frame.ts'
+import { DecisionPacker, Told } from './decision-packer.ts'
 import { type DispatchFrame, unpackDispatches } from './dispatch-frame.ts'
 import { Instances } from './instances.ts'
 import { PostgresReader } from './reader.ts'
@@ -57,7 +58,7 @@ export default async function work(setup: WorkerSetup): Promise<void> {
   const instances = new Instances(
     actors.map(({ actor }) => actor),
     services,
-    (decision) => outbound.decide(decision),
+    (decision, lane) => outbound.decide(decision, lane),
   )
   const stopped = Promise.withResolvers<void>()
   setup.port.on('message', (message: ToWorker) => {
@@ -91,7 +92,9 @@ const maxLines = 1_000
 class Outbound {
   readonly #port: MessagePort
   readonly #maxDecisions: number
-  readonly #packer = new DecisionPacker()
+  readonly #told = new Told()
+  /** By lane: a frame is of one commit's decisions as far as can be. */
+  readonly #packers = new Map<number, DecisionPacker>()
   #lines: LogLine[] = []
   #dropped = 0
   #scheduled = false
@@ -105,9 +108,14 @@ class Outbound {
     this.#post({ kind: 'ready' }, [])
   }
 
-  decide(decision: Parameters<DecisionPacker['add']>[0]): void {
-    this.#packer.add(decision)
-    if (this.#packer.count >= this.#maxDecisions) this.flush()
+  decide(decision: Decision, lane: number): void {
+    let packer = this.#packers.get(lane)
+    if (packer === undefined) {
+      packer = new DecisionPacker(this.#told)
+      this.#packers.set(lane, packer)
+    }
+    packer.add(decision)
+    if (packer.count >= this.#maxDecisions) this.flush()
     else this.#schedule()
   }
 
@@ -119,8 +127,9 @@ class Outbound {
   }
 
   flush(): void {
-    if (this.#packer.count > 0) {
-      const frame = this.#packer.take()
+    for (const packer of this.#packers.values()) {
+      if (packer.count === 0) continue
+      const frame = packer.take()
       this.#post(frame, [frame.words.buffer, frame.bytes.buffer])
     }
     if (this.#lines.length > 0) {

@@ -14,6 +14,8 @@ export type Shape = {
   /** Schema-qualified, as the catalog spells it: `public.campaigns`. */
   readonly table: string
   readonly columns: readonly string[]
+  /** For each column whether its values can stand in an array's text without quotes: numbers, UUIDs, booleans. */
+  readonly bare: readonly boolean[]
   /** Columns of the unique constraint for an upsert; undefined for an insert. */
   readonly conflict?: readonly string[]
 }

@@ -1,3 +1,4 @@
+import type { Packed } from './columns.ts'
 import type { Effect, Failure } from './effects.ts'
 import type { KafkaRecord } from './kafka/source.ts'
 import type { MessageKey } from './message-key.ts'
@@ -15,6 +16,8 @@ export type Opening = {
   readonly partition: number
   /** The tenant as text: the record's key bytes, which were checked to be UTF-8 without NUL. */
   readonly tenant: string
+  /** Decisions that will be in one commit are answered together: the number of the lane. */
+  readonly lane: number
   /** The instance's committed state: its version and JSON text; null where there is none yet or the actor keeps none. */
   readonly state: { readonly version: number; readonly json: string } | null
 }
@@ -46,6 +49,12 @@ export type Done = {
   /** Null in offset mode. */
   readonly key: MessageKey | null
   readonly effects: readonly Effect[]
+  /** Whether messages are among the effects. */
+  readonly publishes: boolean
+  /** Whether there is a state. */
+  readonly stateful: boolean
+  /** Where it lies in a worker's frame; null if in none. What lies in a frame is decoded anew each time it is read. */
+  readonly packed: Packed | null
   /** The instance's state after this record, as JSON text; null for an actor without state. */
   readonly state: { readonly version: number; readonly json: string } | null
   /** What `ctx.log` and traceability need: the message's type, and its trace id or ''. */

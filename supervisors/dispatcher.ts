@@ -156,7 +156,8 @@ export class Dispatcher {
     slot.open.add(mailbox)
     const { state, tenant, actor, partition } = mailbox
     mailbox.state = null
-    return { actor: actor.index, topic: partition.topic, partition: partition.partition, tenant, state }
+    const { topic, partition: number, lane } = partition
+    return { actor: actor.index, topic, partition: number, tenant, lane, state }
   }
 
   #leastLoaded(): number {

@@ -142,7 +142,7 @@ export class Outcomes {
       if (record.timestamp > mailbox.partition.committedTimestamp)
         mailbox.partition.committedTimestamp = record.timestamp
       if (mailbox.closed) return
-      if (result.kind === 'done' && result.effects.length > 0) collectPublished(published, decided, result)
+      if (result.kind === 'done' && result.publishes) collectPublished(published, decided, result)
       this.#committedOldest(mailbox, monotonic)
     })
     const group = plan.partitions[0]?.partition.group.name ?? ''

@@ -1,6 +1,6 @@
 import { MessageChannel, type MessagePort, receiveMessageOnPort } from 'node:worker_threads'
 import { Piscina } from 'piscina'
-import { DecisionUnpacker } from '../actors/decision-frame.ts'
+import { DecisionUnpacker } from '../actors/decision-unpacker.ts'
 import { packDispatches, transfersOf } from '../actors/dispatch-frame.ts'
 import type { FromWorker, ToWorker, WorkerSetup } from '../actors/worker.ts'
 import type { Catalog } from '../core/catalog.ts'

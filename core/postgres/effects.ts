@@ -1,10 +1,12 @@
 import type { Effect, Shape, SqlEffect, SqlText } from '../effects.ts'
 import type { Catalog } from '../catalog.ts'
+import { plainArray, textArray } from './array-text.ts'
+import type { Run } from './runs.ts'
 import type { Outcome } from './transactions.ts'
 
-/** One statement of a commit: many rows of one shape, or one statement of an actor's own. */
+/** One statement of a commit: many rows of one shape, as an array a column, or one statement of an actor's own. */
 export type EffectStatement =
-  | { readonly kind: 'rows'; readonly shape: Shape; readonly rows: readonly (readonly SqlText[])[] }
+  | { readonly kind: 'rows'; readonly shape: Shape; readonly arrays: readonly string[] }
   | { readonly kind: 'sql'; readonly tenant: string; readonly effect: SqlEffect }
 
 type Slot =
@@ -77,8 +79,29 @@ export class EffectGrouping {
     return slots.map((slot) =>
       slot.shape === null
         ? { kind: 'sql', tenant: slot.tenant, effect: slot.effect }
-        : { kind: 'rows', shape: slot.shape, rows: folded(slot.shape, slot.rows) },
+        : { kind: 'rows', shape: slot.shape, arrays: arraysOf(slot.shape, folded(slot.shape, slot.rows)) },
     )
+  }
+
+  /** The same from whole stretches of workers' frames, which no value is looked at for; undefined where order matters. */
+  join(runs: readonly Run[]): EffectStatement[] | undefined {
+    const parts = new Map<Shape, string[][]>()
+    for (const { columns, from, to } of runs) {
+      for (const { shape, columns: texts } of columns.rows(from, to)) {
+        let joined = parts.get(shape)
+        if (joined === undefined) {
+          joined = texts.map(() => [])
+          parts.set(shape, joined)
+        }
+        for (let i = 0; i < texts.length; i++) joined[i]?.push(texts[i] ?? '')
+      }
+    }
+    if (!this.#unrelated([...parts.keys()])) return undefined
+    return [...parts].map(([shape, columns]) => ({
+      kind: 'rows',
+      shape,
+      arrays: columns.map((texts) => plainArray(texts)),
+    }))
   }
 
   /** Whether no two shapes of the commit are related, and nothing is raw: then order among tables cannot be seen. */
@@ -96,8 +119,11 @@ export class EffectGrouping {
         shapes.set(effect.shape.key, effect.shape)
       }
     }
-    const tables = [...shapes.values()].map(({ table }) => table)
-    return tables.every((table, i) => tables.every((other, j) => i === j || !this.#relates(table, other)))
+    return this.#unrelated([...shapes.values()])
+  }
+
+  #unrelated(shapes: readonly Shape[]): boolean {
+    return shapes.every(({ table }, i) => shapes.every((other, j) => i === j || !this.#relates(table, other.table)))
   }
 
   #relates(table: string, other: string): boolean {
@@ -146,6 +172,10 @@ export class EffectGrouping {
 
 /** Stands for all tables: raw SQL may touch any. */
 const rawSql = ''
+
+function arraysOf({ columns }: Shape, rows: readonly (readonly SqlText[])[]): readonly string[] {
+  return columns.map((_, i) => textArray(rows.map((row): SqlText => row[i] ?? null)))
+}
 
 /** Two rows with one key in an upsert are refused (21000): the last one wins. Sorted, so that two lanes cannot deadlock. */
 function folded(shape: Shape, rows: readonly (readonly SqlText[])[]): readonly (readonly SqlText[])[] {

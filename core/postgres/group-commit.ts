@@ -3,6 +3,7 @@ import type { SqlText } from '../effects.ts'
 import { byteaText, plainArray, textArray } from './array-text.ts'
 import type { EffectStatement } from './effects.ts'
 import type { MessageKey } from '../message-key.ts'
+import type { Run } from './runs.ts'
 import type { Commit, Outcome, PartitionCommit, Range } from './transactions.ts'
 
 /** A statement on its way, and whose it is. */
@@ -72,7 +73,7 @@ export function claimsOf({ outcomes, partitions }: Commit): Claims {
     const outcome = outcomes[index]
     if (outcome === undefined) continue
     const { result, tenant, partition } = outcome
-    const key = result.kind === 'done' || result.kind === 'failed' ? result.key : null
+    const key = keyOf(result)
     if (key === null) continue
     const claim: Claim = { index, key, tenant, group: partitions[partition]?.ref.group ?? '' }
     const known = owners.get(key.uuid)
@@ -104,40 +105,57 @@ function keyArrays(claims: readonly Claim[]) {
  * Bets that no key is known, nor stands twice: a plain insert, which fails if one is, costs half of one that asks. Sorted
  * by PostgreSQL, in whose memory ids are 16 bytes.
  */
-export function insertKeys(sql: postgres.Sql, { outcomes, partitions }: Commit): Step[] {
-  const uuids: string[] = []
-  const tenants: string[] = []
-  const groups: string[] = []
-  const days: number[] = []
-  let alike = true
-  for (let i = 0; i < outcomes.length; i++) {
-    const outcome = outcomes[i]
-    if (outcome === undefined) continue
-    const { result } = outcome
-    const key = result.kind === 'done' || result.kind === 'failed' ? result.key : null
-    if (key === null) continue
-    const group = partitions[outcome.partition]?.ref.group ?? ''
-    uuids.push(key.uuid)
-    tenants.push(outcome.tenant)
-    groups.push(group)
-    days.push(key.day)
-    if (group !== groups[0] || key.day !== days[0]) alike = false
-  }
-  if (uuids.length === 0) return []
-  // Most commits are of one group and one day: two arrays less to write and to read.
-  const query = alike
-    ? sql`
+export function insertKeys(
+  sql: postgres.Sql,
+  { outcomes, partitions }: Commit,
+  runs: readonly Run[] | undefined,
+): Step[] {
+  const group = partitions[0]?.ref.group ?? ''
+  const day = runs?.[0]?.columns.keyDay ?? -1
+  const failed = outcomes.filter(({ result }) => result.kind === 'failed' && result.key !== null)
+  // Most commits are of one group and one day, and their keys lie in a row already.
+  if (
+    runs?.every(({ columns }) => columns.keyDay === day && day >= 0) &&
+    partitions.every(({ ref }) => ref.group === group) &&
+    failed.every(({ result }) => keyOf(result)?.day === day)
+  ) {
+    const uuids = runs.map(({ columns, from, to }) => columns.keys(from, to))
+    const tenants: string[] = []
+    for (let i = 0; i < outcomes.length; i++) {
+      const outcome = outcomes[i]
+      if (outcome?.result.kind === 'done') tenants.push(outcome.tenant)
+    }
+    for (const { result, tenant } of failed) {
+      uuids.push(keyOf(result)?.uuid ?? '')
+      tenants.push(tenant)
+    }
+    if (tenants.length === 0) return []
+    return [
+      own(sql`
         insert into sys.request_keys (message_id, tenant_id, group_name, day)
-        select named.message_id, named.tenant_id, ${groups[0] ?? ''}, ${days[0] ?? 0}
+        select named.message_id, named.tenant_id, ${group}, ${day}
         from unnest(${plainArray(uuids)}::uuid[], ${textArray(tenants)}::text[]) as named (message_id, tenant_id)
-        order by named.message_id, named.tenant_id`
-    : sql`
-        insert into sys.request_keys (message_id, tenant_id, group_name, day)
-        select named.message_id, named.tenant_id, named.group_name, named.day
-        from unnest(${plainArray(uuids)}::uuid[], ${textArray(tenants)}::text[], ${textArray(groups)}::text[], ${plainArray(days)}::integer[])
-          as named (message_id, tenant_id, group_name, day)
-        order by named.message_id, named.tenant_id, named.group_name`
-  return [own(query)]
+        order by named.message_id, named.tenant_id`),
+    ]
+  }
+  const claims = outcomes.flatMap(({ result, tenant, partition }, index): Claim[] => {
+    const key = keyOf(result)
+    return key === null ? [] : [{ index, key, tenant, group: partitions[partition]?.ref.group ?? '' }]
+  })
+  if (claims.length === 0) return []
+  const { uuids, tenants, groups, days } = keyArrays(claims)
+  return [
+    own(sql`
+      insert into sys.request_keys (message_id, tenant_id, group_name, day)
+      select named.message_id, named.tenant_id, named.group_name, named.day
+      from unnest(${uuids}::uuid[], ${tenants}::text[], ${groups}::text[], ${days}::integer[])
+        as named (message_id, tenant_id, group_name, day)
+      order by named.message_id, named.tenant_id, named.group_name`),
+  ]
+}
+
+function keyOf(result: Outcome['result']): MessageKey | null {
+  return result.kind === 'done' || result.kind === 'failed' ? result.key : null
 }
 
 export function claimNewKeys(sql: postgres.Sql, claims: readonly Claim[]): postgres.PendingQuery<{ place: number }[]> {
@@ -195,19 +213,17 @@ export function effectSteps(
       { of: 'effect', query: sql(text, ...effect.values) },
     ]
   }
-  const { shape, rows } = statement
+  const { shape, arrays } = statement
   const { table, columns, conflict } = shape
-  const arrays = columns.map((_, i) => textArray(rows.map((row): SqlText => row[i] ?? null)))
   const list = <T>(items: readonly T[], each: (item: T, place: number) => postgres.PendingQuery<postgres.Row[]>) =>
     items.map((item, i) => (i === 0 ? each(item, i) : sql`, ${each(item, i)}`))
-  const direct = (column: string) => arrayTypes.has(types(table, column))
-  const cast = list(columns, (column) =>
-    direct(column) ? sql`given.${sql(column)}` : sql`given.${sql(column)}::${sql(types(table, column))}`,
-  )
-  const given = list(columns, (column, i) =>
-    direct(column) ? sql`${arrays[i] ?? ''}::${sql(types(table, column))}[]` : sql`${arrays[i] ?? ''}::text[]`,
-  )
-  const insert = sql`insert into ${sql(table)} (${sql([...columns])}) select ${cast} from unnest(${given}) as given (${sql([...columns])})`
+  // Unnested in the list, the rows stream; from a function in `from` they are stored first: 0.7 of 3.8 µs a row.
+  const given = list(columns, (column, i) => {
+    const type = types(table, column)
+    const array = arrays[i] ?? '{}'
+    return arrayTypes.has(type) ? sql`unnest(${array}::${sql(type)}[])` : sql`unnest(${array}::text[])::${sql(type)}`
+  })
+  const insert = sql`insert into ${sql(table)} (${sql([...columns])}) select ${given}`
   if (conflict === undefined) return [{ of: 'effect', query: insert }]
   const rest = columns.filter((column) => !conflict.includes(column))
   const action =
@@ -222,7 +238,7 @@ export function stateSteps(sql: postgres.Sql, { outcomes, partitions }: Commit):
   const last = new Map<string, Outcome>()
   for (let i = 0; i < outcomes.length; i++) {
     const outcome = outcomes[i]
-    if (outcome?.result.kind === 'done' && outcome.result.state !== null)
+    if (outcome?.result.kind === 'done' && outcome.result.stateful)
       last.set(`${partitions[outcome.partition]?.ref.group}\n${outcome.actor}\n${outcome.tenant}`, outcome)
   }
   if (last.size === 0) return []
@@ -256,7 +272,7 @@ export function outboxSteps(sql: postgres.Sql, { outcomes, partitions }: Commit)
   const counts = new Map<number, number>()
   for (let i = 0; i < outcomes.length; i++) {
     const outcome = outcomes[i]
-    if (outcome === undefined || outcome.result.kind !== 'done') continue
+    if (outcome?.result.kind !== 'done' || !outcome.result.publishes) continue
     const { partition, tenant } = outcome
     const { effects } = outcome.result
     for (let j = 0; j < effects.length; j++) {

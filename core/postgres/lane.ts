@@ -25,6 +25,7 @@ import {
 } from './group-commit.ts'
 import { type Backend, LaneConnection, type LaneLimits } from './lane-connection.ts'
 import { lookUp } from './resolve.ts'
+import { type Run, runsOf } from './runs.ts'
 import {
   abortedState,
   blameOf,
@@ -121,11 +122,12 @@ export class PostgresLane implements Lane {
 
   async #optimistic(connection: LaneConnection, commit: Commit): Promise<CommitResult> {
     const { sql } = connection
+    const runs = runsOf(commit.outcomes)
     return this.#finish(connection, commit, [
       begin(sql),
       commitProgress(sql, commit),
-      ...insertKeys(sql, commit),
-      ...this.#effects(sql, commit),
+      ...insertKeys(sql, commit, runs),
+      ...this.#effects(sql, commit, runs),
     ])
   }
 
@@ -154,11 +156,13 @@ export class PostgresLane implements Lane {
       return !duplicates.has(index) && outcome !== undefined && !kept.has(outcome)
     })
     const release = released.length > 0 ? [releaseKeys(sql, released)] : []
-    return this.#finish(connection, settled, [...release, recordProgress(sql, settled), ...this.#effects(sql, settled)])
+    const effects = this.#effects(sql, settled, runsOf(settled.outcomes))
+    return this.#finish(connection, settled, [...release, recordProgress(sql, settled), ...effects])
   }
 
-  #effects(sql: postgres.Sql, commit: Commit): Step[] {
-    const statements = this.#grouping.group(commit.outcomes, this.#split)
+  #effects(sql: postgres.Sql, commit: Commit, runs: readonly Run[] | undefined): Step[] {
+    const statements =
+      (runs === undefined ? undefined : this.#grouping.join(runs)) ?? this.#grouping.group(commit.outcomes, this.#split)
     this.#split = false
     const raw = statements.some(({ kind }) => kind === 'sql')
     const steps = statements.flatMap((statement) =>

@@ -31,7 +31,7 @@ const shapes = {
 }
 
 function shape(table: string): Shape {
-  return { key: table, table, columns }
+  return { key: table, table, columns, bare: columns.map(() => false) }
 }
 
 export type Handled = { readonly outcome: Done | Failed; readonly chain: Chain }
@@ -64,6 +64,9 @@ export function handle(
       kind: 'done',
       key,
       effects: effectsOf(options.name, message, record.offset, state?.json ?? ''),
+      publishes: message.publishes > 0,
+      packed: null,
+      stateful: state !== null,
       state,
       ...known,
     },

@@ -1,12 +1,14 @@
 import fc from 'fast-check'
 import * as assert from 'uvu/assert'
-import { DecisionPacker, DecisionUnpacker } from '../../actors/decision-frame.ts'
+import { DecisionPacker, Told } from '../../actors/decision-packer.ts'
+import { DecisionUnpacker } from '../../actors/decision-unpacker.ts'
 import { packDispatches, transfersOf, unpackDispatches } from '../../actors/dispatch-frame.ts'
 import { WordReader, Words } from '../../actors/wire.ts'
 import { BadRecord } from '../../core/bad-record.ts'
-import type { Effect, Failure, Shape } from '../../core/effects.ts'
+import type { Effect, Failure, Shape, SqlText } from '../../core/effects.ts'
 import type { Headers, KafkaRecord } from '../../core/kafka/source.ts'
 import type { Decision, Dispatch, Done, Failed } from '../../core/workers.ts'
+import { parseArray } from '../../core/postgres/array-values.ts'
 import { test } from '../harness.ts'
 
 /** Objects as the program makes them: fast-check's have no prototype now and then. */
@@ -20,13 +22,16 @@ const buffer = bytes.map((some) => Buffer.from(some))
 const sqlText = fc.oneof(text, fc.constant(null))
 
 const shape: fc.Arbitrary<Shape> = fc.constantFrom(
-  { key: 'insert a', table: 'public.a', columns: ['x'] },
-  { key: 'insert b', table: 'public.b', columns: ['x', 'y', 'z'] },
-  { key: 'upsert b', table: 'public.b', columns: ['x', 'y', 'z'], conflict: ['x'] },
+  { key: 'insert a', table: 'public.a', columns: ['x'], bare: [false] },
+  { key: 'insert b', table: 'public.b', columns: ['x', 'y', 'z'], bare: [false, true, false] },
+  { key: 'upsert b', table: 'public.b', columns: ['x', 'y', 'z'], bare: [false, true, false], conflict: ['x'] },
 )
+const bareText = fc.oneof(fc.integer().map(String), fc.uuid(), fc.constant(null))
 const effect: fc.Arbitrary<Effect> = fc.oneof(
   shape.chain((one) =>
-    fc.tuple(...one.columns.map(() => sqlText)).map((values): Effect => ({ kind: 'row', shape: one, values })),
+    fc
+      .tuple(...one.bare.map((bare) => (bare ? bareText : sqlText)))
+      .map((values): Effect => ({ kind: 'row', shape: one, values })),
   ),
   record({
     kind: fc.constant('sql' as const),
@@ -50,7 +55,12 @@ const done: fc.Arbitrary<Done> = record({
   ...common,
   effects: fc.array(effect, { maxLength: 5 }),
   state: fc.option(record({ version: fc.nat(), json: fc.json() }), { nil: null }),
-})
+}).map((one) => ({
+  ...one,
+  publishes: one.effects.some(({ kind }) => kind === 'publish'),
+  packed: null,
+  stateful: one.state !== null,
+}))
 const failure: fc.Arbitrary<Failure> = fc.record(
   {
     reason: text,
@@ -73,7 +83,7 @@ const decision: fc.Arbitrary<Decision> = record({
 test('decisions arrive as they were made, frame after frame, through the threadâ€™s clone', () => {
   fc.assert(
     fc.property(fc.array(fc.array(decision, { maxLength: 6 }), { maxLength: 4 }), (frames) => {
-      const packer = new DecisionPacker()
+      const packer = new DecisionPacker(new Told())
       const unpacker = new DecisionUnpacker(new Map())
       for (const decisions of frames) {
         for (const each of decisions) packer.add(each)
@@ -87,25 +97,82 @@ test('decisions arrive as they were made, frame after frame, through the threadâ
   )
 })
 
-/** Buffers and Uint8Arrays of the same bytes are the same here. */
-function plain(decisions: readonly Decision[]): unknown {
-  return decisions.map((one) =>
-    one.outcome.kind === 'failed'
-      ? one
-      : {
-          ...one,
-          outcome: {
-            ...one.outcome,
-            effects: one.outcome.effects.map((each) =>
-              each.kind === 'publish' ? { ...each, key: [...each.key], value: [...each.value] } : each,
-            ),
-          },
-        },
+test('what is cut out of a frame is what its decisions decode to, and two packers of a thread share what they told', () => {
+  const cut = fc.tuple(fc.nat(7), fc.nat(7)).map(([a, b]) => [Math.min(a, b), Math.max(a, b)] as const)
+  const frame = fc.array(decision, { minLength: 1, maxLength: 6 })
+  fc.assert(
+    fc.property(fc.array(frame, { maxLength: 4 }), cut, (frames, [from, to]) => {
+      const told = new Told()
+      const packers = [new DecisionPacker(told), new DecisionPacker(told)]
+      const unpacker = new DecisionUnpacker(new Map())
+      frames.forEach((decisions, i) => {
+        const packer = packers[i % 2]
+        assert.ok(packer)
+        for (const each of decisions) packer.add(each)
+        const arrived = unpacker
+          .unpack(packer.take())
+          .flatMap(({ outcome }) => (outcome.kind === 'done' ? [outcome] : []))
+        const columns = arrived[0]?.packed?.columns
+        if (columns === undefined) return
+        assert.is(columns.count, arrived.length)
+        assert.is(
+          columns.plain,
+          arrived.every(({ effects }) =>
+            effects.every((one) => one.kind === 'publish' || (one.kind === 'row' && one.shape.conflict === undefined)),
+          ),
+        )
+        const inside = arrived.slice(from, Math.min(to, arrived.length))
+        if (inside.length === 0) return
+        const days = new Set(arrived.map(({ key: one }) => one?.day ?? -1))
+        assert.is(columns.keyDay, days.size === 1 ? [...days][0] : -1)
+        if (columns.keyDay >= 0)
+          assert.equal(
+            columns.keys(from, from + inside.length).split(','),
+            inside.map((one) => one.key?.uuid),
+          )
+        if (!columns.plain) return
+        const rows = new Map<Shape, (readonly SqlText[])[]>()
+        for (const one of inside.flatMap(({ effects }) => effects))
+          if (one.kind === 'row') rows.set(one.shape, [...(rows.get(one.shape) ?? []), one.values])
+        const found = columns.rows(from, from + inside.length)
+        assert.equal(new Set(found.map((one) => one.shape)), new Set(rows.keys()))
+        for (const { shape: of, columns: texts } of found)
+          assert.equal(
+            texts.map((column) => parseArray(`{${column}}`, (some) => some)),
+            of.columns.map((_, place) => rows.get(of)?.map((row) => row[place])),
+          )
+      })
+    }),
+    { numRuns: 600 },
   )
+})
+
+/** As plain objects, with buffers and Uint8Arrays of the same bytes the same. */
+function plain(decisions: readonly Decision[]): unknown {
+  return decisions.map((one) => {
+    if (one.outcome.kind === 'failed') return one
+    const {
+      kind,
+      key: own,
+      type,
+      traceId,
+      messageId,
+      elapsedMs: took,
+      state,
+      publishes,
+      stateful,
+      effects,
+    } = one.outcome
+    const readable = effects.map((each) =>
+      each.kind === 'publish' ? { ...each, key: [...each.key], value: [...each.value] } : each,
+    )
+    const outcome = { kind, key: own, type, traceId, messageId, took, state, publishes, stateful, effects: readable }
+    return { ...one, outcome }
+  })
 }
 
 test('a shape crosses once for each thread and is one object over all of them', () => {
-  const one: Shape = { key: 'k', table: 'public.t', columns: ['a'] }
+  const one: Shape = { key: 'k', table: 'public.t', columns: ['a'], bare: [false] }
   const make = (offset: number): Decision => ({
     mailbox: 1,
     run: 1,
@@ -114,6 +181,9 @@ test('a shape crosses once for each thread and is one object over all of them', 
       kind: 'done',
       key: null,
       effects: [{ kind: 'row', shape: { ...one }, values: ['x'] }],
+      publishes: false,
+      packed: null,
+      stateful: false,
       state: null,
       type: 't',
       traceId: '',
@@ -124,7 +194,7 @@ test('a shape crosses once for each thread and is one object over all of them', 
   const known = new Map<string, Shape>()
   const seen: unknown[] = []
   for (let thread = 0; thread < 2; thread++) {
-    const packer = new DecisionPacker()
+    const packer = new DecisionPacker(new Told())
     const unpacker = new DecisionUnpacker(known)
     for (let frameNumber = 0; frameNumber < 2; frameNumber++) {
       packer.add(make(1))
@@ -142,7 +212,7 @@ test('a shape crosses once for each thread and is one object over all of them', 
 })
 
 test('types of bad records are not remembered, however many there are', () => {
-  const packer = new DecisionPacker()
+  const packer = new DecisionPacker(new Told())
   for (let i = 0; i < 1_000; i++) {
     packer.add({
       mailbox: 1,
@@ -182,6 +252,7 @@ const opening = fc.option(
     topic: text,
     partition: fc.nat(),
     tenant: text,
+    lane: fc.nat(),
     state: fc.option(record({ version: fc.nat(), json: fc.json() }), { nil: null }),
   }),
   { nil: null },

@@ -34,6 +34,7 @@ const open = (tenant = 'acme', state: Opening['state'] = null): Opening => ({
   topic: 't',
   partition: 0,
   tenant,
+  lane: 0,
   state,
 })
 

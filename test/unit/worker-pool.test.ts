@@ -106,7 +106,7 @@ function record(offset: number, type: string, payload: unknown, tenant: string):
 }
 
 function opening(actor: number, tenant: string, state: { version: number; json: string } | null = null) {
-  return { actor, topic: 't', partition: 0, tenant, state }
+  return { actor, topic: 't', partition: 0, lane: 0, tenant, state }
 }
 
 const does =
