@@ -260,7 +260,7 @@ export class Engine {
       assigned: (partitions) => this.#event(() => partitions.forEach((at) => this.#assigned(group, at))),
       revoked: (partitions) => this.#event(() => partitions.forEach((at) => this.#revoked(group, at))),
       lost: (partitions) => this.#event(() => partitions.forEach((at) => this.#drop(this.#find(group, at)))),
-      records: (batch) => this.#event(() => this.#records(group, batch)),
+      records: (batches) => this.#event(() => batches.forEach((batch) => this.#records(group, batch))),
       outOfRange: (at, position, range) => this.#event(() => this.#outOfRange(group, at, position, range)),
       topicChanged: (topic) => this.#event(() => this.#topicChanged(group, topic)),
       troubled: (reason) => this.#kafkaTroubled(group, reason),

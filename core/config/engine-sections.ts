@@ -96,8 +96,16 @@ export const workers = z
 
 export const commit = z
   .strictObject({
-    lanes: count({ doc: 'Connections that commit, each for its own partitions.', default: 2, min: 1, max: 64 }),
-    maxRecords: count({ doc: 'Records in one group commit.', default: 4_000, min: 1, max: 100_000 }),
+    lanes: z
+      .union([z.literal('auto'), wholeNumber(1, 64, 'auto, or ')], {
+        error: 'expected auto, or a whole number from 1 to 64',
+      })
+      .default('auto')
+      .meta({
+        description:
+          'Connections that commit, each for its own partitions. `auto`: one for every two cores that this process may use, at least one and at most four.',
+      }),
+    maxRecords: count({ doc: 'Records in one group commit.', default: 8_000, min: 1, max: 100_000 }),
     maxBytes: size({ doc: 'Bytes of one group commit.', default: '8MiB', min: '64KiB', max: '256MiB' }),
     answerDeadline: duration({
       doc: 'A commit without an answer for so long counts as unknown: its backend is ended, and PostgreSQL asked what became of it.',

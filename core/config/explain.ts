@@ -3,6 +3,7 @@ import { TenantryError } from '../errors.ts'
 import type { Loaded } from './load.ts'
 import { pathOf } from './key-path.ts'
 import { shown, shownTree } from './secrets.ts'
+import type { Config } from './schema.ts'
 import { type Plain, rootShape, type Shape, shapeAt, type Value } from './shape.ts'
 import { keyName, type Origin } from './tree.ts'
 
@@ -36,7 +37,7 @@ export function explain({ config, tree }: Loaded, key: string): readonly Explana
   if (shape === undefined) return []
   return [...leaves(path, shape, (below) => tree.keys(below))].map(({ path: leaf, shape: value }) => {
     const written = tree.get(leaf)
-    const auto = keyName(leaf) === 'workers.count' && written === 'auto'
+    const effective = written === 'auto' ? autoValues(config)[keyName(leaf)] : undefined
     return {
       key: keyName(leaf),
       value: written === undefined ? null : shownTree(written, leaf),
@@ -44,9 +45,14 @@ export function explain({ config, tree }: Loaded, key: string): readonly Explana
       default: value.default === undefined ? null : shown(leaf, value.default),
       type: typeName(value),
       doc: value.doc,
-      ...(auto && { effective: config.workers.count }),
+      ...(effective !== undefined && { effective }),
     }
   })
+}
+
+/** What `auto` came to. */
+function autoValues({ workers, commit }: Config): Readonly<Record<string, number>> {
+  return { 'workers.count': workers.count, 'commit.lanes': commit.lanes }
 }
 
 function* leaves(

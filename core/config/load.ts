@@ -89,6 +89,12 @@ export function loadConfig(options: LoadOptions): Loaded {
       ...config.workers,
       count: config.workers.count === 'auto' ? Math.max(1, usableCores() - 1) : config.workers.count,
     },
+    // Measured on two cores beside PostgreSQL: a second lane makes commits small, for 4 % more messages a second from a
+    // backlog, and takes the 99th percentile at 1,000 messages a second from 34 ms to 54.
+    commit: {
+      ...config.commit,
+      lanes: config.commit.lanes === 'auto' ? Math.min(4, Math.max(1, usableCores() >> 1)) : config.commit.lanes,
+    },
   }
   const checked = checkConfig(finished, needs, file === undefined ? undefined : shortName(file, cwd))
   for (const { path, what } of checked.problems) problems.push({ where: whereOf(tree, path), key: keyName(path), what })

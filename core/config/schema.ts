@@ -41,8 +41,9 @@ export const schema = z.strictObject({
 type Parsed = z.output<typeof schema>
 
 /** The configuration as the program reads it: durations in milliseconds, sizes in bytes, `auto` resolved, paths absolute. */
-export type Config = Omit<Parsed, 'workers'> & {
+export type Config = Omit<Parsed, 'workers' | 'commit'> & {
   readonly workers: Omit<Parsed['workers'], 'count'> & { readonly count: number }
+  readonly commit: Omit<Parsed['commit'], 'lanes'> & { readonly lanes: number }
 }
 
 export type TopicConfig = Config['topics'][string]

@@ -12,6 +12,7 @@ import {
   type LogRange,
   type OffsetCommitReply,
   type PartitionOffset,
+  type RecordBatch,
   type Source,
   type SourceListener,
   type TopicDescription,
@@ -330,12 +331,13 @@ export class ConfluentSource implements Source, NativeOwner {
 
   #deliver(client: NativeClient): void {
     const now = this.#options.clock.monotonic()
+    const batches: RecordBatch[] = []
     for (const partition of this.#partitions.all()) {
       if (partition.silent || !partition.hasNews) continue
       const end = partition.atEnd ? partition.position : this.#highWatermark(client, partition)
-      const batch = partition.batch(end, now)
-      this.#listener?.records(batch)
+      batches.push(partition.batch(end, now))
     }
+    if (batches.length > 0) this.#listener?.records(batches)
   }
 
   #highWatermark(client: NativeClient, partition: NativePartition): number {

@@ -13,6 +13,7 @@ import type {
   LogRange,
   OffsetCommitReply,
   PartitionOffset,
+  RecordBatch,
   Source,
   SourceListener,
   TopicDescription,
@@ -239,25 +240,36 @@ export class PlatformaticSource implements Source {
   /** Delivers what the fetcher brought, partition by partition in turn, a bounded number of records at a time. */
   async #run(): Promise<void> {
     while (!this.#stopping) {
-      let delivered = false
-      for (const reading of [...this.#readings.values()]) {
-        if (!reading.ready || this.#readings.get(keyOf(reading)) !== reading) continue
-        delivered = true
-        this.#deliver(reading)
-        this.#fetcher?.wake()
-        await turn()
-        if (this.#stopping) return
+      const batches = this.#next()
+      if (batches.length === 0) {
+        await this.#sleep()
+        continue
       }
-      if (!delivered) await this.#sleep()
+      this.#listener?.records(batches)
+      this.#fetcher?.wake()
+      await turn()
     }
   }
 
-  #deliver(reading: Reading): void {
-    try {
-      this.#listener?.records(reading.next(turnRecords))
-    } catch (error) {
-      this.#fetcher?.unreadable(reading, errorOf(error))
+  /** The readings take turns: who came last in one call comes first in the next. */
+  #next(): RecordBatch[] {
+    const batches: RecordBatch[] = []
+    let records = 0
+    const readings = [...this.#readings]
+    for (const [key, reading] of readings) {
+      if (!reading.ready) continue
+      if (records >= turnRecords) break
+      this.#readings.delete(key)
+      this.#readings.set(key, reading)
+      try {
+        const batch = reading.next(turnRecords - records)
+        records += batch.records.length
+        batches.push(batch)
+      } catch (error) {
+        this.#fetcher?.unreadable(reading, errorOf(error))
+      }
     }
+    return batches
   }
 
   #sleep(): Promise<void> {

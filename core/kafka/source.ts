@@ -76,7 +76,8 @@ export interface SourceListener {
   revoked(partitions: readonly TopicPartition[]): void
   /** These have gone already (session expired, member fenced): nothing can be committed for them any more. */
   lost(partitions: readonly TopicPartition[]): void
-  records(batch: RecordBatch): void
+  /** What is there at once comes in one call: each is an event, with what follows from it. */
+  records(batches: readonly RecordBatch[]): void
   /**
    * The position that was sought is outside the log (retention ran past it, or the log was truncated). The partition
    * delivers nothing until the next `seek`.

@@ -83,6 +83,17 @@ export class LaneConnection {
     }
   }
 
+  /**
+   * What `send` sends leaves in one or two writes: the driver writes each statement by itself, which was a sixth of the
+   * supervisor's thread when commits are small.
+   */
+  together<T>(send: () => T): T {
+    this.#socket.cork()
+    // The driver sends in a microtask.
+    setImmediate(() => this.#socket.uncork())
+    return send()
+  }
+
   /** Cuts the connection at once. Its backend may go on with what it has received. */
   destroy(): void {
     this.#socket.destroy()

@@ -189,7 +189,7 @@ export class PostgresLane implements Lane {
     const { sql } = connection
     // A deferred constraint of the users' tables fails here, so the commit is theirs as much as ours.
     const committing: Step = { of: 'effect', query: sql`commit and chain` }
-    const ended = send([...steps, committing, { of: 'own', query: sql`rollback` }])
+    const ended = connection.together(() => send([...steps, committing, { of: 'own', query: sql`rollback` }]))
     const committed = await this.#answered(connection, committing.query)
     if (!(committed instanceof Error) && committed.command === 'COMMIT') {
       // The rollback only closes the chained transaction; if it is lost, so is the connection, and the next commit sees.

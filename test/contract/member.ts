@@ -95,8 +95,8 @@ export class Member implements SourceListener {
     for (const partition of partitions) this.assignedNow.delete(name(partition))
   }
 
-  records(batch: RecordBatch): void {
-    this.batches.push({ batch, at: performance.now() })
+  records(batches: readonly RecordBatch[]): void {
+    for (const batch of batches) this.batches.push({ batch, at: performance.now() })
   }
 
   outOfRange(partition: TopicPartition, position: number, range: LogRange): void {

@@ -478,7 +478,7 @@ export class SimulatedSource implements Source {
     if (this.#stopped || (stale && !chaos.happens('late batch'))) return
     if (!stale) reading.position = batch.position
     chaos.at('batch delivered', process)
-    this.#listener?.records(batch)
+    this.#listener?.records([batch])
     if (!stale) this.#fetch(held)
   }
 }
