@@ -11,7 +11,7 @@ export type LaneLimits = {
   readonly transactionTimeoutMs: number
 }
 
-/** A backend, told from a later one with the same process id. */
+/** A backend, told from a later one with the same process id: seconds since 1970 as text, as the driver cuts a time to milliseconds. */
 export type Backend = { readonly pid: number; readonly startedAt: string }
 
 /**
@@ -70,7 +70,7 @@ export class LaneConnection {
     const sql = postgres(url, options)
     const asked = sql<
       { pid: number; started_at: string }[]
-    >`select pid, backend_start::text as started_at from pg_stat_activity where pid = pg_backend_pid()`
+    >`select pid, extract(epoch from backend_start)::text as started_at from pg_stat_activity where pid = pg_backend_pid()`
     try {
       const [own] = await Promise.race([asked, gone.promise])
       if (own === undefined || socket === undefined)

@@ -64,7 +64,7 @@ async function ended(control: postgres.Sql, clock: Clock, backend: Backend): Pro
     // In the same statement: who is still there is told (again) to go.
     const rows = await control`
       select pg_terminate_backend(pid) from pg_stat_activity
-      where pid = ${backend.pid} and backend_start = ${backend.startedAt}::timestamptz`
+      where pid = ${backend.pid} and extract(epoch from backend_start)::text = ${backend.startedAt}`
     if (rows.length === 0) return true
     if (clock.monotonic() >= deadline) return false
     await new Promise<void>((resolve) => clock.after(lookMs, resolve))

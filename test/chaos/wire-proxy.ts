@@ -46,8 +46,13 @@ export class WireProxy {
     await Promise.race([hit.promise, late])
   }
 
-  async close(): Promise<void> {
+  /** Cuts every connection. */
+  cut(): void {
     for (const socket of this.#sockets) socket.destroy()
+  }
+
+  async close(): Promise<void> {
+    this.cut()
     this.#server.close()
     await once(this.#server, 'close')
   }
