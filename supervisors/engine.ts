@@ -47,8 +47,8 @@ export type GroupOptions = {
   readonly actors: readonly ActorRole[]
   /** Where a topic begins that neither we nor Kafka know for this group; a number is a time in ms. */
   readonly start: 'earliest' | 'latest' | 'error' | number
-  /** Kafka's offset was set with another tool: stop and say so, take it over as the new position, or go on from our progress. */
-  readonly onForeignOffset: 'stop' | 'accept' | 'ignore'
+  /** Kafka's offset was set with another tool: stop and say so, or go on from our progress. */
+  readonly onForeignOffset: 'stop' | 'ignore'
   /** The log no longer has our position: stop and say so, or go on at its start or end. */
   readonly onOutOfRange: 'stop' | 'earliest' | 'latest'
   /** The header that names the tenant; null: the record's key does. */

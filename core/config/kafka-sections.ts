@@ -85,7 +85,7 @@ export const producer = z
   .prefault({})
   .meta({ description: 'How the outbox publishes. Always acks=all and idempotent.' })
 
-const foreignOffset = ['stop', 'accept', 'ignore'] as const
+const foreignOffset = ['stop', 'ignore'] as const
 const outOfRange = ['stop', 'earliest', 'latest'] as const
 
 export const consumer = z
@@ -122,7 +122,7 @@ export const consumer = z
       max: '5m',
     }),
     onForeignOffset: choice(foreignOffset, {
-      doc: "When somebody moved the group's offset with Kafka's own tools: stop the partition and say so, accept the new offset, or ignore it.",
+      doc: "When somebody moved the group's offset with Kafka's own tools: stop the partition and say so, or ignore it and go on from our own progress.",
       default: 'stop',
     }),
     onOutOfRange: choice(outOfRange, {
