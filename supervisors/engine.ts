@@ -187,7 +187,7 @@ export class Engine {
           settings,
         ),
     )
-    this.#offsets = new OffsetWriter(log, (partition) => this.#memberDoubted(partition))
+    this.#offsets = new OffsetWriter(clock, log, ledger, (partition) => this.#memberDoubted(partition))
   }
 
   readonly workersListener: WorkersListener = {
@@ -248,7 +248,7 @@ export class Engine {
     const abandoned = this.#undone()
     // Progress is in PostgreSQL: a Kafka that is away must not keep the process.
     const patience = sleep(clock, Math.max(lastOffsetsMs, deadline - clock.monotonic()))
-    await Promise.race([this.#offsets.write(this.#partitions.values()), patience])
+    await Promise.race([this.#offsets.write(this.#partitions.values(), true), patience])
     return { abandoned }
   }
 

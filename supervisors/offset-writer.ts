@@ -1,31 +1,76 @@
 import type { PartitionOffset, Source } from '../core/kafka/source.ts'
+import type { Clock } from '../core/clock.ts'
+import { messageOf } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
+import type { Ledger } from '../core/postgres/transactions.ts'
 import type { Partition } from './partition.ts'
+
+/** How often a partition's offset is written down in PostgreSQL: a row a second would be seven million in a week. */
+const recordEveryMs = 10_000
 
 /**
  * Makes Kafka's offsets follow the watermark: for lag tools, and as the answer to "are we still a member?". One commit a
  * group at a time, so that an older one never lands after a newer.
  */
 export class OffsetWriter {
+  readonly #clock: Clock
   readonly #log: Log
+  readonly #ledger: Ledger
   readonly #doubted: (partition: Partition) => void
   readonly #writing = new Map<Source, Promise<void>>()
+  readonly #recorded = new WeakMap<Partition, { readonly at: number; readonly offset: number; readonly end: number }>()
 
-  constructor(log: Log, doubted: (partition: Partition) => void) {
+  constructor(clock: Clock, log: Log, ledger: Ledger, doubted: (partition: Partition) => void) {
+    this.#clock = clock
     this.#log = log
+    this.#ledger = ledger
     this.#doubted = doubted
   }
 
-  /** Writes what has moved. Resolves when the coordinators have answered; never rejects. */
-  async write(partitions: Iterable<Partition>): Promise<void> {
+  /**
+   * Writes what has moved, and now and then (the `last` time in any case) records it in PostgreSQL for whoever asks there.
+   * Resolves when all have answered; never rejects.
+   */
+  async write(partitions: Iterable<Partition>, last = false): Promise<void> {
+    const all = [...partitions].filter(({ commits }) => commits)
     const moved = new Map<Source, Partition[]>()
-    for (const partition of partitions) {
-      if (!partition.commits || partition.progress.watermark <= partition.kafkaOffset) continue
+    for (const partition of all) {
+      if (partition.progress.watermark <= partition.kafkaOffset) continue
       const list = moved.get(partition.group.source)
       if (list) list.push(partition)
       else moved.set(partition.group.source, [partition])
     }
     await Promise.all([...moved].map(([source, list]) => this.#inTurn(source, list)))
+    // Not in turn: Kafka's offsets must not wait for PostgreSQL.
+    await Promise.all(
+      Object.values(Object.groupBy(all, ({ group }) => group.name)).map((list = []) => this.#record(list, last)),
+    )
+  }
+
+  /** Of one group. The lag also of a partition that does not move: its log may grow. */
+  async #record(partitions: readonly Partition[], last: boolean): Promise<void> {
+    const now = this.#clock.monotonic()
+    const news = partitions.filter((partition) => {
+      const recorded = this.#recorded.get(partition)
+      if (partition.kafkaOffset < 0) return false
+      if (recorded === undefined) return true
+      const same = recorded.offset === partition.kafkaOffset && recorded.end === partition.end
+      return !same && (last || now - recorded.at >= recordEveryMs)
+    })
+    const [first] = news
+    if (first === undefined) return
+    const rows = news.map(({ topic, partition, kafkaOffset: offset, end }) => ({ topic, partition, offset, end }))
+    for (const partition of news)
+      this.#recorded.set(partition, { at: now, offset: partition.kafkaOffset, end: partition.end })
+    try {
+      await this.#ledger.recordOffsets(first.group.name, rows)
+    } catch (error) {
+      this.#log.debug(
+        'offsets.not_recorded',
+        { error: messageOf(error) },
+        'They are recorded when they have moved again.',
+      )
+    }
   }
 
   #inTurn(source: Source, partitions: readonly Partition[]): Promise<void> {

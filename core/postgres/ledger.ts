@@ -11,6 +11,7 @@ import {
   type Ownership,
   type PartitionRef,
   type Range,
+  type RecordedOffset,
   type Start,
   type StateRow,
   type TopicProgress,
@@ -92,6 +93,15 @@ export class PostgresLedger implements Ledger {
       json: state,
       partition,
     }))
+  }
+
+  async recordOffsets(group: string, offsets: readonly RecordedOffset[]): Promise<void> {
+    await this.#sql`
+      select sys.fn_record_consumer_offset(${group}, named.topic, named.partition, named.committed, nullif(named.log_end, -1))
+      from unnest(
+        ${textArray(offsets.map(({ topic }) => topic))}::text[], ${plainArray(offsets.map(({ partition }) => partition))}::integer[],
+        ${plainArray(offsets.map(({ offset }) => offset))}::bigint[], ${plainArray(offsets.map(({ end }) => end))}::bigint[]
+      ) as named (topic, partition, committed, log_end)`
   }
 
   async refuseOutbox(ref: PartitionRef, position: OutboxPosition, reason: string): Promise<void> {

@@ -159,6 +159,15 @@ export type TopicProgress = {
 /** Thrown by `takeOver` for a partition that has no row although its topic was begun with it. */
 export const noProgressCode = 'TENANTRY_PROGRESS_MISSING'
 
+/** An offset that Kafka has taken. */
+export type RecordedOffset = {
+  readonly topic: string
+  readonly partition: number
+  readonly offset: number
+  /** The log's end as last heard; -1 where it was not. */
+  readonly end: number
+}
+
 export interface Ledger {
   topicProgress(group: string, topic: string, topicId: string): Promise<TopicProgress>
   /**
@@ -180,6 +189,8 @@ export interface Ledger {
   takeOver(ref: PartitionRef): Promise<Ownership>
   /** The committed states of these tenants; tenants without one are left out. */
   loadStates(group: string, actor: string, tenants: readonly string[]): Promise<readonly StateRow[]>
+  /** Adds to the log of offsets, from which the lag can be asked for in SQL. */
+  recordOffsets(group: string, offsets: readonly RecordedOffset[]): Promise<void>
   /**
    * Kafka will never take the outbox row at this position: moves it to the dead letters of its group, partition and
    * tenant, in one transaction. Doing it twice is once.

@@ -121,7 +121,13 @@ test(
       [...(await sql`select count(*)::int as rows, count(distinct tenant_id)::int as tenants from pings`)],
       [{ rows: 30, tenants: 5 }],
     )
-    await sql.end()
+    await eventually(
+      async () => lagOf(await sql`select * from sys.vw_consumer_lag where group_name = ${topic}`) === 0,
+      {
+        deadlineMs: 30_000,
+        what: 'the lag, asked for in SQL',
+      },
+    )
 
     daemon.child.kill('SIGTERM')
     const { code, stdout, stderr } = await daemon.ended
@@ -129,6 +135,16 @@ test(
     for (const line of stdout.trimEnd().split('\n'))
       z.looseObject({ time: z.string(), level: z.string(), event: z.string(), msg: z.string() }).parse(JSON.parse(line))
     assert.not(/SECRET|PAYLOAD/.test(stdout + stderr))
+    // What the daemon wrote down last, at its end, is all that was sent.
+    const [last] = await sql`
+      select sum(committed_offset)::int as committed from sys.vw_consumer_lag where group_name = ${topic}`
+    assert.is(last?.['committed'], 32)
+    await sql.end()
   },
   { timeoutMs: 300_000 },
 )
+
+/** Records behind, over all partitions; undefined where none was written down. */
+function lagOf(rows: readonly Record<string, unknown>[]): number | undefined {
+  return rows.length === 0 ? undefined : rows.reduce((sum, { lag_records: lag }) => sum + Number(lag), 0)
+}

@@ -101,6 +101,11 @@ export class SimulatedLedger implements Ledger {
     })
   }
 
+  /** Nothing that is promised rests on it. */
+  recordOffsets(): Promise<void> {
+    return Promise.resolve()
+  }
+
   async refuseOutbox(ref: PartitionRef, position: OutboxPosition, _reason: string): Promise<void> {
     await this.#options.client.once('refuse', {
       run: ({ changes }) => {
