@@ -1,4 +1,5 @@
 import type { Effect, PublishEffect, RowEffect, Shape, SqlText } from '../core/effects.ts'
+import { escaped } from '../core/postgres/array-text.ts'
 import type { Decision, Done, Failed } from '../core/workers.ts'
 import { at, type DecisionFrame, failureKinds, tags } from './decision-frame.ts'
 import { Words } from './wire.ts'
@@ -228,8 +229,6 @@ export class DecisionPacker {
   }
 }
 
-const special = /["\\]/
-
 /** The rows of one shape on their way out, column by column. */
 class ShapeRows {
   readonly id: number
@@ -264,7 +263,7 @@ class ShapeRows {
         this.#columns[i]?.push(value)
         this.#ends[i] = from + value.length + 1
       } else {
-        const inner = special.test(value) ? value.replace(/["\\]/g, '\\$&') : value
+        const inner = escaped(value)
         words.push(inner.length)
         this.#columns[i]?.push(inner)
         this.#ends[i] = from + inner.length + 3

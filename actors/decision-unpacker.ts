@@ -1,6 +1,7 @@
 import type { DecisionColumns, Packed, ShapeColumns } from '../core/columns.ts'
 import type { Effect, Failure, PublishEffect, RowEffect, Shape, SqlEffect, SqlText } from '../core/effects.ts'
 import type { MessageKey } from '../core/message-key.ts'
+import { unescaped } from '../core/postgres/array-text.ts'
 import type { Decision, Done, Failed } from '../core/workers.ts'
 import { at, type DecisionFrame, failureKinds, keyStride, tags } from './decision-frame.ts'
 import { WordReader } from './wire.ts'
@@ -118,8 +119,7 @@ class Answer implements DecisionColumns {
     const length = this.word(index + 1)
     if (length < 0) return null
     if (bare) return column.substring(from, from + length)
-    const inner = column.substring(from + 1, from + 1 + length)
-    return inner.includes('\\') ? inner.replace(/\\(.)/gs, '$1') : inner
+    return unescaped(column.substring(from + 1, from + 1 + length))
   }
 
   #endOf(index: number, bare: boolean): number {
@@ -273,9 +273,7 @@ class Body {
   }
 
   string(): string {
-    const from = this.#textAt
-    this.#textAt += this.#words.next()
-    return this.#answer.frame.text.substring(from, this.#textAt)
+    return this.#cut(this.#words.next())
   }
 
   failure(): Failure {
@@ -328,7 +326,10 @@ class Body {
 
   #value(): SqlText {
     const length = this.#words.next()
-    if (length < 0) return null
+    return length < 0 ? null : this.#cut(length)
+  }
+
+  #cut(length: number): string {
     const from = this.#textAt
     this.#textAt += length
     return this.#answer.frame.text.substring(from, this.#textAt)

@@ -24,9 +24,19 @@ function mixedArray(values: readonly SqlText[]): string {
     const value = values[i]
     if (i > 0) text += ','
     if (value === null || value === undefined) text += 'NULL'
-    else text += special.test(value) ? `"${value.replace(/["\\]/g, '\\$&')}"` : `"${value}"`
+    else text += `"${escaped(value)}"`
   }
   return `${text}}`
+}
+
+/** What stands between an element's quotes. */
+export function escaped(value: string): string {
+  return special.test(value) ? value.replace(/["\\]/g, '\\$&') : value
+}
+
+/** The value that stands between an element's quotes. */
+export function unescaped(inner: string): string {
+  return inner.includes('\\') ? inner.replace(/\\(.)/gs, '$1') : inner
 }
 
 /** For values that hold neither quotes, commas nor braces: numbers and UUIDs. */
