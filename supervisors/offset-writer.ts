@@ -32,38 +32,32 @@ export class OffsetWriter {
    * Resolves when all have answered; never rejects.
    */
   async write(partitions: Iterable<Partition>, last = false): Promise<void> {
-    const all = [...partitions].filter(({ commits }) => commits)
-    const moved = new Map<Source, Partition[]>()
-    for (const partition of all) {
-      if (partition.progress.watermark <= partition.kafkaOffset) continue
-      const list = moved.get(partition.group.source)
-      if (list) list.push(partition)
-      else moved.set(partition.group.source, [partition])
-    }
-    await Promise.all([...moved].map(([source, list]) => this.#inTurn(source, list)))
-    // Not in turn: Kafka's offsets must not wait for PostgreSQL.
+    const groups = Map.groupBy(partitions, ({ group }) => group)
     await Promise.all(
-      Object.values(Object.groupBy(all, ({ group }) => group.name)).map((list = []) => this.#record(list, last)),
+      [...groups].map(async ([group, list]) => {
+        if (list.some(hasMoved)) await this.#inTurn(group.source, list)
+        // Not in turn: Kafka's offsets must not wait for PostgreSQL.
+        await this.#record(group.name, list, last)
+      }),
     )
   }
 
-  /** Of one group. The lag also of a partition that does not move: its log may grow. */
-  async #record(partitions: readonly Partition[], last: boolean): Promise<void> {
+  /** The lag also of a partition that does not move: its log may grow. */
+  async #record(group: string, partitions: readonly Partition[], last: boolean): Promise<void> {
     const now = this.#clock.monotonic()
     const news = partitions.filter((partition) => {
       const recorded = this.#recorded.get(partition)
-      if (partition.kafkaOffset < 0) return false
+      if (!partition.commits || partition.kafkaOffset < 0) return false
       if (recorded === undefined) return true
       const same = recorded.offset === partition.kafkaOffset && recorded.end === partition.end
       return !same && (last || now - recorded.at >= recordEveryMs)
     })
-    const [first] = news
-    if (first === undefined) return
+    if (news.length === 0) return
     const rows = news.map(({ topic, partition, kafkaOffset: offset, end }) => ({ topic, partition, offset, end }))
     for (const partition of news)
       this.#recorded.set(partition, { at: now, offset: partition.kafkaOffset, end: partition.end })
     try {
-      await this.#ledger.recordOffsets(first.group.name, rows)
+      await this.#ledger.recordOffsets(group, rows)
     } catch (error) {
       this.#log.debug(
         'offsets.not_recorded',
@@ -81,9 +75,7 @@ export class OffsetWriter {
   }
 
   async #commit(source: Source, partitions: readonly Partition[]): Promise<void> {
-    const live = partitions.filter(
-      (partition) => partition.commits && partition.progress.watermark > partition.kafkaOffset,
-    )
+    const live = partitions.filter(hasMoved)
     if (live.length === 0) return
     const offsets = live.map(
       ({ topic, partition, progress }): PartitionOffset => ({ topic, partition, offset: progress.watermark }),
@@ -101,4 +93,8 @@ export class OffsetWriter {
         "Kafka's offsets could not be written; progress in PostgreSQL is not affected.",
       )
   }
+}
+
+function hasMoved({ commits, progress, kafkaOffset }: Partition): boolean {
+  return commits && progress.watermark > kafkaOffset
 }

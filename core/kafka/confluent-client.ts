@@ -12,7 +12,7 @@ import {
 } from './confluent-addon.ts'
 import { NativeCommits } from './confluent-commits.ts'
 import type { SourceOptions } from './options.ts'
-import { instanceFencedCode, type OffsetCommitReply, type PartitionOffset, type TopicPartition } from './source.ts'
+import { instanceFenced, type OffsetCommitReply, type PartitionOffset, type TopicPartition } from './source.ts'
 
 /** Records of one poll. More would block the thread longer than a poll saves. */
 const pollRecords = 2_000
@@ -154,14 +154,7 @@ export class NativeClient {
 }
 
 function fatalError(error: NativeError, reason: string): TenantryError {
-  if (/Static consumer fenced/.test(reason)) {
-    return new TenantryError(
-      instanceFencedCode,
-      'A newer member of the group uses the same group.instance.id, and has taken the partitions. Give each daemon its own, and start this one again.',
-      {},
-      { cause: error },
-    )
-  }
+  if (/Static consumer fenced/.test(reason)) return instanceFenced(error)
   if (/instance ID is still used/.test(reason)) {
     return new TenantryError(
       'TENANTRY_INSTANCE_IN_USE',

@@ -12,7 +12,7 @@ import {
   type MembershipOptions,
   retryMs,
 } from './membership.ts'
-import { instanceFencedCode, type TopicPartition } from './source.ts'
+import { instanceFenced, type TopicPartition } from './source.ts'
 
 /** By topic id, as the group's coordinator names partitions: a recreated topic is another one. */
 type Owned = TopicPartition & { readonly topicId: string; revoking: boolean }
@@ -232,14 +232,7 @@ function topicPartitions(owned: Iterable<Owned>): { topicId: string; partitions:
 
 /** Why a member cannot join or stay, in words that say what to do. */
 export function failure(error: unknown): TenantryError {
-  if (isOneOf(error, ['FENCED_INSTANCE_ID'])) {
-    return new TenantryError(
-      instanceFencedCode,
-      'A newer member of the group uses the same group.instance.id, and has taken the partitions. Give each daemon its own, and start this one again.',
-      {},
-      { cause: errorOf(error) },
-    )
-  }
+  if (isOneOf(error, ['FENCED_INSTANCE_ID'])) return instanceFenced(errorOf(error))
   if (isOneOf(error, ['UNRELEASED_INSTANCE_ID'])) {
     return new TenantryError(
       'TENANTRY_INSTANCE_IN_USE',

@@ -1,3 +1,5 @@
+import { TenantryError } from '../errors.ts'
+
 /**
  * The port through which records come in: one consumer-group member. Two drivers implement it (`confluent.ts`,
  * `platformatic.ts`) and the simulation's model of Kafka; test/contract/source.ts is the contract, run against each.
@@ -27,6 +29,16 @@ export const noHeaders: Headers = []
  * fences the other, for ever.
  */
 export const instanceFencedCode = 'TENANTRY_INSTANCE_FENCED'
+
+/** That, whichever driver has learnt it. */
+export function instanceFenced(cause: Error): TenantryError {
+  return new TenantryError(
+    instanceFencedCode,
+    'A newer member of the group uses the same group.instance.id, and has taken the partitions. Give each daemon its own, and start this one again.',
+    {},
+    { cause },
+  )
+}
 
 export type TopicPartition = { readonly topic: string; readonly partition: number }
 

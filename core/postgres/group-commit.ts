@@ -2,8 +2,6 @@ import type postgres from 'postgres'
 import type { SqlText } from '../effects.ts'
 import { byteaText, plainArray, textArray } from './array-text.ts'
 import type { EffectStatement } from './effects.ts'
-import type { MessageKey } from '../message-key.ts'
-import type { Run } from './runs.ts'
 import type { Commit, Outcome, PartitionCommit, Range } from './transactions.ts'
 
 /** A statement on its way, and whose it is. */
@@ -53,128 +51,6 @@ export function recordProgress(sql: postgres.Sql, { id, partitions }: Commit): S
   return own(
     sql`select sys.fn_record_progress(${groups}, ${topicIds}, ${numbers}, ${epochs}, ${seqs}, ${id}, ${watermarks}, ${aheads}, ${kafkaOffsets})`,
   )
-}
-
-/** The keys that a commit claims, sorted, each with the index of its outcome; and outcomes whose key another has. */
-export type Claims = { readonly claims: readonly Claim[]; readonly copies: readonly number[] }
-export type Claim = {
-  readonly index: number
-  readonly key: MessageKey
-  readonly tenant: string
-  readonly group: string
-}
-
-/** Of two outcomes with one key, the first by position owns it. */
-export function claimsOf({ outcomes, partitions }: Commit): Claims {
-  // By id alone first: that two tenants or groups use one id is rare, and building longer names costs more than all else.
-  const owners = new Map<string, Claim | Claim[]>()
-  const copies: number[] = []
-  for (let index = 0; index < outcomes.length; index++) {
-    const outcome = outcomes[index]
-    if (outcome === undefined) continue
-    const { result, tenant, partition } = outcome
-    const key = keyOf(result)
-    if (key === null) continue
-    const claim: Claim = { index, key, tenant, group: partitions[partition]?.ref.group ?? '' }
-    const known = owners.get(key.uuid)
-    if (known === undefined) owners.set(key.uuid, claim)
-    else if ([known].flat().some((other) => other.tenant === tenant && other.group === claim.group)) copies.push(index)
-    else
-      owners.set(
-        key.uuid,
-        [known, claim]
-          .flat()
-          .sort((a, b) => (a.tenant < b.tenant || (a.tenant === b.tenant && a.group < b.group) ? -1 : 1)),
-      )
-  }
-  // Sorting strings without a comparator never leaves the engine's own code: a fifth of the time.
-  const claims = [...owners.keys()].sort().flatMap((uuid) => owners.get(uuid) ?? [])
-  return { claims, copies }
-}
-
-function keyArrays(claims: readonly Claim[]) {
-  return {
-    uuids: plainArray(claims.map(({ key }) => key.uuid)),
-    tenants: textArray(claims.map(({ tenant }) => tenant)),
-    groups: textArray(claims.map(({ group }) => group)),
-    days: plainArray(claims.map(({ key }) => key.day)),
-  }
-}
-
-/**
- * Bets that no key is known, nor stands twice: a plain insert, which fails if one is, costs half of one that asks. Sorted
- * by PostgreSQL, in whose memory ids are 16 bytes.
- */
-export function insertKeys(
-  sql: postgres.Sql,
-  { outcomes, partitions }: Commit,
-  runs: readonly Run[] | undefined,
-): Step[] {
-  const group = partitions[0]?.ref.group ?? ''
-  const day = runs?.[0]?.columns.keyDay ?? -1
-  const failed = outcomes.filter(({ result }) => result.kind === 'failed' && result.key !== null)
-  // Most commits are of one group and one day, and their keys lie in a row already.
-  if (
-    runs?.every(({ columns }) => columns.keyDay === day && day >= 0) &&
-    partitions.every(({ ref }) => ref.group === group) &&
-    failed.every(({ result }) => keyOf(result)?.day === day)
-  ) {
-    const uuids = runs.map(({ columns, from, to }) => columns.keys(from, to))
-    const tenants: string[] = []
-    for (let i = 0; i < outcomes.length; i++) {
-      const outcome = outcomes[i]
-      if (outcome?.result.kind === 'done') tenants.push(outcome.tenant)
-    }
-    for (const { result, tenant } of failed) {
-      uuids.push(keyOf(result)?.uuid ?? '')
-      tenants.push(tenant)
-    }
-    if (tenants.length === 0) return []
-    return [
-      own(sql`
-        insert into sys.request_keys (message_id, tenant_id, group_name, day)
-        select named.message_id, named.tenant_id, ${group}, ${day}
-        from unnest(${plainArray(uuids)}::uuid[], ${textArray(tenants)}::text[]) as named (message_id, tenant_id)
-        order by named.message_id, named.tenant_id`),
-    ]
-  }
-  const claims = outcomes.flatMap(({ result, tenant, partition }, index): Claim[] => {
-    const key = keyOf(result)
-    return key === null ? [] : [{ index, key, tenant, group: partitions[partition]?.ref.group ?? '' }]
-  })
-  if (claims.length === 0) return []
-  const { uuids, tenants, groups, days } = keyArrays(claims)
-  return [
-    own(sql`
-      insert into sys.request_keys (message_id, tenant_id, group_name, day)
-      select named.message_id, named.tenant_id, named.group_name, named.day
-      from unnest(${uuids}::uuid[], ${tenants}::text[], ${groups}::text[], ${days}::integer[])
-        as named (message_id, tenant_id, group_name, day)
-      order by named.message_id, named.tenant_id, named.group_name`),
-  ]
-}
-
-function keyOf(result: Outcome['result']): MessageKey | null {
-  return result.kind === 'done' || result.kind === 'failed' ? result.key : null
-}
-
-export function claimNewKeys(sql: postgres.Sql, claims: readonly Claim[]): postgres.PendingQuery<{ place: number }[]> {
-  const { uuids, tenants, groups, days } = keyArrays(claims)
-  return sql<
-    { place: number }[]
-  >`select place from sys.fn_claim_new_keys(${uuids}, ${tenants}, ${groups}, ${days}) as place`
-}
-
-/** Gives up what this transaction has claimed for messages that it does not commit after all: they run, and claim, again. */
-export function releaseKeys(sql: postgres.Sql, claims: readonly Claim[]): Step {
-  const { uuids, tenants, groups, days } = keyArrays(claims)
-  return own(sql`
-    delete from sys.request_keys as claimed
-    using unnest(${uuids}::uuid[], ${tenants}::text[], ${groups}::text[], ${days}::integer[]) as named (message_id, tenant_id, group_name, day)
-    where claimed.message_id = named.message_id
-      and claimed.tenant_id = named.tenant_id
-      and claimed.group_name = named.group_name
-      and claimed.day = named.day`)
 }
 
 /** Types whose array reads each element as a cast of its text does: half the work of text that is cast row by row. */
@@ -409,6 +285,6 @@ function sampled(messageId: string, rate: number): boolean {
   return (hash >>> 0) / 0x1_0000_0000 < rate
 }
 
-function own(query: Step['query']): Step {
+export function own(query: Step['query']): Step {
   return { of: 'own', query }
 }

@@ -6,23 +6,19 @@ import { errorOf, messageOf, TenantryError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { EffectGrouping } from './effects.ts'
 import {
-  claimNewKeys,
-  type Claims,
-  claimsOf,
   commitProgress,
   deadLetterSteps,
   effectSteps,
   fence,
-  insertKeys,
   outboxSteps,
   publishedSteps,
   recordProgress,
-  releaseKeys,
   stateSteps,
   type Step,
   type Traceability,
   traceSteps,
 } from './group-commit.ts'
+import { claimNewKeys, type Claims, claimsOf, insertKeys, releaseKeys } from './keys.ts'
 import { type Backend, LaneConnection, type LaneLimits } from './lane-connection.ts'
 import { lookUp } from './resolve.ts'
 import { type Run, runsOf } from './runs.ts'
@@ -140,10 +136,10 @@ export class PostgresLane implements Lane {
     const { sql } = connection
     const opened = [begin(sql), fence(sql, commit)]
     const asked = claimNewKeys(sql, claims)
-    const ended = send([...opened, { of: 'own', query: asked }])
+    const ended = send(connection, [...opened, { of: 'own', query: asked }])
     const known = await this.#answered(connection, asked)
     if (known instanceof Error) {
-      const rolledBack = send([{ of: 'own', query: sql`rollback` }])
+      const rolledBack = send(connection, [{ of: 'own', query: sql`rollback` }])
       const ends = await this.#answered(connection, Promise.all([ended, rolledBack]))
       return this.#refused(ends instanceof Error ? ends : ends.flat(), known)
     }
@@ -189,7 +185,7 @@ export class PostgresLane implements Lane {
     const { sql } = connection
     // A deferred constraint of the users' tables fails here, so the commit is theirs as much as ours.
     const committing: Step = { of: 'effect', query: sql`commit and chain` }
-    const ended = connection.together(() => send([...steps, committing, { of: 'own', query: sql`rollback` }]))
+    const ended = send(connection, [...steps, committing, { of: 'own', query: sql`rollback` }])
     const committed = await this.#answered(connection, committing.query)
     if (!(committed instanceof Error) && committed.command === 'COMMIT') {
       // The rollback only closes the chained transaction; if it is lost, so is the connection, and the next commit sees.
@@ -249,15 +245,13 @@ function begin(sql: postgres.Sql): Step {
 }
 
 /** Sends all at once; resolves when every step has ended, and never rejects. */
-function send(steps: readonly Step[]): Promise<readonly Ended[]> {
-  return Promise.all(
-    steps.map((step) =>
-      step.query.then(
-        (): Ended => ({ step, error: null }),
-        (error: unknown): Ended => ({ step, error: error ?? new Error('the driver gave no reason') }),
-      ),
-    ),
-  )
+function send(connection: LaneConnection, steps: readonly Step[]): Promise<readonly Ended[]> {
+  const ended = (step: Step): PromiseLike<Ended> =>
+    step.query.then(
+      () => ({ step, error: null }),
+      (error: unknown) => ({ step, error: error ?? new Error('the driver gave no reason') }),
+    )
+  return connection.together(() => Promise.all(steps.map(ended)))
 }
 
 /** Names the table, column or constraint, never values: PostgreSQL puts those into `detail`, which stays out. */
