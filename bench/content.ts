@@ -1,5 +1,4 @@
-import { readFileSync } from 'node:fs'
-import { z } from 'zod'
+import { type Delivery, deliveries } from '../examples/webhooks/recorded.ts'
 
 /** What a topic of the bench holds. Everything in it is a function of this and of a record's number: nothing is stored. */
 export type Content = {
@@ -34,12 +33,12 @@ export function nameOf({ kind, records, tenants, spread, ids, copyEvery, day }: 
 /** The messages of a content. */
 export class Messages {
   readonly content: Content
-  readonly #webhooks: readonly Webhook[]
+  readonly #webhooks: readonly Delivery[]
   readonly #keys: Buffer[] = []
 
   constructor(content: Content) {
     this.content = content
-    this.#webhooks = content.kind === 'webhook' ? readWebhooks() : []
+    this.#webhooks = content.kind === 'webhook' ? deliveries() : []
   }
 
   /** The number of the record that `n` repeats, or `n` itself. A record's row has this number. */
@@ -91,7 +90,7 @@ export class Messages {
     const head = `{"message_id":"${this.id(n)}","tenant_id":"${this.tenant(n)}","trace_id":"${hex8(mix(n, 8))}${hex8(mix(n, 9))}${hex8(mix(n, 8))}${hex8(mix(n, 9))}","occurred_at":"${occurred}","schema_version":1,`
     const webhook = this.#webhooks[n % Math.max(1, this.#webhooks.length)]
     if (webhook)
-      return Buffer.from(`${head}"type":"github.${webhook.name}","payload":{"n":${n},"event":${webhook.json}}}`)
+      return Buffer.from(`${head}"type":"github.${webhook.kind}","payload":{"n":${n},"event":${webhook.json}}}`)
     const text = `${head}"type":"order.place","payload":{"n":${n},"amount":${1 + (mix(n, 10) % 10_000)},"note":"`
     return Buffer.from(`${text}${filler.slice(0, Math.max(0, orderBytes - 3 - text.length))}"}}`)
   }
@@ -109,20 +108,4 @@ function mix(n: number, use: number): number {
 
 function hex8(word: number): string {
   return word.toString(16).padStart(8, '0')
-}
-
-type Webhook = { readonly name: string; readonly json: string }
-
-const index = z.array(z.object({ name: z.string(), examples: z.array(z.unknown()) }))
-
-/** Every recorded webhook, 329 of 58 kinds. */
-function readWebhooks(): readonly Webhook[] {
-  const file = new URL('../node_modules/@octokit/webhooks-examples/api.github.com/index.json', import.meta.url)
-  const kinds = index.parse(JSON.parse(readFileSync(file, 'utf8')))
-  return kinds.flatMap(({ name, examples }) => examples.map((example) => ({ name, json: JSON.stringify(example) })))
-}
-
-/** The kinds of webhooks there are. */
-export function webhookKinds(): readonly string[] {
-  return [...new Set(readWebhooks().map(({ name }) => name))]
 }

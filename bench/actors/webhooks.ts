@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { defineActor } from '../../actors/define-actor.ts'
-import { webhookKinds } from '../content.ts'
+import { kinds } from '../../examples/webhooks/recorded.ts'
 import { place } from './_place.ts'
 
 const webhook = z.object({ n: z.number(), event: z.looseObject({ action: z.string().optional() }) })
@@ -10,7 +10,7 @@ export default defineActor({
   ...place(),
   name: 'webhooks',
   tables: ['effects'],
-  messages: Object.fromEntries(webhookKinds().map((kind) => [`github.${kind}`, webhook])),
+  messages: Object.fromEntries(kinds().map((kind) => [`github.${kind}`, webhook])),
   receive({ message_id, payload }, ctx) {
     ctx.insert('effects', { id: message_id, n: payload.n, amount: payload.event.action?.length ?? 0 })
   },

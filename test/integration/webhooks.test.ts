@@ -6,7 +6,7 @@ import postgres from 'postgres'
 import * as assert from 'uvu/assert'
 import { deliveries } from '../../examples/webhooks/recorded.ts'
 import { after, before, test } from '../harness.ts'
-import { eventually, type FreshDatabase, freshDatabase, freshTopic, kafkaAddress } from '../services.ts'
+import { eventually, type FreshDatabase, freshDatabase, freshTopic, kafkaAddress, recordsDone } from '../services.ts'
 import { runCli, startCli } from '../spawn-cli.ts'
 
 const example = fileURLToPath(new URL('../../examples/webhooks/', import.meta.url))
@@ -35,15 +35,11 @@ test(
       env: { ...process.env, WEBHOOKS_TOPIC: topic },
     })
     const sent = deliveries()
-    await eventually(
-      async () => {
-        const [row] = await sql`
-          select coalesce(sum(watermark), 0)::int as done from (
-            select distinct on (partition) watermark from sys.partition_progress order by partition, seq desc) as last`
-        return row?.['done'] === 2 * sent.length
-      },
-      { deadlineMs: 60_000, every: 100, what: 'all deliveries done' },
-    )
+    await eventually(async () => (await recordsDone(sql, 'audit')) === 2 * sent.length, {
+      deadlineMs: 60_000,
+      every: 100,
+      what: 'all deliveries done',
+    })
     daemon.child.kill('SIGTERM')
     const { code, stdout } = await daemon.ended
     assert.is(code, 0, stdout.slice(-2_000))

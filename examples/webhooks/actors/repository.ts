@@ -2,17 +2,34 @@ import { defineActor } from 'tenantry'
 import { z } from 'zod'
 import { kinds, topic } from '../recorded.ts'
 
-const user = z.object({ login: z.string() })
-const any = z.looseObject({ action: z.string().optional(), sender: user.optional() })
+const event = z.looseObject({ action: z.string().optional(), sender: z.object({ login: z.string() }).optional() })
+
+/** What the handler is given of a kind: what all have in common, and a summary of the `parts` that only this one has. */
+function delivery<T>(parts: z.ZodType<T>, summaryOf: (parts: T) => string) {
+  return event
+    .and(parts)
+    .transform((all) => ({ action: all.action, sender: all.sender?.login, summary: summaryOf(all) }))
+}
+
 const titled = z.object({ number: z.number().int(), title: z.string() })
 
-/** What is read out of the kinds that matter here; the others pass as they are. */
+/** The kinds that matter here; the others pass as they are. */
 const known = {
-  push: any.extend({ ref: z.string(), commits: z.array(z.object({ id: z.string(), message: z.string() })) }),
-  issues: any.extend({ issue: titled }),
-  pull_request: any.extend({ pull_request: titled.extend({ merged: z.boolean().nullable() }) }),
-  release: any.extend({ release: z.object({ tag_name: z.string(), draft: z.boolean() }) }),
+  'github.push': delivery(
+    z.object({ ref: z.string(), commits: z.array(z.object({ id: z.string(), message: z.string() })) }),
+    ({ ref, commits }) => `${commits.length} commits to ${ref}`,
+  ),
+  'github.issues': delivery(z.object({ issue: titled }), ({ issue }) => `#${issue.number} ${issue.title}`),
+  'github.pull_request': delivery(
+    z.object({ pull_request: titled.extend({ merged: z.boolean().nullable() }) }),
+    ({ pull_request: pull }) => `#${pull.number} ${pull.title}${pull.merged === true ? ' (merged)' : ''}`,
+  ),
+  'github.release': delivery(
+    z.object({ release: z.object({ tag_name: z.string(), draft: z.boolean() }) }),
+    ({ release }) => release.tag_name,
+  ),
 }
+const any = delivery(z.object({}), () => '')
 
 /** One repository (or organisation, or user): keeps its deliveries in order and counts them by kind. */
 export default defineActor({
@@ -27,10 +44,7 @@ export default defineActor({
   },
   messages: {
     ...Object.fromEntries(kinds().map((kind) => [`github.${kind}`, any])),
-    'github.push': known.push,
-    'github.issues': known.issues,
-    'github.pull_request': known.pull_request,
-    'github.release': known.release,
+    ...known,
   },
   receive({ message_id, type, payload }, ctx) {
     const kind = type.slice('github.'.length)
@@ -41,18 +55,8 @@ export default defineActor({
       number: ctx.state.deliveries,
       kind,
       action: payload.action ?? null,
-      sender: payload.sender?.login ?? null,
-      summary: summaryOf(kind, payload),
+      sender: payload.sender ?? null,
+      summary: payload.summary,
     })
   },
 })
-
-function summaryOf(kind: string, payload: unknown): string {
-  const push = kind === 'push' ? known.push.safeParse(payload).data : undefined
-  if (push !== undefined) return `${push.commits.length} commits to ${push.ref}`
-  const issue = kind === 'issues' ? known.issues.safeParse(payload).data?.issue : undefined
-  if (issue !== undefined) return `#${issue.number} ${issue.title}`
-  const pull = kind === 'pull_request' ? known.pull_request.safeParse(payload).data?.pull_request : undefined
-  if (pull !== undefined) return `#${pull.number} ${pull.title}${pull.merged === true ? ' (merged)' : ''}`
-  return kind === 'release' ? (known.release.safeParse(payload).data?.release.tag_name ?? '') : ''
-}
