@@ -101,6 +101,23 @@ export async function freshTopic(options: FreshTopicOptions = {}): Promise<strin
   return topic
 }
 
+/** Records that a group is done with, by the truth in PostgreSQL; of one topic that began at 0. */
+export async function recordsDone(sql: postgres.Sql, group: string): Promise<number> {
+  const [row] = await sql<{ done: number }[]>`
+    select coalesce(sum(watermark), 0)::float8 as done from (
+      select distinct on (partition) watermark from sys.partition_progress
+      where group_name = ${group} order by partition, seq desc) as last`
+  return row?.done ?? 0
+}
+
+/** Commits in the database of `sql` that wait for a lock. */
+export async function commitsWaiting(sql: postgres.Sql): Promise<number> {
+  const rows = await sql`
+    select from pg_stat_activity
+    where datname = current_database() and application_name like '%lane%' and wait_event_type = 'Lock'`
+  return rows.length
+}
+
 export interface EventuallyOptions {
   /** How long to wait, in milliseconds; 10 s when left out. */
   readonly deadlineMs?: number

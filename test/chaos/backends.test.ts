@@ -3,25 +3,13 @@ import { kill } from 'node:process'
 import { setTimeout as pause } from 'node:timers/promises'
 import postgres from 'postgres'
 import * as assert from 'uvu/assert'
-import { afterEach, test } from '../harness.ts'
+import { test } from '../harness.ts'
 import { eventually } from '../services.ts'
-import { partitions, scale, Stage } from './stage.ts'
+import { minute, partitions, perSecond, scale, stageForEach } from './stage.ts'
 
 // What happens to the daemons' connections: ended, frozen, held up by somebody's old snapshot.
 
-const minute = 60_000
-const perSecond = 800
-let open: Stage | undefined
-
-async function stage(): Promise<Stage> {
-  open = await Stage.create()
-  return open
-}
-
-afterEach(async () => {
-  await open?.end()
-  open = undefined
-})
+const stage = stageForEach()
 
 test(
   `${20 * scale} connections ended at random, lanes and others, cost nothing`,

@@ -3,25 +3,13 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import postgres from 'postgres'
 import * as assert from 'uvu/assert'
-import { afterEach, test } from '../harness.ts'
-import { eventually } from '../services.ts'
-import { partitions, scale, Stage } from './stage.ts'
+import { test } from '../harness.ts'
+import { commitsWaiting, eventually } from '../services.ts'
+import { minute, partitions, perSecond, scale, stageForEach } from './stage.ts'
 
 // What happens to daemons: killed, frozen, joined by others, told to stop. Each ends with both checkers.
 
-const minute = 60_000
-const perSecond = 800
-let open: Stage | undefined
-
-async function stage(): Promise<Stage> {
-  open = await Stage.create()
-  return open
-}
-
-afterEach(async () => {
-  await open?.end()
-  open = undefined
-})
+const stage = stageForEach()
 
 test(
   `${20 * scale} SIGKILLs at random, each of a daemon that has just taken partitions over, cost nothing`,
@@ -114,7 +102,7 @@ test(
     try {
       await blocker.begin(async (sql) => {
         await sql`lock table effects in access exclusive mode`
-        await eventually(async () => (await waiting(on)) > 0, { what: 'a commit that waits for the lock' })
+        await eventually(async () => (await commitsWaiting(on.sql)) > 0, { what: 'a commit that waits for the lock' })
         daemon.signal('SIGTERM')
         await daemon.until('daemon.draining')
         const asked = performance.now()
@@ -147,11 +135,3 @@ test(
   },
   { timeoutMs: 2 * minute },
 )
-
-/** Commits of the stage's daemons that wait for a lock. */
-async function waiting(on: Stage): Promise<number> {
-  const rows = await on.sql`
-    select from pg_stat_activity
-    where datname = current_database() and application_name like '%lane%' and wait_event_type = 'Lock'`
-  return rows.length
-}

@@ -7,6 +7,7 @@ import postgres from 'postgres'
 import * as assert from 'uvu/assert'
 import { Log } from '../../cli/verify/log.ts'
 import { migrateUp } from '../../core/postgres/migrate.ts'
+import { afterEach } from '../harness.ts'
 import {
   eventually,
   type FreshDatabase,
@@ -14,6 +15,7 @@ import {
   freshTopic,
   kafkaAddress,
   postgresAddress,
+  recordsDone,
 } from '../services.ts'
 import { DaemonProcess } from './daemon-process.ts'
 import { Feeder } from './feeder.ts'
@@ -23,6 +25,10 @@ import { Plan } from './plan.ts'
 export const partitions = 6
 /** A member that is silent for so long has lost its partitions. */
 export const sessionMs = 3_000
+
+export const minute = 60_000
+/** The usual load. */
+export const perSecond = 800
 
 /** How much more than usual: `CHAOS=10 npm test -- test/chaos` kills ten times as often. */
 export const scale = Math.max(1, Number(process.env['CHAOS'] ?? 1))
@@ -130,12 +136,8 @@ export class Stage {
   }
 
   /** Records that are done, by the truth in PostgreSQL. */
-  async done(): Promise<number> {
-    const [row] = await this.sql<{ done: number }[]>`
-      select coalesce(sum(watermark), 0)::float8 as done from (
-        select distinct on (partition) watermark from sys.partition_progress
-        where group_name = ${this.topic} order by partition, seq desc) as last`
-    return row?.done ?? 0
+  done(): Promise<number> {
+    return recordsDone(this.sql, this.topic)
   }
 
   /** Resolves when `count` more records are done than now: the load is being worked on. */
@@ -222,6 +224,19 @@ export class Stage {
 
   #tails(): string {
     return this.#daemons.map((daemon, i) => `daemon ${i}: ${daemon.tail()}`).join('\n')
+  }
+}
+
+/** Gives a stage to each test of the file that asks, and ends it after the test. */
+export function stageForEach(): () => Promise<Stage> {
+  let open: Stage | undefined
+  afterEach(async () => {
+    await open?.end()
+    open = undefined
+  })
+  return async () => {
+    open = await Stage.create()
+    return open
   }
 }
 

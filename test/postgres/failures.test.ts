@@ -129,7 +129,7 @@ test('a connection that the server ends is the infrastructure’s', async () => 
   const result = await waiting
   const known = result.kind === 'unknown' || (result.kind === 'refused' && result.blame === 'infrastructure')
   assert.ok(known, JSON.stringify(result))
-  for (const owned of stage.owned) await stage.takeOver(owned)
+  await stage.takeAllOver()
   assert.is((await stage.run(own, [stage.done({ effects: [fine] })])).kind, 'committed', 'by a new connection')
   await stage.sql`delete from effects`
 })

@@ -1,6 +1,6 @@
 import * as assert from 'uvu/assert'
 import { after, before, test } from '../harness.ts'
-import { eventually } from '../services.ts'
+import { commitsWaiting, eventually } from '../services.ts'
 import { LaneStage, row } from './lane-stage.ts'
 
 // A commit is of those partitions only that nobody has moved on since: all of it, or nothing.
@@ -25,7 +25,7 @@ test('a fence names every partition that another owner has taken, and nothing of
   const lane = await stage.lane()
   const before = stage.owned.map((owned) => ({ ...owned }))
   const commit = stage.commit([0, 1, 2, 3].map((partition) => does('fenced', partition)))
-  for (const partition of [1, 3]) await stage.takeOver({ ...(stage.owned[partition] ?? raise()) })
+  for (const partition of [1, 3]) await stage.takeOver({ ...stage.partition(partition) })
   assert.equal(await lane.commit(commit, { kind: 'optimistic' }), { kind: 'fenced', partitions: [1, 3] })
   assert.is(await effects('fenced'), 0)
   const [last] = await stage.sql`
@@ -34,13 +34,13 @@ test('a fence names every partition that another owner has taken, and nothing of
   // The same without them goes through at once, on the same connection.
   assert.is((await stage.run(lane, [does('rest', 0), does('rest', 2)])).kind, 'committed')
   assert.is(await effects('rest'), 2)
-  for (const owned of stage.owned) await stage.takeOver(owned)
+  await stage.takeAllOver()
 })
 
 test('a commit that was asked first, and finds itself fenced, changes nothing either', async () => {
   const lane = await stage.lane()
   const commit = stage.commit([does('asked', 0), does('asked', 1)])
-  await stage.takeOver({ ...(stage.owned[1] ?? raise()) })
+  await stage.takeOver({ ...stage.partition(1) })
   let settled = false
   const result = await lane.commit(commit, {
     kind: 'checked',
@@ -52,22 +52,23 @@ test('a commit that was asked first, and finds itself fenced, changes nothing ei
   assert.equal(result, { kind: 'fenced', partitions: [1] })
   assert.is(settled, false)
   assert.is(await effects('asked'), 0)
-  for (const owned of stage.owned) await stage.takeOver(owned)
+  await stage.takeAllOver()
 })
 
 test('two commits that follow the same one: one of them is fenced, whoever comes first', async () => {
   const lanes = [await stage.lane(), await stage.lane()]
-  const commits = [stage.commit([does('twins', 0)]), stage.commit([does('twins', 0)])]
-  const results = await Promise.all(lanes.map((lane, i) => lane.commit(commits[i] ?? raise(), { kind: 'optimistic' })))
+  const results = await Promise.all(
+    lanes.map((lane) => lane.commit(stage.commit([does('twins', 0)]), { kind: 'optimistic' })),
+  )
   assert.equal(results.map(({ kind }) => kind).sort(), ['committed', 'fenced'])
   assert.is(await effects('twins'), 1)
-  for (const owned of stage.owned) await stage.takeOver(owned)
+  await stage.takeAllOver()
 })
 
 test('an owner that comes back after a takeover changes nothing, however often it tries', async () => {
   const lane = await stage.lane()
   const zombie = stage.owned.map((owned) => ({ ...owned }))
-  for (const owned of stage.owned) await stage.takeOver(owned)
+  await stage.takeAllOver()
   for (let tries = 0; tries < 3; tries++) {
     const result = await lane.commit(stage.commit([does('zombie', 2)], zombie), { kind: 'optimistic' })
     assert.equal(result, { kind: 'fenced', partitions: [0] })
@@ -78,20 +79,15 @@ test('an owner that comes back after a takeover changes nothing, however often i
 
 test('a takeover waits for the commit that is under way, and then knows of it', async () => {
   const lane = await stage.lane({ limits: { lockTimeoutMs: 5_000 } })
-  const owned = stage.owned[0] ?? raise()
+  const owned = stage.partition(0)
   const blocker = await stage.sql.reserve()
   await blocker`begin`
   await blocker`lock table effects in access exclusive mode`
   const commit = stage.commit([does('under way', 0)])
   const committing = lane.commit(commit, { kind: 'optimistic' })
-  await eventually(
-    async () =>
-      (
-        await stage.sql`
-        select from pg_stat_activity where datname = current_database() and application_name like '%lane%' and wait_event_type = 'Lock'`
-      ).length > 0,
-    { what: 'a commit that has its fence and waits for the table' },
-  )
+  await eventually(async () => (await commitsWaiting(stage.sql)) > 0, {
+    what: 'a commit that has its fence and waits for the table',
+  })
   const taking = stage.ledger.takeOver(owned.ref)
   await blocker`rollback`
   blocker.release()
@@ -104,7 +100,3 @@ test('a takeover waits for the commit that is under way, and then knows of it', 
   )
   await stage.takeOver(owned)
 })
-
-function raise(): never {
-  throw new RangeError('there is no such partition')
-}

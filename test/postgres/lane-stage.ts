@@ -27,7 +27,6 @@ export type Doing = {
   /** A new one when left out; null in offset mode. */
   readonly id?: string | null
   readonly effects?: readonly Effect[]
-  readonly state?: Done['state']
 }
 
 const limits: LaneLimits = {
@@ -69,7 +68,7 @@ export class LaneStage {
     const starts = stage.owned.map(({ ref }) => ({ ref, position: 0 }))
     const [first] = starts
     if (first !== undefined) await stage.ledger.begin('g', 't', first.ref.topicId, 'cluster', partitions, starts)
-    for (const owned of stage.owned) await stage.takeOver(owned)
+    await stage.takeAllOver()
     return stage
   }
 
@@ -98,15 +97,25 @@ export class LaneStage {
     return owned
   }
 
-  done({ tenant = 'acme', partition = 0, id = randomUUID(), effects = [], state = null }: Doing = {}): Outcome {
+  async takeAllOver(): Promise<void> {
+    for (const owned of this.owned) await this.takeOver(owned)
+  }
+
+  partition(number: number, owned: readonly Owned[] = this.owned): Owned {
+    const found = owned[number]
+    if (found === undefined) throw new RangeError(`there is no partition ${number}`)
+    return found
+  }
+
+  done({ tenant = 'acme', partition = 0, id = randomUUID(), effects = [] }: Doing = {}): Outcome {
     const result: Done = {
       kind: 'done',
       key: id === null ? null : messageKey(id),
       effects,
       publishes: effects.some(({ kind }) => kind === 'publish'),
       packed: null,
-      stateful: state !== null,
-      state,
+      stateful: false,
+      state: null,
       type: 'go',
       traceId: '',
       messageId: id ?? '',
@@ -128,9 +137,7 @@ export class LaneStage {
       id: randomUUID(),
       clusterId: 'cluster',
       partitions: used.map((number) => {
-        const of = owned[number]
-        if (of === undefined) throw new RangeError(`there is no partition ${number}`)
-        const { ref, epoch, seq, watermark } = of
+        const { ref, epoch, seq, watermark } = this.partition(number, owned)
         return { ref, epoch, seq, watermark: watermark + 1, ahead: [], kafkaOffset: -1, published: null }
       }),
       outcomes: outcomes.map((outcome) => ({ ...outcome, partition: used.indexOf(outcome.partition) })),
@@ -148,8 +155,7 @@ export class LaneStage {
   /** The commit has happened. */
   moved({ partitions: all }: Commit): void {
     for (const { ref, watermark } of all) {
-      const owned = this.owned[ref.partition]
-      if (owned === undefined) continue
+      const owned = this.partition(ref.partition)
       owned.seq++
       owned.watermark = watermark
     }

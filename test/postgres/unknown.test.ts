@@ -84,7 +84,7 @@ test('a backend that is frozen with a whole commit in its buffer is ended before
     const early = await lane.resolve(commit)
     assert.is(early.kind, 'unavailable', 'told to end, it has not: it may still commit')
     // Its successor does not wait for it: whatever the frozen one still does comes too late.
-    for (const owned of stage.owned) await stage.takeOver(owned)
+    await stage.takeAllOver()
   } finally {
     kill(pid, 'SIGCONT')
   }
