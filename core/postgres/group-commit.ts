@@ -78,6 +78,7 @@ const arrayTypes: ReadonlySet<string> = new Set(
 /** `types` gives the type of each column, schema-qualified, to which the text is cast. */
 export function effectSteps(
   sql: postgres.Sql,
+  commitId: string,
   statement: EffectStatement,
   types: (table: string, column: string) => string,
 ): Step[] {
@@ -85,7 +86,8 @@ export function effectSteps(
     const { tenant, effect } = statement
     const text = Object.assign([...effect.text], { raw: [...effect.text] })
     return [
-      own(sql`select set_config('app.tenant_id', ${tenant}, true), set_config('plan_cache_mode', 'auto', true)`),
+      // An effect's, too: what can make it fail is what the statement before has left.
+      { of: 'effect', query: sql`select sys.fn_enter_statement(${tenant}, ${commitId})` },
       { of: 'effect', query: sql(text, ...effect.values) },
     ]
   }

@@ -64,7 +64,7 @@ export class PostgresLane implements Lane {
   #connection: LaneConnection | undefined
   /** Of the commit last sent: what `resolve` must see gone. */
   #backend: Backend | undefined
-  /** The last commit met two spellings of one key in an upsert: the next sends them row by row. */
+  /** The last commit met 21000, which two spellings of one key in an upsert give: the next sends upserts row by row. */
   #split = false
 
   constructor(options: PostgresLaneOptions) {
@@ -90,10 +90,20 @@ export class PostgresLane implements Lane {
     }
     this.#connection = connection
     this.#backend = connection.backend
-    const result =
-      mode.kind === 'optimistic'
-        ? await this.#optimistic(connection, commit)
-        : await this.#checked(connection, commit, claimsOf(commit), mode.settle)
+    const split = this.#split
+    this.#split = false
+    let result: CommitResult
+    try {
+      result =
+        mode.kind === 'optimistic'
+          ? await this.#optimistic(connection, commit, split)
+          : await this.#checked(connection, commit, claimsOf(commit), split, mode.settle)
+    } catch (error) {
+      // Not even its text could be written, such as one longer than V8 allows (2^29 characters): what had been sent is
+      // cut off, and halves of the commit find out whose effects they are.
+      this.#drop()
+      return { kind: 'refused', step: 'effect', blame: 'statement', failure: failureOf(error, 'effect') }
+    }
     if (result.kind === 'unknown') this.#drop()
     return result
   }
@@ -116,21 +126,19 @@ export class PostgresLane implements Lane {
     this.#connection = undefined
   }
 
-  async #optimistic(connection: LaneConnection, commit: Commit): Promise<CommitResult> {
+  async #optimistic(connection: LaneConnection, commit: Commit, split: boolean): Promise<CommitResult> {
     const { sql } = connection
     const runs = runsOf(commit.outcomes)
-    return this.#finish(connection, commit, [
-      begin(sql),
-      commitProgress(sql, commit),
-      ...insertKeys(sql, commit, runs),
-      ...this.#effects(sql, commit, runs),
-    ])
+    const effects = this.#effects(sql, commit, runs, split)
+    const steps = [begin(sql), commitProgress(sql, commit), ...insertKeys(sql, commit, runs), ...effects.steps]
+    return this.#finish(connection, { commit, steps, raw: effects.raw, split })
   }
 
   async #checked(
     connection: LaneConnection,
     commit: Commit,
     { claims, copies }: Claims,
+    split: boolean,
     settle: (duplicates: readonly number[]) => Commit,
   ): Promise<CommitResult> {
     const { sql } = connection
@@ -141,7 +149,7 @@ export class PostgresLane implements Lane {
     if (known instanceof Error) {
       const rolledBack = send(connection, [{ of: 'own', query: sql`rollback` }])
       const ends = await this.#answered(connection, Promise.all([ended, rolledBack]))
-      return this.#refused(ends instanceof Error ? ends : ends.flat(), known)
+      return this.#refused(ends instanceof Error ? ends : ends.flat(), known, split)
     }
     const duplicates = new Set(known.map(({ place }) => claims[place]?.index ?? -1))
     const settled = settle([...duplicates, ...copies].sort((a, b) => a - b))
@@ -152,47 +160,50 @@ export class PostgresLane implements Lane {
       return !duplicates.has(index) && outcome !== undefined && !kept.has(outcome)
     })
     const release = released.length > 0 ? [releaseKeys(sql, released)] : []
-    const effects = this.#effects(sql, settled, runsOf(settled.outcomes))
-    return this.#finish(connection, settled, [...release, recordProgress(sql, settled), ...effects])
+    const { steps, raw } = this.#effects(sql, settled, runsOf(settled.outcomes), split)
+    const rest = [...release, recordProgress(sql, settled), ...steps]
+    return this.#finish(connection, { commit: settled, steps: rest, raw, split })
   }
 
-  #effects(sql: postgres.Sql, commit: Commit, runs: readonly Run[] | undefined): Step[] {
+  #effects(sql: postgres.Sql, commit: Commit, runs: readonly Run[] | undefined, split: boolean) {
     const statements =
-      (runs === undefined ? undefined : this.#grouping.join(runs)) ?? this.#grouping.group(commit.outcomes, this.#split)
-    this.#split = false
+      (runs === undefined ? undefined : this.#grouping.join(runs)) ?? this.#grouping.group(commit.outcomes, split)
+    const typeOf = (table: string, column: string) => this.#types.get(`${table}\n${column}`) ?? 'pg_catalog.text'
+    const leave = (): Step => ({ of: 'effect', query: sql`select sys.fn_leave_statements(${commit.id})` })
+    const steps: Step[] = []
+    let within = false
+    for (const statement of statements) {
+      if (within && statement.kind !== 'sql') steps.push(leave())
+      within = statement.kind === 'sql'
+      steps.push(...effectSteps(sql, commit.id, statement, typeOf))
+    }
+    if (within) steps.push(leave())
     const raw = statements.some(({ kind }) => kind === 'sql')
-    const steps = statements.flatMap((statement) =>
-      effectSteps(sql, statement, (table, column) => this.#types.get(`${table}\n${column}`) ?? 'pg_catalog.text'),
-    )
-    const mark: Step[] = raw
-      ? [{ of: 'own', query: sql`select set_config('tenantry.commit', ${commit.id}, true)` }]
-      : []
-    // An actor's statement that ended the transaction would have ended this setting with it.
-    const check: Step[] = raw ? [{ of: 'effect', query: sql`select sys.fn_check_transaction(${commit.id})` }] : []
-    return [
-      ...mark,
+    const all = [
       ...steps,
       ...stateSteps(sql, commit),
-      ...check,
       ...outboxSteps(sql, commit),
       ...deadLetterSteps(sql, commit),
       ...traceSteps(sql, commit, this.#options.traceability),
       ...publishedSteps(sql, commit),
     ]
+    return { steps: all, raw }
   }
 
-  async #finish(connection: LaneConnection, commit: Commit, steps: readonly Step[]): Promise<CommitResult> {
+  async #finish(connection: LaneConnection, { commit, steps, raw, split }: Pipeline): Promise<CommitResult> {
     const { sql } = connection
     // A deferred constraint of the users' tables fails here, so the commit is theirs as much as ours.
     const committing: Step = { of: 'effect', query: sql`commit and chain` }
-    const ended = send(connection, [...steps, committing, { of: 'own', query: sql`rollback` }])
+    const ending: Step[] = [{ of: 'own', query: sql`rollback` }, ...(raw ? cleanSession(sql) : [])]
+    const ended = send(connection, [...steps, committing, ...ending])
     const committed = await this.#answered(connection, committing.query)
     if (!(committed instanceof Error) && committed.command === 'COMMIT') {
       // The rollback only closes the chained transaction; if it is lost, so is the connection, and the next commit sees.
       void ended
       return { kind: 'committed', commit }
     }
-    return this.#refused(await this.#answered(connection, ended), committed instanceof Error ? committed : undefined)
+    const last = committed instanceof Error ? committed : undefined
+    return this.#refused(await this.#answered(connection, ended), last, split)
   }
 
   /** The answer, or an error: the server's, the closed connection's, the deadline's. */
@@ -212,7 +223,7 @@ export class PostgresLane implements Lane {
     }
   }
 
-  #refused(ended: readonly Ended[] | Error, last: Error | undefined): CommitResult {
+  #refused(ended: readonly Ended[] | Error, last: Error | undefined, split: boolean): CommitResult {
     if (ended instanceof Error) return { kind: 'unknown', reason: ended }
     const first = ended.find(({ error }) => error !== null && codeOf(error) !== abortedState)
     if (first === undefined || !isServerError(first.error)) {
@@ -232,12 +243,28 @@ export class PostgresLane implements Lane {
     const blame = blameOf(code)
     // Rolled back cleanly, the session can go on; after trouble a new one is safer.
     if (blame === 'infrastructure' || code === leftTransactionState) this.#drop()
-    if (code === '21000' && !this.#split) {
+    if (code === '21000' && !split) {
       this.#split = true
       return { kind: 'refused', step: step.of, blame: 'again', failure: failureOf(error, 'effect') }
     }
     return { kind: 'refused', step: step.of, blame, failure: failureOf(error, 'effect') }
   }
+}
+
+/** What is sent at once, up to the commit. `raw`: with statements of actors' own; `split`: with upserts row by row. */
+type Pipeline = {
+  readonly commit: Commit
+  readonly steps: readonly Step[]
+  readonly raw: boolean
+  readonly split: boolean
+}
+
+/** Locks and temporary tables that an actor's statement left to the session are not the next tenant's. */
+function cleanSession(sql: postgres.Sql): Step[] {
+  return [
+    { of: 'own', query: sql`select pg_advisory_unlock_all()` },
+    { of: 'own', query: sql`discard temporary` },
+  ]
 }
 
 function begin(sql: postgres.Sql): Step {

@@ -15,6 +15,7 @@ before(async () => {
     await sql`create table effects (tenant_id text, what text)`
     await sql`create table strict (tenant_id text, name text not null unique check (name <> 'bad'), number integer)`
     await sql`create table late (tenant_id text, name text unique deferrable initially deferred)`
+    await sql`create table named (tenant_id text, name text unique, n integer)`
     await sql`insert into strict (name) values ('taken')`
     await sql`insert into late (name) values ('taken')`
   })
@@ -112,6 +113,76 @@ test('a deadlock is tried again, and is nobody’s failure', async () => {
     refused.map((result) => [result.blame, result.failure.sqlstate]),
     [['again', '40P01']],
   )
+})
+
+test('a statement that finds two rows where it needs one is found out, with upserts beside it or not', async () => {
+  const two = sql('select (select n from (values (1), (2)) as two (n))')
+  for (const beside of [fine, row('named', { name: 'a', n: '1' }, ['name'])]) {
+    const outcomes = [stage.done({ effects: [beside] }), stage.done({ effects: [two] })]
+    const first = await stage.run(lane, outcomes)
+    assert.equal(first.kind === 'refused' && first.blame, 'again', 'upserts are sent row by row')
+    const second = await stage.run(lane, outcomes)
+    assert.equal(second.kind === 'refused' && [second.step, second.blame], ['effect', 'statement'])
+    await goesOn()
+  }
+})
+
+test('what an actor’s statement leaves to the session is not the next tenant’s', async () => {
+  const own = await stage.lane()
+  const leaving = [
+    sql("select set_config('statement_timeout', '100', false), set_config('search_path', 'nowhere', false)"),
+    sql("select set_config('app.tenant_id', 'other', false)"),
+    sql('select pg_advisory_lock(4711)'),
+    sql("select 'mine' as what into temporary table kept"),
+  ]
+  assert.is((await stage.run(own, [stage.done({ effects: leaving })])).kind, 'committed')
+  const result = await stage.run(own, [
+    stage.done({
+      tenant: 'other',
+      effects: [
+        sql('select pg_sleep(0.2)'),
+        sql("insert into effects select current_setting('app.tenant_id'), current_user"),
+        row('effects', { what: 'later' }),
+      ],
+    }),
+  ])
+  assert.is(result.kind, 'committed', JSON.stringify(result))
+  assert.equal(
+    (await stage.sql`select tenant_id, what = current_user as same from effects order by tenant_id`).map((one) => ({
+      ...one,
+    })),
+    [
+      { tenant_id: 'other', same: true },
+      { tenant_id: null, same: false },
+    ],
+  )
+  assert.is((await stage.sql`select from pg_locks where locktype = 'advisory' and objid = 4711`).length, 0)
+  const kept = await stage.run(own, [stage.done({ effects: [sql('select * from kept')] })])
+  assert.equal(kept.kind === 'refused' && kept.failure.sqlstate, '42P01')
+  await stage.sql`delete from effects`
+})
+
+test('a statement that takes another role is to blame for what that role may not', async () => {
+  const role = `role_of_${process.pid}`
+  await stage.sql`create role ${stage.sql(role)}`
+  try {
+    const result = await stage.run(lane, [
+      stage.done({ effects: [sql(`select set_config('role', '${role}', false)`)] }),
+    ])
+    assert.equal(result.kind === 'refused' && [result.step, result.blame], ['effect', 'statement'])
+    await goesOn()
+  } finally {
+    await stage.sql`drop role ${stage.sql(role)}`
+  }
+})
+
+test('effects too long to be written at once are refused, not thrown', async () => {
+  const long = 'x'.repeat(100 * 1024 * 1024)
+  const rows = Array.from({ length: 6 }, () => stage.done({ effects: [row('effects', { what: long })] }))
+  const result = await stage.run(lane, rows)
+  assert.equal(result.kind === 'refused' && [result.step, result.blame], ['effect', 'statement'])
+  await stage.takeAllOver()
+  await goesOn()
 })
 
 test('a connection that the server ends is the infrastructure’s', async () => {
