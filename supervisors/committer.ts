@@ -2,9 +2,11 @@ import type { Clock } from '../core/clock.ts'
 import { TenantryError } from '../core/errors.ts'
 import type { Failure } from '../core/effects.ts'
 import { Fifo } from '../core/fifo.ts'
+import { shownOf } from '../core/postgres/sqlstate.ts'
 import type { CommitResult, Lane, Resolution } from '../core/postgres/transactions.ts'
 import type { Random } from '../core/random.ts'
 import { type Plan, planCommit, planSettled } from './commit-plan.ts'
+import { CommitSize } from './commit-size.ts'
 import type { Decided, Mailbox } from './mailbox.ts'
 import type { Partition } from './partition.ts'
 
@@ -31,12 +33,16 @@ export interface CommitHost {
   settled(): void
 }
 
-/** A decision that makes every commit fail in which it stands; `held` when it only ran into a lock or a time limit. */
+/** A decision that makes every commit fail in which it stands. */
 export type Suspect = {
   readonly mailbox: Mailbox
   readonly decided: Decided
   readonly failure: Failure
-  readonly held: boolean
+  /**
+   * `no`: it failed by itself. `limited`: a lock, a time limit or the like, which may pass; it is tried again for a
+   * while. `unlimited`: it cannot be told from a database in trouble, so it never becomes a failure.
+   */
+  readonly held: 'no' | 'limited' | 'unlimited'
 }
 
 export type CommitterSettings = {
@@ -44,6 +50,8 @@ export type CommitterSettings = {
   readonly commitMaxBytes: number
   readonly backoffMinMs: number
   readonly backoffMaxMs: number
+  /** What a commit should take at most: it takes fewer records when they take longer. */
+  readonly commitTargetMs: number
 }
 
 /** After a duplicate, this many commits ask first; a lost bet costs a whole transaction, asking one round trip. */
@@ -51,6 +59,12 @@ const checkedCommits = 20
 
 /** A commit of ours may meet this many deadlocks or serialization failures in a row before it waits. */
 const promptReruns = 3
+
+/** A commit that has failed so often, for reasons that may lie in what it holds, is halved. */
+const patience = 2
+
+/** Part of a commit that must be sent again; `doubted` when the whole failed too often, so that it may be to blame. */
+type Segment = { readonly batch: readonly Decided[]; readonly doubted: boolean }
 
 /**
  * - `idle`: the lane is free
@@ -74,15 +88,23 @@ export class Committer {
   readonly #settings: CommitterSettings
   readonly #queue = new Fifo<Decided>()
   /** Parts of a commit that must be sent again, next one first. */
-  #segments: (readonly Decided[])[] = []
+  #segments: Segment[] = []
+  readonly #size: CommitSize
   #touched = new Set<Partition>()
   #phase: Phase = 'idle'
   #plan: Plan | null = null
   #sentAt = 0
   #suspects: Suspect[] = []
   #checked = 0
-  #reruns = 0
+  /** What is at the lane is part of a commit that failed too often. */
+  #doubted = false
+  /** Commits in a row that failed, for reasons that may lie in what they hold. */
+  #setbacks = 0
+  /** Waits in a row. */
   #failures = 0
+  #troubled = false
+  /** When a commit last succeeded. */
+  #committedAt = 0
 
   constructor(lane: Lane, clock: Clock, random: Random, host: CommitHost, settings: CommitterSettings) {
     this.#lane = lane
@@ -90,6 +112,7 @@ export class Committer {
     this.#random = random
     this.#host = host
     this.#settings = settings
+    this.#size = new CommitSize(settings.commitMaxRecords, settings.commitTargetMs)
   }
 
   /** Decisions neither committed nor taken up by a plan. */
@@ -128,13 +151,15 @@ export class Committer {
 
   #nextBatch(): Decided[] {
     for (let segment = this.#segments.shift(); segment !== undefined; segment = this.#segments.shift()) {
-      const rest = segment.filter((decided) => this.#stands(decided))
+      const rest = segment.batch.filter((decided) => this.#stands(decided))
+      this.#doubted = segment.doubted
       if (rest.length > 0) return rest
     }
+    this.#doubted = false
     this.#judge()
     const batch: Decided[] = []
     let bytes = 0
-    while (batch.length < this.#settings.commitMaxRecords && bytes < this.#settings.commitMaxBytes) {
+    while (batch.length < this.#size.records && bytes < this.#settings.commitMaxBytes) {
       const decided = this.#queue.shift()
       if (decided === undefined) break
       if (!this.#stands(decided)) continue
@@ -190,7 +215,6 @@ export class Committer {
     const plan = this.#plan ?? sent
     this.#plan = null
     this.#phase = 'idle'
-    if (result.kind !== 'refused' || result.blame !== 'again') this.#reruns = 0
     if (result.kind !== 'committed') this.#host.missed(plan, result.kind === 'refused' ? result.blame : result.kind)
     switch (result.kind) {
       case 'committed':
@@ -219,17 +243,26 @@ export class Committer {
   }
 
   #committed(plan: Plan): void {
-    if (this.#failures > 0) {
-      this.#failures = 0
+    this.#setbacks = 0
+    this.#failures = 0
+    this.#committedAt = this.#clock.monotonic()
+    if (this.#troubled) {
+      this.#troubled = false
       this.#host.trouble(null)
     }
+    const elapsedMs = this.#committedAt - this.#sentAt
+    this.#size.took(plan.batch.length, elapsedMs)
     for (const decided of plan.batch) decided.mailbox.partition.uncommitted--
-    this.#host.committed(plan, this.#clock.monotonic() - this.#sentAt)
+    this.#host.committed(plan, elapsedMs)
   }
 
   /** The same decisions go next, in a new commit with a new id. */
   #again(plan: Plan): void {
-    this.#segments.unshift(plan.batch)
+    this.#segments.unshift({ batch: plan.batch, doubted: this.#doubted })
+    this.#touchAgain(plan)
+  }
+
+  #touchAgain(plan: Plan): void {
     for (const { partition } of plan.partitions) if (partition.commits) this.#touched.add(partition)
   }
 
@@ -244,30 +277,53 @@ export class Committer {
   #refused(plan: Plan, result: Extract<CommitResult, { kind: 'refused' }>): void {
     const { failure, blame, step } = result
     if (blame === 'again') {
-      this.#reruns++
-      this.#again(plan)
-      if (this.#reruns > promptReruns) this.#wait(failure.message)
+      this.#setback(plan, failure, promptReruns, step === 'effect' ? 'limited' : null)
+      if (this.#setbacks > promptReruns) this.#wait(shownOf(failure))
+    } else if (step === 'effect' && blame === 'infrastructure') {
+      // The code alone does not say whose fault it is: an actor's statement may use up its own limit. While nobody can
+      // commit, nobody is to blame.
+      const { heldSince = 0 } = plan.batch[0]?.mailbox ?? {}
+      this.#setback(plan, failure, patience, heldSince > 0 && this.#committedAt > heldSince ? 'limited' : 'unlimited')
+      this.#wait(shownOf(failure))
     } else if (blame === 'infrastructure' || (step === 'own' && blame === 'held')) {
       this.#again(plan)
-      this.#wait(failure.message)
+      this.#wait(shownOf(failure))
     } else if (step === 'own') {
       this.#again(plan)
       this.stop()
       const facts = { sqlstate: failure.sqlstate ?? '' }
-      const message = `PostgreSQL refuses a statement of tenantry's own: ${failure.message}. This is a fault in tenantry or in its schema: run "tenantry migrate status", and report it.`
+      const message = `PostgreSQL refuses a statement of tenantry's own: ${shownOf(failure)}. This is a fault in tenantry or in its schema: run "tenantry migrate status", and report it.`
       this.#host.fatal(new TenantryError('TENANTRY_COMMIT_BROKEN', message, facts))
     } else {
-      this.#bisect(plan, failure, blame === 'held')
+      this.#halve(plan, failure, blame === 'held' ? 'limited' : 'no', false)
+    }
+  }
+
+  /**
+   * The plan failed for a reason that may pass by itself or may lie in what it holds: after some attempts its halves go
+   * one by one, so that others commit and what fails alone is known. `alone` says what such a one is; null: not its fault.
+   */
+  #setback(plan: Plan, failure: Failure, attempts: number, alone: Suspect['held'] | null): void {
+    this.#setbacks++
+    const enough = this.#doubted || this.#setbacks >= attempts
+    if (enough && plan.batch.length > 1) {
+      this.#size.notMore(plan.batch.length >>> 1)
+      this.#halve(plan, failure, 'unlimited', true)
+    } else if (enough && plan.batch.length === 1 && alone !== null) {
+      this.#halve(plan, failure, alone, true)
+    } else {
+      this.#again(plan)
     }
   }
 
   /** In offset order, left first: others commit on the way, and what fails alone is the culprit. */
-  #bisect(plan: Plan, failure: Failure, held: boolean): void {
-    for (const { partition } of plan.partitions) if (partition.commits) this.#touched.add(partition)
-    const [only] = plan.batch
-    if (plan.batch.length > 1) {
-      const middle = plan.batch.length >>> 1
-      this.#segments.unshift(plan.batch.slice(0, middle), plan.batch.slice(middle))
+  #halve(plan: Plan, failure: Failure, held: Suspect['held'], doubted: boolean): void {
+    this.#touchAgain(plan)
+    const { batch } = plan
+    const [only] = batch
+    if (batch.length > 1) {
+      const middle = batch.length >>> 1
+      this.#segments.unshift({ batch: batch.slice(0, middle), doubted }, { batch: batch.slice(middle), doubted })
     } else if (only) {
       only.mailbox.partition.uncommitted--
       this.#suspects.push({ mailbox: only.mailbox, decided: only, failure, held })
@@ -295,8 +351,16 @@ export class Committer {
     }
     this.#phase = 'idle'
     if (resolution.kind === 'committed') this.#committed(plan)
-    else this.#fenced(plan, resolution.moved)
+    else if (resolution.moved.length > 0) this.#fenced(plan, resolution.moved)
+    else this.#unanswered(plan, reason)
     this.#finish()
+  }
+
+  /** Once is the network's or the server's; again and again it may be too long, or end its backend. */
+  #unanswered(plan: Plan, reason: string): void {
+    const failure = { reason: 'effect', errorClass: '', message: reason, stack: '', kind: 'permanent' } as const
+    this.#setback(plan, failure, patience, 'unlimited')
+    if (this.#setbacks >= patience) this.#wait(reason)
   }
 
   #wait(reason: string): void {
@@ -311,6 +375,7 @@ export class Committer {
   #backOff(reason: string, then: () => void): void {
     const { backoffMinMs, backoffMaxMs } = this.#settings
     const delay = Math.min(backoffMaxMs, backoffMinMs * 2 ** this.#failures++)
+    this.#troubled = true
     this.#host.trouble(reason)
     this.#clock.after(delay * (0.5 + this.#random.next() / 2), () => {
       if (this.#phase !== 'stopped') then()

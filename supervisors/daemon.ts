@@ -231,6 +231,7 @@ function engineSettings(config: Config): EngineSettings {
     commitMaxBytes: commit.maxBytes,
     backoffMinMs: commit.backoffMinMs,
     backoffMaxMs: commit.backoffMaxMs,
+    commitTargetMs: commit.answerDeadlineMs / 4,
     workerCreditRecords: workers.creditRecords,
     workerCreditBytes: workers.creditBytes,
     quantumRecords: 64,

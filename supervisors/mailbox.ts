@@ -86,6 +86,8 @@ export class Mailbox {
   waitingReason = ''
   /** Monotonic time since which a lock has held this tenant back; 0 when it does not. */
   heldSince = 0
+  /** Attempts in a row that it was held back. */
+  heldTimes = 0
   /** In its worker's ready queue. */
   ready = false
   /** The committed state, between its reading and the opening that carries it. */

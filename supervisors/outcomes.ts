@@ -1,7 +1,9 @@
 import type { Clock } from '../core/clock.ts'
 import type { Failure } from '../core/effects.ts'
+import type { Facts } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
 import type { EngineMetrics } from '../core/metrics.ts'
+import { shownOf, stateElsewhereState } from '../core/postgres/sqlstate.ts'
 import type { OutboxRow, StateRow } from '../core/postgres/transactions.ts'
 import type { Decision, Done, Failed } from '../core/workers.ts'
 import type { Plan } from './commit-plan.ts'
@@ -44,12 +46,28 @@ export type OutcomesOptions = {
 /** Fewer tenants than this failing alike never count as the system's failure: it may be their own. */
 const systemicTenants = 3
 
-/** Only an operator, or a new release of the actor, can mend these: the tenant waits, named in the status. */
-const blockingReasons: ReadonlySet<string> = new Set(['state_unreadable', 'state_newer', 'state_elsewhere'])
+/** Longest pause between attempts of a mailbox that is held back. */
+const maxHeldRetryMs = 30_000
+
+/** Only an operator, or a new release of the actor, can mend these: the tenant waits, named in the log and the status. */
+const blockingReasons = {
+  state_unreadable:
+    'its state does not pass the actor’s schema, or its migration failed; release an actor that reads it.',
+  state_elsewhere:
+    'its state belongs to another partition than its records come in: the topic grew, or producers disagree on the partitioner.',
+} as const
+
+type BlockingReason = keyof typeof blockingReasons
+
+function isBlocking(reason: string): reason is BlockingReason {
+  return Object.hasOwn(blockingReasons, reason)
+}
 
 /** What becomes of a mailbox's records: what a decision, a commit, a failure and a lost run do to it. */
 export class Outcomes {
   readonly #options: OutcomesOptions
+  /** Held because most tenants failed alike, by the SQLSTATE, and not committed since. */
+  readonly #ailing = new Map<Mailbox, string>()
 
   constructor(options: OutcomesOptions) {
     this.#options = options
@@ -67,9 +85,9 @@ export class Outcomes {
     }
     this.#options.dispatcher.answered(mailbox, item)
     const { outcome } = decision
-    if (outcome.kind === 'failed' && blockingReasons.has(outcome.failure.reason)) {
+    if (outcome.kind === 'failed' && isBlocking(outcome.failure.reason)) {
       this.#withdraw(mailbox, mailbox.decidedCount)
-      this.#block(mailbox, `${outcome.failure.reason}: ${outcome.failure.message}`)
+      this.#block(mailbox, outcome.failure.reason)
       return
     }
     this.#options.push(mailbox.decide(outcome))
@@ -88,10 +106,7 @@ export class Outcomes {
 
   stateLoaded(mailbox: Mailbox, state: StateRow | null): void {
     if (state !== null && state.partition !== mailbox.partition.partition) {
-      this.#block(
-        mailbox,
-        `state_elsewhere: the tenant's state belongs to partition ${state.partition}, and its records come in partition ${mailbox.partition.partition}`,
-      )
+      this.#block(mailbox, 'state_elsewhere', { statePartition: state.partition })
       return
     }
     mailbox.state = state === null ? null : { version: state.version, json: state.json }
@@ -113,6 +128,7 @@ export class Outcomes {
 
   /** The mailbox is not ours any more. */
   close(mailbox: Mailbox): void {
+    this.#recovered(mailbox)
     this.#withdraw(mailbox, 0)
     this.dropQueued(mailbox)
     this.#options.mailboxes.close(mailbox)
@@ -175,51 +191,83 @@ export class Outcomes {
    */
   judge(suspects: readonly Suspect[]): void {
     const systemic = this.#systemic(suspects)
-    const { settings, clock, settled, trouble } = this.#options
-    trouble('effects', systemic)
+    if (systemic !== null) this.#options.trouble('effects', systemic)
     for (const suspect of suspects) {
-      const { mailbox, failure, held } = suspect
+      const { mailbox, failure } = suspect
       if (mailbox.closed) continue
-      const now = clock.monotonic()
-      if (held && mailbox.heldSince === 0) mailbox.heldSince = now
-      const overdue = held && now - mailbox.heldSince >= settings.heldLimitMs
-      if (systemic !== null || (held && !overdue)) {
-        mailbox.waitingReason = systemic ?? `${failure.sqlstate ?? ''} ${failure.message}`
-        clock.after(systemic === null ? settings.heldRetryMs : settings.systemicRetryMs, () => {
-          if (mailbox.closed || mailbox.waiting !== 'held') return
-          this.#resume(mailbox)
-          settled()
-        })
-        continue
-      }
-      mailbox.heldSince = 0
-      const { result } = suspect.decided
-      const known = result.kind === 'done' || result.kind === 'failed' ? result : null
-      const { key = null, type = '', traceId = '', messageId = '', elapsedMs = 0 } = known ?? {}
-      this.#decideNext(mailbox, { kind: 'failed', failure, key, type, traceId, messageId, elapsedMs })
-      this.#resume(mailbox)
+      if (failure.sqlstate === stateElsewhereState) this.#block(mailbox, 'state_elsewhere')
+      else if (systemic !== null) this.#ail(suspect, systemic)
+      else if (suspect.held !== 'no' && !this.#overdue(suspect)) this.#holdBack(suspect)
+      else this.#convict(suspect)
     }
   }
 
+  #ail({ mailbox, failure }: Suspect, reason: string): void {
+    this.#ailing.set(mailbox, failure.sqlstate ?? '')
+    this.#hold(mailbox, reason, this.#options.settings.systemicRetryMs)
+  }
+
+  #overdue({ mailbox, held }: Suspect): boolean {
+    const { clock, settings } = this.#options
+    if (mailbox.heldSince === 0) mailbox.heldSince = clock.monotonic()
+    return held === 'limited' && clock.monotonic() - mailbox.heldSince >= settings.heldLimitMs
+  }
+
+  #holdBack({ mailbox, failure }: Suspect): void {
+    const { heldRetryMs } = this.#options.settings
+    this.#hold(mailbox, shownOf(failure), Math.min(maxHeldRetryMs, heldRetryMs * 2 ** mailbox.heldTimes++))
+  }
+
+  #hold(mailbox: Mailbox, reason: string, ms: number): void {
+    mailbox.waitingReason = reason
+    this.#options.clock.after(ms, () => {
+      if (mailbox.closed || mailbox.waiting !== 'held') return
+      this.#resume(mailbox)
+      this.#options.settled()
+    })
+  }
+
+  /** It fails by itself: its failure is its outcome. */
+  #convict({ mailbox, decided, failure }: Suspect): void {
+    this.#recovered(mailbox)
+    mailbox.heldSince = 0
+    mailbox.heldTimes = 0
+    const { result } = decided
+    const known = result.kind === 'done' || result.kind === 'failed' ? result : null
+    const { key = null, type = '', traceId = '', messageId = '', elapsedMs = 0 } = known ?? {}
+    this.#decideNext(mailbox, { kind: 'failed', failure, key, type, traceId, messageId, elapsedMs })
+    this.#resume(mailbox)
+  }
+
+  /** It has committed, or is somebody else's, or has failed by itself. */
+  #recovered(mailbox: Mailbox): void {
+    if (this.#ailing.delete(mailbox) && this.#ailing.size === 0) this.#options.trouble('effects', null)
+  }
+
   #systemic(suspects: readonly Suspect[]): string | null {
-    const states = new Map<string, Set<Mailbox>>()
-    for (const { mailbox, failure } of suspects) {
-      const alike = states.get(failure.sqlstate ?? '')
-      if (alike) alike.add(mailbox)
-      else states.set(failure.sqlstate ?? '', new Set([mailbox]))
+    const states = new Map<string, Suspect[]>()
+    for (const suspect of suspects) {
+      const state = suspect.failure.sqlstate ?? ''
+      if (state === stateElsewhereState) continue
+      const alike = states.get(state)
+      if (alike) alike.push(suspect)
+      else states.set(state, [suspect])
     }
     const now = this.#options.clock.monotonic()
-    for (const [sqlstate, failing] of states) {
-      if (failing.size < systemicTenants) continue
+    for (const [state, alike] of states) {
+      const failing = new Set(alike.map(({ mailbox }) => mailbox))
+      // They try again one by one: who failed with the others is not judged alone.
+      for (const [mailbox, known] of this.#ailing) if (known === state) failing.add(mailbox)
+      const [example] = alike
+      if (failing.size < systemicTenants || example === undefined) continue
       let healthy = 0
       for (const mailbox of this.#options.mailboxes.values()) {
         const active =
           mailbox.lastCommittedAt > 0 && now - mailbox.lastCommittedAt < this.#options.settings.systemicWindowMs
         if (active && !failing.has(mailbox)) healthy++
       }
-      const example = suspects.find(({ failure }) => (failure.sqlstate ?? '') === sqlstate)?.failure.message ?? ''
       if (failing.size > healthy)
-        return `${failing.size} of ${failing.size + healthy} active tenants fail alike (${sqlstate} ${example}): this is not the tenants' fault`
+        return `${failing.size} of ${failing.size + healthy} active tenants fail alike (${shownOf(example.failure)}): this is not the tenants' fault`
     }
     return null
   }
@@ -230,7 +278,9 @@ export class Outcomes {
     if (item === undefined) return
     intake.gave(item.bytes)
     mailbox.lastCommittedAt = now
+    if (this.#ailing.size > 0) this.#recovered(mailbox)
     mailbox.heldSince = 0
+    mailbox.heldTimes = 0
     if (mailbox.full && mailbox.items.length < settings.mailboxMaxRecords / 2) {
       mailbox.full = false
       mailbox.partition.fullMailboxes--
@@ -283,13 +333,13 @@ export class Outcomes {
     }
   }
 
-  #block(mailbox: Mailbox, reason: string): void {
+  #block(mailbox: Mailbox, reason: BlockingReason, facts: Facts = {}): void {
     mailbox.waiting = 'blocked'
-    mailbox.waitingReason = reason
+    mailbox.waitingReason = `${reason}: ${blockingReasons[reason]}`
     this.#options.log.error(
       'tenant.blocked',
-      { ...mailbox.partition.facts, reason },
-      'A tenant cannot go on without an operator; its records wait.',
+      { ...mailbox.partition.facts, tenant: mailbox.tenant, reason, ...facts },
+      `A tenant cannot go on without an operator, and its records wait: ${blockingReasons[reason]}`,
     )
   }
 

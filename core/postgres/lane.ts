@@ -281,7 +281,7 @@ function send(connection: LaneConnection, steps: readonly Step[]): Promise<reado
   return connection.together(() => Promise.all(steps.map(ended)))
 }
 
-/** Names the table, column or constraint, never values: PostgreSQL puts those into `detail`, which stays out. */
+/** As a dead letter has it; `shownOf` says what others may see. PostgreSQL's `detail`, which quotes whole rows, stays out. */
 function failureOf(error: unknown, reason: string): Failure {
   const server = isServerError(error) ? error : undefined
   return {

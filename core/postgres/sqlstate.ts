@@ -1,8 +1,10 @@
+import type { Failure } from '../effects.ts'
 import type { Blame } from './transactions.ts'
 
 /** Raised by tenantry's own functions; docs/errors.md lists them. */
 export const fencedState = 'TY001'
 export const missingProgressState = 'TY002'
+export const stateElsewhereState = 'TY004'
 export const leftTransactionState = 'TY005'
 
 /** Of a statement in a transaction that an earlier statement broke: says nothing of its own. */
@@ -43,4 +45,16 @@ export function isServerError(error: unknown): error is Error & {
   constraint_name?: string
 } {
   return error instanceof Error && error.name === 'PostgresError'
+}
+
+/**
+ * Classes whose messages name objects and limits: connection, transaction state, rollback, access and syntax, resources,
+ * locks, intervention, system. The others' quote values (`invalid input syntax for type integer: "…"`).
+ */
+const namesNoValues = /^(08|25|40|42|53|54|55|57|58)/
+
+/** What of a refusal may stand in a log, a metric or a probe's answer: its message only where that quotes no values. */
+export function shownOf({ sqlstate, message }: Failure): string {
+  if (sqlstate === undefined) return message
+  return namesNoValues.test(sqlstate) ? `${message} (SQLSTATE ${sqlstate})` : `SQLSTATE ${sqlstate}`
 }

@@ -185,6 +185,7 @@ function drawSettings(random: SeededRandom): EngineSettings {
     commitMaxBytes: random.pick([500, 20_000, 1_000_000]),
     backoffMinMs: 50,
     backoffMaxMs: 2_000,
+    commitTargetMs: 1_000,
     workerCreditRecords: random.pick([1, 10, 100, 1_000]),
     workerCreditBytes: random.pick([500, 20_000, 1_000_000]),
     quantumRecords: random.pick([1, 8, 64]),

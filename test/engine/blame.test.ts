@@ -1,0 +1,140 @@
+import * as assert from 'uvu/assert'
+import type { Commit, CommitResult } from '../../core/postgres/transactions.ts'
+import { test } from '../harness.ts'
+import { EngineStage, refusal } from './engine-stage.ts'
+
+// A commit that does not succeed: whoever is to blame is found, whoever is not goes on, and no message reaches a log.
+
+const tenants = Array.from({ length: 64 }, (_, i) => `t${i}`)
+
+/** Answers `otherwise` for every commit that `tenant` has a part in. */
+function poison(tenant: string, otherwise: CommitResult): (commit: Commit) => CommitResult {
+  return (commit) =>
+    commit.outcomes.some((one) => one.tenant === tenant && one.result.kind === 'done')
+      ? otherwise
+      : { kind: 'committed', commit }
+}
+
+/** Answers `otherwise` for every commit that has effects. */
+function everybody(otherwise: CommitResult): (commit: Commit) => CommitResult {
+  return (commit) =>
+    commit.outcomes.some(({ result }) => result.kind === 'done') ? otherwise : { kind: 'committed', commit }
+}
+
+const unanswered = { kind: 'unknown', reason: new Error('PostgreSQL did not answer a commit in time') } as const
+
+for (const [what, result] of [
+  ['is never answered in time', unanswered],
+  ['uses up a limit of its own', refused('infrastructure', '53400')],
+  ['is rolled back by a trigger each time', refused('again', '40001')],
+] as const) {
+  test(`an effect that ${what} holds up nobody but its own tenant`, async () => {
+    const stage = new EngineStage()
+    await stage.assign()
+    stage.answer = poison('t40', result)
+    await stage.send(tenants)
+    await stage.clock.pass(60_000)
+    assert.is(stage.committed.length, tenants.length - 1)
+    assert.not.ok(stage.committed.some((one) => one.startsWith('t40/')))
+    stage.answer = (commit) => ({ kind: 'committed', commit })
+    await stage.clock.pass(60_000)
+    assert.ok(
+      stage.committed.some((one) => one.startsWith('t40/')),
+      'it goes on as soon as it can',
+    )
+    assert.equal(stage.reasons, [])
+  })
+}
+
+test('what fails alone although others commit is a dead letter in the end', async () => {
+  const stage = new EngineStage()
+  await stage.assign()
+  stage.answer = poison('t40', refused('infrastructure', '53400'))
+  await stage.send(tenants)
+  for (let minute = 0; minute < 4; minute++) {
+    await stage.send(['t1', 't2'])
+    await stage.clock.pass(30_000)
+  }
+  stage.answer = (commit) => ({ kind: 'committed', commit })
+  await stage.clock.pass(60_000)
+  assert.equal(
+    stage.committed.filter((one) => one.startsWith('t40/')),
+    ['t40/40:failed'],
+  )
+})
+
+test('while nobody can commit, nobody is to blame', async () => {
+  const stage = new EngineStage()
+  await stage.assign()
+  stage.answer = () => refused('infrastructure', '53100')
+  await stage.send(tenants)
+  await stage.clock.pass(600_000)
+  assert.ok(stage.reasons.length > 0, 'and the daemon is not ready')
+  stage.answer = (commit) => ({ kind: 'committed', commit })
+  await stage.clock.pass(120_000)
+  assert.equal(
+    stage.committed.filter((one) => !one.endsWith(':done')),
+    [],
+  )
+  assert.is(stage.committed.length, tenants.length)
+  assert.equal(stage.reasons, [])
+})
+
+test('commits that take too long for their answer become smaller, and grow again', async () => {
+  const stage = new EngineStage()
+  await stage.assign()
+  const slow = async (commit: Commit): Promise<CommitResult> => {
+    const ms = commit.outcomes.length * 100
+    if (ms > 4_000) return unanswered
+    await new Promise<void>((resolve) => void stage.clock.after(ms, resolve))
+    return { kind: 'committed', commit }
+  }
+  stage.answer = slow
+  for (let i = 0; i < 8; i++) await stage.send(tenants)
+  await stage.clock.pass(120_000)
+  assert.is(stage.committed.length, 8 * tenants.length)
+  assert.ok(stage.sizes.filter((size) => size > 40).length < 6, `sizes ${stage.sizes.join()}`)
+  stage.answer = (commit) => ({ kind: 'committed', commit })
+  for (let i = 0; i < 16; i++) await stage.send(tenants)
+  assert.ok(Math.max(...stage.sizes.slice(-6)) > 40, 'and large again when they are quick')
+})
+
+test('a tenant whose state another partition has waits, and is named; nothing of it is a dead letter', async () => {
+  const stage = new EngineStage({ stateful: true })
+  await stage.assign()
+  stage.answer = poison('t1', refused('statement', 'TY004'))
+  await stage.send(['t0', 't1', 't2', 't1'])
+  await stage.clock.pass(60_000)
+  assert.equal(stage.committed.sort(), ['t0/0:done', 't2/2:done'])
+  const said = stage.lines.find(({ event }) => event === 'tenant.blocked')
+  assert.match(JSON.stringify(said?.fields), '"tenant":"t1","reason":"state_elsewhere"')
+  assert.is(stage.engine.status().blocked[0]?.tenant, 't1')
+})
+
+test('what PostgreSQL quotes of a message stays out of log and readiness', async () => {
+  const stage = new EngineStage()
+  await stage.assign()
+  const secret = '4111 1111 1111 1111'
+  stage.answer = everybody(refused('statement', '22P02', `invalid input syntax for type integer: "${secret}"`))
+  await stage.send(tenants)
+  await stage.clock.pass(1_000)
+  assert.match(stage.reasons.join(), 'active tenants fail alike (SQLSTATE 22P02)')
+  assert.not.match(JSON.stringify([stage.lines, stage.reasons]), secret)
+})
+
+test('a failure of everybody ends with its cause: ready again, all processed, no dead letter', async () => {
+  const stage = new EngineStage()
+  await stage.assign()
+  stage.answer = everybody(refused('statement', '42P01', 'no table'))
+  await stage.send(tenants)
+  await stage.clock.pass(20_000)
+  assert.match(stage.reasons.join(), 'no table (SQLSTATE 42P01)')
+  stage.answer = (commit) => ({ kind: 'committed', commit })
+  await stage.clock.pass(20_000)
+  assert.equal(stage.reasons, [])
+  assert.is(stage.committed.filter((one) => one.endsWith(':done')).length, tenants.length)
+})
+
+function refused(blame: 'infrastructure' | 'again' | 'statement', sqlstate: string, message?: string) {
+  return { kind: 'refused', step: 'effect', blame, failure: refusal(sqlstate, message) } as const
+}

@@ -1,0 +1,293 @@
+import type { Clock } from '../../core/clock.ts'
+import type { Failure } from '../../core/effects.ts'
+import type { TenantryError } from '../../core/errors.ts'
+import type { Delivery, Publisher } from '../../core/kafka/publisher.ts'
+import type {
+  KafkaRecord,
+  OffsetCommitReply,
+  Source,
+  SourceListener,
+  TopicDescription,
+} from '../../core/kafka/source.ts'
+import type { Log } from '../../core/log.ts'
+import { silentMetrics } from '../../core/metrics.ts'
+import type {
+  Commit,
+  CommitMode,
+  CommitResult,
+  Lane,
+  Ledger,
+  OutboxRow,
+  Ownership,
+  Resolution,
+  StateRow,
+} from '../../core/postgres/transactions.ts'
+import type { Decision, Dispatch, Done, Workers } from '../../core/workers.ts'
+import { Engine, type EngineSettings, type GroupOptions } from '../../supervisors/engine.ts'
+
+/** Time that passes when a test says so. */
+export class ManualClock implements Clock {
+  #now = 0
+  #timers: { at: number; fn: () => void }[] = []
+
+  now(): number {
+    return 1_700_000_000_000 + this.#now
+  }
+
+  monotonic(): number {
+    return this.#now
+  }
+
+  after(ms: number, fn: () => void) {
+    const timer = { at: this.#now + ms, fn }
+    this.#timers.push(timer)
+    return { cancel: () => void (this.#timers = this.#timers.filter((one) => one !== timer)) }
+  }
+
+  /** Lets `ms` pass: each timer at its time, and after each all promises that it settled. */
+  async pass(ms: number): Promise<void> {
+    const end = this.#now + ms
+    await turn()
+    for (;;) {
+      const next = this.#timers.reduce((a, b) => (b.at < a.at ? b : a), { at: Number.POSITIVE_INFINITY, fn() {} })
+      if (next.at > end) break
+      this.#timers = this.#timers.filter((one) => one !== next)
+      this.#now = Math.max(this.#now, next.at)
+      next.fn()
+      await turn()
+    }
+    this.#now = end
+  }
+}
+
+/** All promises that can settle have. */
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
+}
+
+export const topic = 't'
+
+const settings: EngineSettings = {
+  commitMaxRecords: 100,
+  commitMaxBytes: 1 << 20,
+  commitTargetMs: 1_000,
+  backoffMinMs: 100,
+  backoffMaxMs: 1_000,
+  workerCreditRecords: 1_000,
+  workerCreditBytes: 1 << 20,
+  quantumRecords: 64,
+  budgetBytes: 1 << 30,
+  budgetRecords: 1_000_000,
+  mailboxMaxRecords: 1_000_000,
+  promptRaiseMs: 2_000,
+  heldRetryMs: 1_000,
+  heldLimitMs: 60_000,
+  systemicWindowMs: 60_000,
+  systemicRetryMs: 5_000,
+  maxIdLength: 256,
+  offsetIntervalMs: 1_000,
+  releaseMs: 20_000,
+  idleMailboxes: 1_000,
+  outboxMaxPending: 1_000,
+}
+
+export type StageOptions = {
+  readonly stateful?: boolean
+  readonly partitions?: number
+  readonly settings?: Partial<EngineSettings>
+}
+
+/**
+ * The engine between ports that a test holds in its hands: records are sent, commits answered, time passed, as it says.
+ * Workers answer each record at once, as done, with what `effects` gives.
+ */
+export class EngineStage {
+  readonly clock = new ManualClock()
+  readonly engine: Engine
+  /** Outcomes of every commit that succeeded, as `tenant/offset:kind`, in order. */
+  readonly committed: string[] = []
+  /** How many outcomes each commit had that was sent. */
+  readonly sizes: number[] = []
+  readonly lines: { event: string; fields: object; sentence: string }[] = []
+  readonly fatal: TenantryError[] = []
+  readonly paused = new Set<number>()
+  readonly released: number[] = []
+  /** Answers of Kafka and PostgreSQL, which a test may replace. */
+  answer: (commit: Commit) => CommitResult | Promise<CommitResult> = (commit) => ({ kind: 'committed', commit })
+  resolution: () => Resolution = () => ({ kind: 'not-committed', moved: [] })
+  commitOffsets: () => Promise<OffsetCommitReply> = async () => 'committed'
+  state: (tenant: string) => StateRow | undefined = () => undefined
+  deliver: (messages: readonly OutboxRow[]) => Promise<readonly Delivery[]> = async (messages) =>
+    messages.map(() => ({ kind: 'delivered' }))
+  effects: (offset: number) => Pick<Done, 'effects' | 'publishes'> = () => ({ effects: [], publishes: false })
+  /** A worker that says nothing. */
+  mute = false
+  description: TopicDescription
+  readonly #listener: SourceListener
+  readonly #tokens = new Map<number, number>()
+  readonly #positions = new Map<number, number>()
+  readonly #epochs = new Map<number, number>()
+
+  constructor(options: StageOptions = {}) {
+    const { partitions = 1, stateful = false } = options
+    this.description = { topic, id: '00000000-0000-4000-8000-000000000001', partitions }
+    const group: GroupOptions = {
+      name: 'g',
+      source: this.#source(),
+      actors: [{ index: 0, name: 'a', topic, stateful, serial: false }],
+      start: 'earliest',
+      onForeignOffset: 'ignore',
+      onOutOfRange: 'stop',
+      tenantHeader: null,
+    }
+    let uuids = 0
+    this.engine = new Engine({
+      clock: this.clock,
+      random: { next: () => 0.5, uuid: () => `commit-${uuids++}` },
+      log: this.#log(),
+      metrics: silentMetrics,
+      groups: [group],
+      workers: this.#workers(),
+      lanes: [this.#lane()],
+      ledger: this.#ledger(),
+      publisher: this.#publisher(),
+      settings: { ...settings, ...options.settings },
+      failed: (error) => this.fatal.push(error),
+    })
+    this.#listener = this.engine.listener('g')
+    this.engine.start()
+  }
+
+  /** Assigns all partitions; they are owned when this resolves. */
+  async assign(...partitions: readonly number[]): Promise<void> {
+    const all = partitions.length > 0 ? partitions : Array.from({ length: this.description.partitions }, (_, i) => i)
+    this.#listener.assigned(all.map((partition) => ({ topic, partition })))
+    await this.clock.pass(0)
+  }
+
+  /** Records of `tenants`, one after the other, come in `partition`. */
+  async send(tenants: readonly string[], partition = 0): Promise<void> {
+    const from = this.#positions.get(partition) ?? 0
+    const records = tenants.map((tenant, i): KafkaRecord => {
+      const value = Buffer.from('{}')
+      return { offset: from + i, timestamp: 0, key: Buffer.from(tenant), value, headers: [] }
+    })
+    const position = from + records.length
+    this.#positions.set(partition, position)
+    const token = this.#tokens.get(partition) ?? -1
+    this.#listener.records([{ topic, partition, token, records, position, end: position }])
+    await this.clock.pass(0)
+  }
+
+  async revoke(partition = 0): Promise<void> {
+    this.#listener.revoked([{ topic, partition }])
+    await this.clock.pass(0)
+  }
+
+  async topicChanged(description: TopicDescription): Promise<void> {
+    this.description = description
+    this.#listener.topicChanged(description)
+    await this.clock.pass(0)
+  }
+
+  /** Why the daemon would not be ready. */
+  get reasons(): readonly string[] {
+    return this.engine.status().reasons
+  }
+
+  #log(): Log {
+    const line = (event: string, fields: object, sentence: string) => void this.lines.push({ event, fields, sentence })
+    return { debug: line, info: line, warn: line, error: line }
+  }
+
+  #source(): Source {
+    return {
+      start: async () => {},
+      stop: async () => {},
+      seek: ({ partition }, position, token) => {
+        this.#tokens.set(partition, token)
+        this.#positions.set(partition, position)
+      },
+      pause: (list) => list.forEach(({ partition }) => this.paused.add(partition)),
+      resume: (list) => list.forEach(({ partition }) => this.paused.delete(partition)),
+      release: (list) => list.forEach(({ partition }) => this.released.push(partition)),
+      commit: () => this.commitOffsets(),
+      committed: async () => [],
+      range: async (list) => list.map((at) => ({ ...at, start: 0, end: 0 })),
+      offsetsAt: async () => [],
+      describe: async () => this.description,
+      clusterId: async () => 'cluster',
+    }
+  }
+
+  #workers(): Workers {
+    return {
+      count: 1,
+      forget() {},
+      dispatch: (worker, dispatches) => {
+        if (this.mute) return
+        const decisions = dispatches.flatMap((dispatch) => this.#decisions(dispatch))
+        queueMicrotask(() => this.engine.workersListener.decided(worker, decisions))
+      },
+    }
+  }
+
+  #decisions({ mailbox, run, records }: Dispatch): Decision[] {
+    return records.map(({ offset }) => ({
+      mailbox,
+      run,
+      offset,
+      outcome: {
+        kind: 'done',
+        key: null,
+        ...this.effects(offset),
+        stateful: false,
+        packed: null,
+        state: null,
+        type: 'go',
+        traceId: '',
+        messageId: `m${offset}`,
+        elapsedMs: 0,
+      },
+    }))
+  }
+
+  #lane(): Lane {
+    return {
+      commit: async (commit: Commit, mode: CommitMode) => {
+        this.sizes.push(commit.outcomes.length)
+        const settled = mode.kind === 'checked' ? mode.settle([]) : commit
+        const result = await this.answer(settled)
+        if (result.kind === 'committed')
+          for (const { tenant, record, result: outcome } of settled.outcomes)
+            this.committed.push(`${tenant}/${record.offset}:${outcome.kind}`)
+        return result
+      },
+      resolve: async () => this.resolution(),
+    }
+  }
+
+  #ledger(): Ledger {
+    return {
+      topicProgress: async () => ({ partitions: this.description.partitions, recreated: false, clusterId: 'cluster' }),
+      begin: async () => {},
+      takeOver: async ({ partition }): Promise<Ownership> => {
+        const epoch = (this.#epochs.get(partition) ?? 0) + 1
+        this.#epochs.set(partition, epoch)
+        return { epoch, seq: epoch, watermark: 0, ahead: [], kafkaOffset: -1, outbox: [] }
+      },
+      loadStates: async (_group, _actor, tenants) => tenants.flatMap((tenant) => this.state(tenant) ?? []),
+      recordOffsets: async () => {},
+      refuseOutbox: async () => {},
+    }
+  }
+
+  #publisher(): Publisher {
+    return { send: (messages) => this.deliver(messages) }
+  }
+}
+
+/** PostgreSQL refuses an effect with this SQLSTATE. */
+export function refusal(sqlstate: string, message = 'no'): Failure {
+  return { reason: 'effect', errorClass: 'PostgresError', message, stack: '', kind: 'permanent', sqlstate }
+}
