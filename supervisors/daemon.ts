@@ -238,6 +238,7 @@ function engineSettings(config: Config): EngineSettings {
     budgetBytes: backpressure.budgetBytes,
     budgetRecords: backpressure.budgetRecords,
     mailboxMaxRecords: backpressure.mailboxRecords,
+    mailboxMaxBytes: backpressure.budgetBytes / 8,
     promptRaiseMs: 2_000,
     heldRetryMs: 1_000,
     heldLimitMs: 60_000,

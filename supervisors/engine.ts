@@ -517,8 +517,9 @@ export class Engine {
         this.#outcomes.refuse(this.#mailbox(partition, nobody, ''), item, to.failure)
       } else {
         const mailbox = this.#mailbox(partition, to.key, to.tenant)
-        mailbox.items.push(item)
-        if (!mailbox.full && mailbox.items.length > settings.mailboxMaxRecords) {
+        mailbox.add(item)
+        const over = mailbox.items.length > settings.mailboxMaxRecords || mailbox.bytes > settings.mailboxMaxBytes
+        if (over && !mailbox.full) {
           mailbox.full = true
           partition.fullMailboxes++
         }
@@ -541,7 +542,7 @@ export class Engine {
     return mailbox
   }
 
-  /** Once a second or so: progress that no record carries, and Kafka's offsets. */
+  /** Once a second or so: progress that no record carries, Kafka's offsets, and batches that old records keep. */
   #tick(): void {
     this.#ticker = this.#options.clock.after(this.#options.settings.offsetIntervalMs, () => {
       if (this.#stopped) return
@@ -552,6 +553,7 @@ export class Engine {
         if (quiet || partition.gaps.length > 0 || partition.published !== null)
           this.#committers[partition.lane]?.touch(partition)
       }
+      for (const mailbox of this.#mailboxes.values()) if (mailbox.items.length > 0) mailbox.detachOld()
       this.#settled()
       void this.#offsets.write(this.#partitions.values())
       this.#tick()

@@ -5,8 +5,9 @@ export type IntakeSettings = {
   readonly budgetBytes: number
   /** The same in records: small ones cost more in objects than in bytes. */
   readonly budgetRecords: number
-  /** Records that one mailbox may hold before its partition pauses. */
+  /** Records, and their bytes, that one mailbox may hold before its partition pauses. */
   readonly mailboxMaxRecords: number
+  readonly mailboxMaxBytes: number
 }
 
 /** Intake resumes when the budget is down to this part of itself: short pauses throw prefetched records away. */

@@ -1,6 +1,6 @@
 import type { Failure } from '../core/effects.ts'
 import { Fifo } from '../core/fifo.ts'
-import type { KafkaRecord } from '../core/kafka/source.ts'
+import { detached, type KafkaRecord } from '../core/kafka/source.ts'
 import type { Duplicate, Outcome, Skipped } from '../core/postgres/transactions.ts'
 import type { Done, Failed, Opening } from '../core/workers.ts'
 import type { ActorRole } from './engine.ts'
@@ -8,12 +8,13 @@ import type { Partition } from './partition.ts'
 
 /** A record on its way through a mailbox. */
 export class Item {
-  readonly record: KafkaRecord
+  record: KafkaRecord
   /** Where the positions begin that this record covers: its own offset, or the start of the gap before it. */
   readonly from: number
   readonly bytes: number
   attempts = 0
   decided: Decided | null = null
+  detached = false
   /** Why no worker may see it: its outcome, whenever and however often it is decided. */
   refusal: Failure | null = null
 
@@ -21,6 +22,12 @@ export class Item {
     this.record = record
     this.from = from
     this.bytes = bytes
+  }
+
+  detach(): void {
+    if (this.detached) return
+    this.detached = true
+    this.record = detached(this.record)
   }
 }
 
@@ -74,6 +81,8 @@ export class Mailbox {
   readonly partition: Partition
   readonly actor: ActorRole
   readonly items = new Fifo<Item>()
+  /** Of all items. */
+  bytes = 0
   decidedCount = 0
   inFlightCount = 0
   /** Bytes of the items in flight at the worker, for its credit. */
@@ -97,6 +106,8 @@ export class Mailbox {
   closed = false
   /** Past its bound: its partition is paused. */
   full = false
+  /** Items below this offset were here when it was last looked for old ones. */
+  #old = -1
   /** Neighbours in the list of idle mailboxes, least recently used first. */
   idlePrevious: Mailbox | null = null
   idleNext: Mailbox | null = null
@@ -119,6 +130,29 @@ export class Mailbox {
   get dispatchable(): boolean {
     if (this.closed || this.waiting !== 'nothing' || this.queuedCount === 0) return false
     return !this.actor.serial || this.decidedCount + this.inFlightCount === 0
+  }
+
+  add(item: Item): void {
+    this.items.push(item)
+    this.bytes += item.bytes
+  }
+
+  /** Drops what has not been dispatched, and returns it. */
+  dropQueued(): Item[] {
+    const dropped = this.items.truncate(this.decidedCount + this.inFlightCount)
+    for (const { bytes } of dropped) this.bytes -= bytes
+    return dropped
+  }
+
+  /** Gives memory of their own to items that were here the last time: a slow tenant's must not keep whole batches. */
+  detachOld(): void {
+    const { length } = this.items
+    for (let i = 0; i < length; i++) {
+      const item = this.items.at(i)
+      if (item === undefined || item.record.offset > this.#old) break
+      item.detach()
+    }
+    this.#old = this.items.at(length - 1)?.record.offset ?? -1
   }
 
   /** Moves the next queued item in flight. */
@@ -149,7 +183,9 @@ export class Mailbox {
   /** The oldest decided item was committed. */
   commitOldest(): Item | undefined {
     this.decidedCount--
-    return this.items.shift()
+    const item = this.items.shift()
+    if (item !== undefined) this.bytes -= item.bytes
+    return item
   }
 
   /**

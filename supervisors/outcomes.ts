@@ -19,6 +19,7 @@ import type { States } from './states.ts'
 
 export type OutcomesSettings = {
   readonly mailboxMaxRecords: number
+  readonly mailboxMaxBytes: number
   /** A tenant held back by a lock or a time limit is tried again after this. */
   readonly heldRetryMs: number
   /** Held back for longer than this, it is a failed attempt. */
@@ -100,7 +101,7 @@ export class Outcomes {
   /** A record that is nobody's, or that no worker need see: decided here, by the router. */
   refuse(mailbox: Mailbox, item: Item, failure: Failure): void {
     item.refusal = failure
-    mailbox.items.push(item)
+    mailbox.add(item)
     if (mailbox.waiting !== 'held') this.#refuseQueued(mailbox)
   }
 
@@ -122,8 +123,7 @@ export class Outcomes {
 
   /** Forgets what has not been dispatched: it comes again. */
   dropQueued(mailbox: Mailbox): void {
-    for (const item of mailbox.items.truncate(mailbox.decidedCount + mailbox.inFlightCount))
-      this.#options.intake.gave(item.bytes)
+    for (const item of mailbox.dropQueued()) this.#options.intake.gave(item.bytes)
   }
 
   /** The mailbox is not ours any more. */
@@ -281,7 +281,8 @@ export class Outcomes {
     if (this.#ailing.size > 0) this.#recovered(mailbox)
     mailbox.heldSince = 0
     mailbox.heldTimes = 0
-    if (mailbox.full && mailbox.items.length < settings.mailboxMaxRecords / 2) {
+    const { mailboxMaxRecords, mailboxMaxBytes } = settings
+    if (mailbox.full && mailbox.items.length < mailboxMaxRecords / 2 && mailbox.bytes <= mailboxMaxBytes / 2) {
       mailbox.full = false
       mailbox.partition.fullMailboxes--
     }

@@ -66,6 +66,11 @@ export function checkConfig(config: Config, needs: readonly Need[], file: string
       path: ['commit', 'maxBytes'],
       what: 'is more than backpressure.budgetBytes: a commit could never be so large',
     })
+  if (backpressure.budgetRecords > 1 && backpressure.mailboxRecords > backpressure.budgetRecords / 2)
+    problems.push({
+      path: ['backpressure', 'mailboxRecords'],
+      what: 'is more than half of backpressure.budgetRecords: one tenant that is stuck would stop every partition, not only its own',
+    })
 
   for (const group of Object.values(config.groups)) warnings.push(...keyRetentionWarnings(config, group.topics ?? []))
   return { problems, warnings: [...new Set(warnings)] }

@@ -133,13 +133,21 @@ export const backpressure = z
       min: '1MiB',
       max: '64GiB',
     }),
-    budgetRecords: count({ doc: 'The same in records.', default: 40_000, min: 1, max: 100_000_000 }),
-    mailboxRecords: count({
-      doc: 'What may be queued for one tenant of one partition.',
-      default: 50_000,
-      min: 1,
-      max: 10_000_000,
-    }),
+    budgetRecords: z
+      .union([z.literal('auto'), wholeNumber(1, 100_000_000, 'auto, or ')], {
+        error: 'expected auto, or a whole number from 1 to 100000000',
+      })
+      .default('auto')
+      .meta({ description: 'The same in records. `auto`: two and a half full commits for each lane.' }),
+    mailboxRecords: z
+      .union([z.literal('auto'), wholeNumber(1, 10_000_000, 'auto, or ')], {
+        error: 'expected auto, or a whole number from 1 to 10000000',
+      })
+      .default('auto')
+      .meta({
+        description:
+          'What may be queued for one tenant of one partition; past it, that partition pauses. `auto`: an eighth of the budget, so that a tenant that is stuck leaves room for the others.',
+      }),
     outboxRows: count({
       doc: 'Messages committed and not yet published. Past it, the groups that publish pause.',
       default: 100_000,

@@ -51,8 +51,13 @@ export function explain({ config, tree }: Loaded, key: string): readonly Explana
 }
 
 /** What `auto` came to. */
-function autoValues({ workers, commit }: Config): Readonly<Record<string, number>> {
-  return { 'workers.count': workers.count, 'commit.lanes': commit.lanes }
+function autoValues({ workers, commit, backpressure }: Config): Readonly<Record<string, number>> {
+  return {
+    'workers.count': workers.count,
+    'commit.lanes': commit.lanes,
+    'backpressure.budgetRecords': backpressure.budgetRecords,
+    'backpressure.mailboxRecords': backpressure.mailboxRecords,
+  }
 }
 
 function* leaves(

@@ -41,9 +41,13 @@ export const schema = z.strictObject({
 type Parsed = z.output<typeof schema>
 
 /** The configuration as the program reads it: durations in milliseconds, sizes in bytes, `auto` resolved, paths absolute. */
-export type Config = Omit<Parsed, 'workers' | 'commit'> & {
+export type Config = Omit<Parsed, 'workers' | 'commit' | 'backpressure'> & {
   readonly workers: Omit<Parsed['workers'], 'count'> & { readonly count: number }
   readonly commit: Omit<Parsed['commit'], 'lanes'> & { readonly lanes: number }
+  readonly backpressure: Omit<Parsed['backpressure'], 'budgetRecords' | 'mailboxRecords'> & {
+    readonly budgetRecords: number
+    readonly mailboxRecords: number
+  }
 }
 
 export type TopicConfig = Config['topics'][string]

@@ -24,6 +24,18 @@ export type KafkaRecord = {
 
 export const noHeaders: Headers = []
 
+/** The record in memory of its own. A driver's may be a view of its whole batch, which lives as long as any of it. */
+export function detached({ offset, timestamp, key, value, headers }: KafkaRecord): KafkaRecord {
+  const own = (bytes: Buffer | null) => bytes && Buffer.from(bytes)
+  return {
+    offset,
+    timestamp,
+    key: own(key),
+    value: own(value),
+    headers: headers.map(([name, text]) => [Buffer.from(name), own(text)]),
+  }
+}
+
 /**
  * The code of a `troubled` that trying on does not mend: a newer member has our instance id, and whoever joins again
  * fences the other, for ever.

@@ -79,6 +79,7 @@ const settings: EngineSettings = {
   budgetBytes: 1 << 30,
   budgetRecords: 1_000_000,
   mailboxMaxRecords: 1_000_000,
+  mailboxMaxBytes: 1 << 30,
   promptRaiseMs: 2_000,
   heldRetryMs: 1_000,
   heldLimitMs: 60_000,
@@ -111,6 +112,8 @@ export class EngineStage {
   readonly lines: { event: string; fields: object; sentence: string }[] = []
   readonly fatal: TenantryError[] = []
   readonly paused = new Set<number>()
+  /** Records as workers were sent them. */
+  readonly dispatched: KafkaRecord[] = []
   readonly released: number[] = []
   /** Answers of Kafka and PostgreSQL, which a test may replace. */
   answer: (commit: Commit) => CommitResult | Promise<CommitResult> = (commit) => ({ kind: 'committed', commit })
@@ -165,12 +168,16 @@ export class EngineStage {
     await this.clock.pass(0)
   }
 
-  /** Records of `tenants`, one after the other, come in `partition`. */
+  /** Records of `tenants`, one after the other, come in `partition`; each is a view of the batch, which has 1 MiB. */
   async send(tenants: readonly string[], partition = 0): Promise<void> {
     const from = this.#positions.get(partition) ?? 0
+    const batch = Buffer.alloc(1 << 20)
+    let at = 0
     const records = tenants.map((tenant, i): KafkaRecord => {
-      const value = Buffer.from('{}')
-      return { offset: from + i, timestamp: 0, key: Buffer.from(tenant), value, headers: [] }
+      const key = batch.subarray(at, at + batch.write(tenant, at))
+      const value = batch.subarray(at + key.length, at + key.length + batch.write('{}', at + key.length))
+      at += key.length + value.length
+      return { offset: from + i, timestamp: 0, key, value, headers: [] }
     })
     const position = from + records.length
     this.#positions.set(partition, position)
@@ -225,6 +232,7 @@ export class EngineStage {
       count: 1,
       forget() {},
       dispatch: (worker, dispatches) => {
+        for (const { records } of dispatches) this.dispatched.push(...records)
         if (this.mute) return
         const decisions = dispatches.flatMap((dispatch) => this.#decisions(dispatch))
         queueMicrotask(() => this.engine.workersListener.decided(worker, decisions))

@@ -192,6 +192,7 @@ function drawSettings(random: SeededRandom): EngineSettings {
     budgetBytes: random.pick([2_000, 50_000, 10_000_000]),
     budgetRecords: random.pick([10, 200, 100_000]),
     mailboxMaxRecords: random.pick([4, 50, 1_000]),
+    mailboxMaxBytes: 1 << 24,
     promptRaiseMs: 2_000,
     heldRetryMs: 200,
     heldLimitMs: 60_000,

@@ -57,6 +57,9 @@ test('without a file there are the defaults, and the four standard topics', () =
   assert.is(config.backpressure.budgetBytes, 128 * 1024 * 1024)
   assert.is(config.http.host, '127.0.0.1')
   assert.ok(config.workers.count >= 1)
+  const { budgetRecords, mailboxRecords } = config.backpressure
+  assert.is(budgetRecords, 2.5 * config.commit.lanes * config.commit.maxRecords, 'auto follows the commits')
+  assert.is(mailboxRecords, budgetRecords / 8)
 })
 
 test('durations and sizes of the file are numbers whose names say the unit', () => {
@@ -325,6 +328,10 @@ test('values that contradict each other are errors', () => {
     /commit\.maxBytes: is more than/,
   )
   assert.match(problems('commit: { backoffMin: 10s }')[0] ?? '', /backoffMin: is more than/)
+  assert.match(
+    problems('backpressure: { budgetRecords: 1000, mailboxRecords: 501 }')[0] ?? '',
+    /mailboxRecords: is more than half/,
+  )
 })
 
 test('a group may start at a time, which becomes milliseconds', () => {

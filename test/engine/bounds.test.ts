@@ -1,0 +1,63 @@
+import * as assert from 'uvu/assert'
+import { test } from '../harness.ts'
+import { EngineStage, refusal } from './engine-stage.ts'
+
+// What the daemon holds is bounded, and what is stuck takes its own part of it only.
+
+const times = (count: number, tenant: string) => Array.from({ length: count }, () => tenant)
+
+test('a tenant that is stuck pauses its own partition and no other', async () => {
+  const stage = new EngineStage({
+    stateful: true,
+    partitions: 2,
+    settings: { budgetRecords: 400, mailboxMaxRecords: 50 },
+  })
+  stage.state = (tenant) => (tenant === 'stuck' ? { tenant, version: 1, json: '{}', partition: 7 } : undefined)
+  await stage.assign()
+  for (let i = 0; i < 6; i++) await stage.send(times(10, 'stuck'), 0)
+  assert.equal([...stage.paused], [0])
+  await stage.send(times(300, 'well'), 1)
+  await stage.clock.pass(1_000)
+  assert.equal([...stage.paused], [0])
+  assert.is(stage.committed.length, 300)
+})
+
+test('a tenant whose records are large pauses its partition before it has many', async () => {
+  const stage = new EngineStage({ partitions: 2, settings: { mailboxMaxBytes: 3_000 } })
+  await stage.assign()
+  stage.mute = true
+  await stage.send(times(20, 'large'), 0)
+  assert.equal([...stage.paused], [0])
+})
+
+test('a partition that was paused for one tenant resumes when that one has caught up', async () => {
+  const stage = new EngineStage({ settings: { mailboxMaxRecords: 50 } })
+  await stage.assign()
+  stage.answer = (commit) =>
+    commit.outcomes.some(({ tenant }) => tenant === 'slow')
+      ? { kind: 'refused', step: 'effect', blame: 'held', failure: refusal('55P03') }
+      : { kind: 'committed', commit }
+  await stage.send(times(60, 'slow'))
+  assert.equal([...stage.paused], [0])
+  stage.answer = (commit) => ({ kind: 'committed', commit })
+  await stage.clock.pass(10_000)
+  assert.equal([...stage.paused], [])
+  assert.is(stage.committed.length, 60)
+})
+
+test('a record that waits for long does not keep the batch that it came in', async () => {
+  const stage = new EngineStage()
+  await stage.assign()
+  stage.answer = (commit) =>
+    commit.outcomes.length > 0
+      ? { kind: 'refused', step: 'effect', blame: 'held', failure: refusal('55P03') }
+      : { kind: 'committed', commit }
+  await stage.send(['waits'])
+  const [first] = stage.dispatched
+  assert.ok((first?.value?.buffer.byteLength ?? 0) >= 1 << 20)
+  await stage.clock.pass(10_000)
+  const last = stage.dispatched.at(-1)
+  assert.is.not(last, first)
+  assert.ok((last?.value?.buffer.byteLength ?? Number.NaN) < 1 << 20)
+  assert.equal([last?.key?.toString(), last?.value?.toString()], ['waits', '{}'])
+})
