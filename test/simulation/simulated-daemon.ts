@@ -107,7 +107,7 @@ export class SimulatedDaemon {
       workers: this.workers,
       lanes: Array.from(
         { length: sizes.lanes },
-        () => new SimulatedLane({ client: this.client, breach, fenced: (refs) => this.#fenced(refs) }),
+        () => new SimulatedLane({ client: this.client, breach, fenced: (refs, sentAt) => this.#fenced(refs, sentAt) }),
       ),
       ledger: new SimulatedLedger({ client: this.client, frozenAfterMs: 1_500, raising: (ref) => this.#raising(ref) }),
       publisher: new SimulatedPublisher({
@@ -189,8 +189,12 @@ export class SimulatedDaemon {
     })
   }
 
-  #fenced(refs: readonly PartitionRef[]): void {
-    for (const ref of refs) this.#fencedAt.set(`${ref.group}/${keyOf(ref)}`, this.#options.loop.now)
+  /** A commit that was sent before the present assignment says nothing about it. */
+  #fenced(refs: readonly PartitionRef[], sentAt: number): void {
+    for (const ref of refs) {
+      const key = `${ref.group}/${keyOf(ref)}`
+      if (sentAt >= (this.#assignedAt.get(key) ?? -1)) this.#fencedAt.set(key, this.#options.loop.now)
+    }
   }
 
   /** A raise that is late, or follows a fence, proves membership first; one whose assignment has gone is not sent. */

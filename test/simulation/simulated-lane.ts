@@ -18,7 +18,8 @@ export type SimulatedLaneOptions = {
   readonly client: PostgresClient
   /** The lane's contract was broken by its caller. */
   readonly breach: (what: string) => void
-  readonly fenced: (refs: readonly PartitionRef[]) => void
+  /** `sentAt`: when the refused commit was sent, in virtual ms. */
+  readonly fenced: (refs: readonly PartitionRef[], sentAt: number) => void
 }
 
 const answerDeadlineMs = 4_000
@@ -28,10 +29,11 @@ const goneDeadlineMs = 3_000
 export class SimulatedLane implements Lane {
   readonly #client: PostgresClient
   readonly #breach: (what: string) => void
-  readonly #fenced: (refs: readonly PartitionRef[]) => void
+  readonly #fenced: SimulatedLaneOptions['fenced']
   #backend: Backend | null = null
   /** Of the commit last sent. */
   #last: Backend | null = null
+  #sentAt = 0
   #busy = false
   /** The id of a commit whose fate its sender does not know and has not asked for. */
   #unresolved: string | null = null
@@ -47,6 +49,7 @@ export class SimulatedLane implements Lane {
     if (this.#busy) this.#breach('a second commit on a lane that has not answered the first')
     if (this.#unresolved !== null) this.#breach('a commit on a lane whose last commit is unknown and was not resolved')
     this.#busy = true
+    this.#sentAt = this.#client.server.loop.now
     chaos.at('commit sent', this.#client.process)
     const result = await this.#commit(commit, mode)
     this.#busy = false
@@ -55,7 +58,10 @@ export class SimulatedLane implements Lane {
       this.#drop()
     }
     if (result.kind === 'fenced')
-      this.#fenced(result.partitions.flatMap((place) => commit.partitions[place]?.ref ?? []))
+      this.#fenced(
+        result.partitions.flatMap((place) => commit.partitions[place]?.ref ?? []),
+        this.#sentAt,
+      )
     chaos.at('commit answered', this.#client.process)
     return result
   }
@@ -84,7 +90,10 @@ export class SimulatedLane implements Lane {
       if (this.#unresolved === commit.id) this.#unresolved = null
       server.chaos.mark(`resolved as ${resolution.kind}`)
       if (resolution.kind === 'not-committed')
-        this.#fenced(resolution.moved.flatMap((place) => commit.partitions[place]?.ref ?? []))
+        this.#fenced(
+          resolution.moved.flatMap((place) => commit.partitions[place]?.ref ?? []),
+          this.#sentAt,
+        )
       return resolution
     } catch (thrown) {
       return { kind: 'unavailable', reason: thrown instanceof Error ? thrown : new Error('PostgreSQL is away') }
