@@ -95,10 +95,10 @@ export class Ownership {
 
   async #attempt(partition: Partition): Promise<void> {
     const { group } = partition
-    let topic = await this.#begin(group, partition.topic)
+    let topic = await this.#known(group, partition.topic)
     if (partition.partition >= topic.partitions) {
       this.forget(group.name, partition.topic)
-      topic = await this.#begin(group, partition.topic)
+      topic = await this.#known(group, partition.topic)
     }
     if (partition.phase !== 'claiming') return
     partition.topicId = topic.id
@@ -143,6 +143,15 @@ export class Ownership {
       `Kafka's offset ${committed.offset} of ${partition.topic}-${partition.partition} is outside what tenantry wrote (${owned.kafkaOffset} to ${owned.watermark}): it was set with another tool. Progress in PostgreSQL decides; set groups.${partition.group.name}.onForeignOffset to "ignore" to go on from ${owned.watermark}.`,
       { ...partition.facts, kafkaOffset: committed.offset, lastWritten: owned.kafkaOffset, watermark: owned.watermark },
     )
+  }
+
+  /** What is forgotten while it is asked for is asked for again: it may be the topic that has just gone. */
+  async #known(group: GroupOptions, topic: string): Promise<TopicDescription> {
+    for (;;) {
+      const begun = this.#begin(group, topic)
+      const description = await begun
+      if (this.#begun.get(`${group.name}\n${topic}`) === begun) return description
+    }
   }
 
   #begin(group: GroupOptions, topic: string): Promise<TopicDescription> {

@@ -1,0 +1,96 @@
+import type { Clock, Timer } from '../../core/clock.ts'
+import type { Source } from '../../core/kafka/source.ts'
+import type { Ledger, Ownership } from '../../core/postgres/transactions.ts'
+import { Partition } from '../../supervisors/partition.ts'
+
+// What parts of the engine are given when a test has them alone.
+
+/** Time that the test turns on. */
+export class HandClock implements Clock {
+  #now = 0
+  #timers: { readonly at: number; readonly run: () => void }[] = []
+
+  now(): number {
+    return this.#now
+  }
+
+  monotonic(): number {
+    return this.#now
+  }
+
+  after(ms: number, run: () => void): Timer {
+    const timer = { at: this.#now + ms, run }
+    this.#timers.push(timer)
+    return {
+      cancel: () => {
+        this.#timers = this.#timers.filter((other) => other !== timer)
+      },
+    }
+  }
+
+  get waiting(): number {
+    return this.#timers.length
+  }
+
+  async turn(ms: number): Promise<void> {
+    this.#now += ms
+    const due = this.#timers.filter(({ at }) => at <= this.#now)
+    this.#timers = this.#timers.filter(({ at }) => at > this.#now)
+    for (const { run } of due) run()
+    await settled()
+  }
+}
+
+/** What was promised and needs no time has happened. */
+export async function settled(): Promise<void> {
+  for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve))
+}
+
+const unexpected = () => Promise.reject(new Error('not expected here'))
+
+export function stubSource(parts: Partial<Source> = {}): Source {
+  return {
+    start: unexpected,
+    stop: unexpected,
+    seek() {},
+    pause() {},
+    resume() {},
+    release() {},
+    commit: unexpected,
+    committed: unexpected,
+    range: unexpected,
+    offsetsAt: unexpected,
+    describe: unexpected,
+    clusterId: unexpected,
+    ...parts,
+  }
+}
+
+export function stubLedger(parts: Partial<Ledger> = {}): Ledger {
+  return {
+    topicProgress: unexpected,
+    begin: unexpected,
+    takeOver: unexpected,
+    readOutbox: unexpected,
+    loadStates: unexpected,
+    recordOffsets: unexpected,
+    refuseOutbox: unexpected,
+    ...parts,
+  }
+}
+
+export const taken: Ownership = { epoch: 1, seq: 1, watermark: 0, ahead: [], kafkaOffset: -1 }
+
+export function partition(number = 0, source: Source = stubSource()): Partition {
+  const group = {
+    name: 'g',
+    source,
+    actors: [],
+    start: 'earliest',
+    onForeignOffset: 'stop',
+    onOutOfRange: 'stop',
+    tenantHeader: null,
+  } as const
+  const actor = { index: 0, name: 'a', topic: 't', stateful: false, serial: false }
+  return new Partition(group, actor, { topic: 't', partition: number }, 0, 0)
+}
