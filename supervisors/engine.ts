@@ -20,7 +20,7 @@ import { Dispatcher, type DispatcherSettings } from './dispatcher.ts'
 import { Intake, type IntakeSettings } from './intake.ts'
 import { Mailboxes } from './mailboxes.ts'
 import { OffsetWriter } from './offset-writer.ts'
-import { OutboxPublisher } from './outbox-publisher.ts'
+import { OutboxPublisher, type OutboxSettings } from './outbox-publisher.ts'
 import { Outcomes, type OutcomesSettings } from './outcomes.ts'
 import { Ownership, type OwnershipSettings } from './ownership.ts'
 import { Partition } from './partition.ts'
@@ -59,6 +59,7 @@ export type EngineSettings = CommitterSettings &
   DispatcherSettings &
   IntakeSettings &
   OwnershipSettings &
+  OutboxSettings &
   OutcomesSettings & {
     readonly maxIdLength: number
     /** How often Kafka's offsets follow the watermark. */
@@ -67,8 +68,6 @@ export type EngineSettings = CommitterSettings &
     readonly releaseMs: number
     /** Empty mailboxes whose instances stay warm. */
     readonly idleMailboxes: number
-    /** Unpublished messages past which intake pauses. */
-    readonly outboxMaxPending: number
   }
 
 export type EngineOptions = {
@@ -134,7 +133,7 @@ export class Engine {
       owned: (partition, owned) => this.#owned(partition, owned),
       stopped: (partition, error) => this.#stopPartition(partition, error),
     })
-    this.#outbox = new OutboxPublisher(publisher, clock, settings, {
+    this.#outbox = new OutboxPublisher(publisher, ledger, clock, settings, {
       refused: (partition, row, reason) => {
         log.error(
           'outbox.refused',
@@ -149,7 +148,7 @@ export class Engine {
         partition.published = position
         this.#settled()
       },
-      trouble: (reason) => this.#trouble('kafka.outbox', reason),
+      trouble: (key, reason) => this.#trouble(key, reason),
     })
     this.#outcomes = new Outcomes({
       clock,
@@ -375,7 +374,7 @@ export class Engine {
       { ...partition.facts, epoch: owned.epoch, watermark: owned.watermark, ahead: owned.ahead.length },
       'Took a partition over.',
     )
-    this.#outbox.push(partition, owned.outbox)
+    this.#outbox.open(partition)
     partition.group.source.seek(partition, owned.watermark, partition.token)
     this.#settled()
   }

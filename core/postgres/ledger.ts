@@ -6,8 +6,8 @@ import { codeOf, missingProgressState } from './sqlstate.ts'
 import {
   type Ledger,
   noProgressCode,
+  type OutboxPage,
   type OutboxPosition,
-  type OutboxRow,
   type Ownership,
   type PartitionRef,
   type Range,
@@ -25,8 +25,11 @@ export type PostgresLedgerOptions = {
   readonly frozenAfterMs: number
 }
 
-/** Messages read back after a takeover. More are read when these have gone out. */
-const maxOutboxRows = 100_000
+/** Of the outbox, at a time: a few sends to Kafka. One message may be larger than a page. */
+const pageRows = 5_000
+const pageBytes = 8 * 1024 * 1024
+/** Further rows are counted up to here. */
+const maxCounted = 100_000
 
 /**
  * What ownership asks of PostgreSQL. Every call is one statement, or reads only: there is no transaction here that a
@@ -72,14 +75,44 @@ export class PostgresLedger implements Ledger {
 
   async takeOver(ref: PartitionRef): Promise<Ownership> {
     const row = await this.#raise(ref)
-    const outbox = await this.#outbox(ref)
     return {
       epoch: Number(row.epoch),
       seq: Number(row.seq),
       watermark: Number(row.watermark),
       ahead: rangesOf(row.ahead),
       kafkaOffset: Number(row.kafka_offset),
-      outbox,
+    }
+  }
+
+  async readOutbox(ref: PartitionRef, after: OutboxPosition | null): Promise<OutboxPage> {
+    const rows = await this.#sql<OutboxColumns[]>`
+      select seq::text, place, tenant_id, to_topic, message_id, record_key, record_value, record_headers,
+        found = ${pageRows} or sum(bytes) over () >= ${pageBytes} as full
+      from (
+        select next.*, count(*) over () as found, octet_length(record_key) + octet_length(record_value) as bytes,
+          sum(octet_length(record_key) + octet_length(record_value)) over (order by seq, place) as running
+        from (
+          select * from sys.outbox
+          where group_name = ${ref.group} and topic_id = ${ref.topicId} and partition = ${ref.partition}
+            and (seq, place) > (${after?.seq ?? -1}, ${after?.index ?? -1})
+          order by seq, place
+          limit ${pageRows}
+        ) as next
+      ) as page
+      where running - bytes < ${pageBytes}
+      order by page.seq, page.place`
+    const last = rows.at(-1)
+    return {
+      rows: rows.map((row) => ({
+        position: { seq: Number(row.seq), index: row.place },
+        tenant: row.tenant_id,
+        topic: row.to_topic,
+        messageId: row.message_id,
+        key: row.record_key,
+        value: row.record_value,
+        headers: row.record_headers,
+      })),
+      more: last?.full ? await this.#countOutbox(ref, last) : 0,
     }
   }
 
@@ -137,21 +170,15 @@ export class PostgresLedger implements Ledger {
       .#sql`select sys.fn_end_lock_holders(${ref.group}, ${ref.topicId}, ${ref.partition}, make_interval(secs => ${this.#frozenAfterMs / 1_000}))`
   }
 
-  async #outbox(ref: PartitionRef): Promise<OutboxRow[]> {
-    const rows = await this.#sql<OutboxColumns[]>`
-      select seq::text, place, tenant_id, to_topic, message_id, record_key, record_value, record_headers from sys.outbox
-      where group_name = ${ref.group} and topic_id = ${ref.topicId} and partition = ${ref.partition}
-      order by seq, place
-      limit ${maxOutboxRows}`
-    return rows.map((row) => ({
-      position: { seq: Number(row.seq), index: row.place },
-      tenant: row.tenant_id,
-      topic: row.to_topic,
-      messageId: row.message_id,
-      key: row.record_key,
-      value: row.record_value,
-      headers: row.record_headers,
-    }))
+  async #countOutbox(ref: PartitionRef, after: OutboxColumns): Promise<number> {
+    const [row] = await this.#sql<{ count: number }[]>`
+      select count(*)::integer as count from (
+        select from sys.outbox
+        where group_name = ${ref.group} and topic_id = ${ref.topicId} and partition = ${ref.partition}
+          and (seq, place) > (${after.seq}, ${after.place})
+        limit ${maxCounted}
+      ) as further`
+    return row?.count ?? 0
   }
 }
 
@@ -166,6 +193,7 @@ type OutboxColumns = {
   record_key: Buffer
   record_value: Buffer
   record_headers: (readonly [string, string])[]
+  full: boolean
 }
 
 /** `{[5,9),[12,13)}` */

@@ -122,8 +122,6 @@ export type Ownership = {
   readonly ahead: readonly Range[]
   /** -1 where none was written yet. */
   readonly kafkaOffset: number
-  /** Committed and perhaps not yet delivered, in order. */
-  readonly outbox: readonly OutboxRow[]
 }
 
 export type OutboxRow = {
@@ -134,6 +132,13 @@ export type OutboxRow = {
   readonly key: Uint8Array
   readonly value: Uint8Array
   readonly headers: readonly (readonly [name: string, value: string])[]
+}
+
+/** Rows of a partition's outbox, in order. */
+export type OutboxPage = {
+  readonly rows: readonly OutboxRow[]
+  /** Rows that the table has after these: 0 only if there are none, else as many as were counted. */
+  readonly more: number
 }
 
 export type StateRow = {
@@ -183,10 +188,12 @@ export interface Ledger {
     starts: readonly Start[],
   ): Promise<void>
   /**
-   * Raises the epoch: takes the partition's lock (ending a frozen holder after a while), inserts (epoch + 1, seq + 1),
-   * then reads the rest in later statements. Rejects with `noProgressCode`, or with an infrastructure error.
+   * Raises the epoch: takes the partition's lock (ending a frozen holder after a while) and inserts (epoch + 1, seq + 1).
+   * Rejects with `noProgressCode`, or with an infrastructure error.
    */
   takeOver(ref: PartitionRef): Promise<Ownership>
+  /** Committed and perhaps not yet delivered: the rows after `after`, or the first, as many as a page has. */
+  readOutbox(ref: PartitionRef, after: OutboxPosition | null): Promise<OutboxPage>
   /** The committed states of these tenants; tenants without one are left out. */
   loadStates(group: string, actor: string, tenants: readonly string[]): Promise<readonly StateRow[]>
   /** Adds to the log of offsets, from which the lag can be asked for in SQL. */

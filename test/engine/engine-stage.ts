@@ -282,8 +282,9 @@ export class EngineStage {
       takeOver: async ({ partition }): Promise<Ownership> => {
         const epoch = (this.#epochs.get(partition) ?? 0) + 1
         this.#epochs.set(partition, epoch)
-        return { epoch, seq: epoch, watermark: 0, ahead: [], kafkaOffset: -1, outbox: [] }
+        return { epoch, seq: epoch, watermark: 0, ahead: [], kafkaOffset: -1 }
       },
+      readOutbox: async () => ({ rows: [], more: 0 }),
       loadStates: async (_group, _actor, tenants) => tenants.flatMap((tenant) => this.state(tenant) ?? []),
       recordOffsets: async () => {},
       refuseOutbox: async () => {},

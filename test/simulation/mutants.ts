@@ -103,4 +103,18 @@ export const mutants: readonly Mutant[] = [
       },
     ],
   },
+  {
+    name: 'what is committed goes out before what the table still has',
+    edits: [
+      {
+        file: 'supervisors/outbox-feed.ts',
+        from: 'if (!this.behind && room) return',
+        to: 'if (room) return',
+      },
+    ],
+  },
+  {
+    name: 'a takeover reads one page of what is unpublished',
+    edits: [{ file: 'supervisors/outbox-feed.ts', from: 'if (page.more > 0) {', to: 'if (page.more < 0) {' }],
+  },
 ]

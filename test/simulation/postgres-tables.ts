@@ -111,13 +111,15 @@ export class Tables {
         const rows = this.outbox.get(refKey(change.ref)) ?? []
         this.outbox.set(
           refKey(change.ref),
-          rows.filter(({ position }) => after(position, change.upTo)),
+          rows.filter(({ position }) => isAfter(position, change.upTo)),
         )
         break
       }
       case 'refused': {
         const rows = this.outbox.get(refKey(change.ref)) ?? []
-        const row = rows.find(({ position }) => !after(position, change.position) && !after(change.position, position))
+        const row = rows.find(
+          ({ position }) => !isAfter(position, change.position) && !isAfter(change.position, position),
+        )
         if (row) this.deadLetters.add(`outbox ${row.messageId}`)
         this.outbox.set(
           refKey(change.ref),
@@ -139,6 +141,6 @@ function append<T>(map: Map<string, T[]>, key: string, value: T): void {
   else map.set(key, [value])
 }
 
-function after(a: OutboxPosition, b: OutboxPosition): boolean {
+export function isAfter(a: OutboxPosition, b: OutboxPosition): boolean {
   return a.seq > b.seq || (a.seq === b.seq && a.index > b.index)
 }

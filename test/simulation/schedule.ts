@@ -24,6 +24,7 @@ export const points = [
   'raised',
   'taken over',
   'states asked',
+  'outbox asked',
   'outbox sent',
   'published',
   'offsets sent',

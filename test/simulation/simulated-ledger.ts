@@ -2,6 +2,7 @@ import { TenantryError } from '../../core/errors.ts'
 import {
   type Ledger,
   noProgressCode,
+  type OutboxPage,
   type OutboxPosition,
   type Ownership,
   type PartitionRef,
@@ -11,7 +12,7 @@ import {
 } from '../../core/postgres/transactions.ts'
 import type { PostgresClient } from './postgres-client.ts'
 import { ServerError } from './postgres-server.ts'
-import { type ProgressRow, refKey } from './postgres-tables.ts'
+import { isAfter, type ProgressRow, refKey } from './postgres-tables.ts'
 
 export type SimulatedLedgerOptions = {
   readonly client: PostgresClient
@@ -21,6 +22,8 @@ export type SimulatedLedgerOptions = {
 }
 
 const takeOverLockTimeoutMs = 2_000
+/** So few that most takeovers find more. */
+const pageRows = 2
 
 /** What ownership asks of the model of PostgreSQL, as core/postgres/ledger.ts asks the real one. */
 export class SimulatedLedger implements Ledger {
@@ -77,7 +80,6 @@ export class SimulatedLedger implements Ledger {
     raising(ref)
     chaos.at('take over sent', client.process)
     const row = await this.#raise(ref)
-    const outbox = await client.once('outbox', { run: ({ tables }) => [...(tables.outbox.get(refKey(ref)) ?? [])] })
     chaos.at('taken over', client.process)
     return {
       epoch: row.epoch,
@@ -85,8 +87,19 @@ export class SimulatedLedger implements Ledger {
       watermark: row.watermark,
       ahead: row.ahead,
       kafkaOffset: row.kafkaOffset,
-      outbox,
     }
+  }
+
+  readOutbox(ref: PartitionRef, after: OutboxPosition | null): Promise<OutboxPage> {
+    const { client } = this.#options
+    client.server.chaos.at('outbox asked', client.process)
+    return client.once('outbox', {
+      run: ({ tables }) => {
+        const rows = tables.outbox.get(refKey(ref)) ?? []
+        const further = after === null ? rows : rows.filter(({ position }) => isAfter(position, after))
+        return { rows: further.slice(0, pageRows), more: Math.max(0, further.length - pageRows) }
+      },
+    })
   }
 
   loadStates(group: string, actor: string, tenants: readonly string[]): Promise<readonly StateRow[]> {

@@ -1,0 +1,83 @@
+import * as assert from 'uvu/assert'
+import { after, before, test } from '../harness.ts'
+import { LaneStage } from './lane-stage.ts'
+
+// What was committed for publication, as its next owner reads it.
+
+let stage: LaneStage
+
+before(async () => {
+  stage = await LaneStage.create((sql) => sql`select 1`)
+})
+
+after(() => stage.end())
+
+/** Rows of this seq, each with so many bytes. */
+async function write(partition: number, seq: number, count: number, bytes = 1): Promise<void> {
+  const { ref } = stage.partition(partition)
+  await stage.sql`
+    insert into sys.outbox (group_name, topic_id, partition, seq, place, tenant_id, to_topic, message_id, record_key, record_value, record_headers)
+    select ${ref.group}, ${ref.topicId}, ${ref.partition}, ${seq}, place, 'acme', 'out', ${seq}::text || '.' || place, ''::bytea,
+      convert_to(repeat('x', ${bytes}), 'UTF8'), '[["a","b"]]'
+    from generate_series(0, ${count - 1}) as place`
+}
+
+async function readAll(partition: number) {
+  const { ref } = stage.partition(partition)
+  const pages = [await stage.ledger.readOutbox(ref, null)]
+  for (let last = pages[0]; last !== undefined && last.more > 0; ) {
+    last = await stage.ledger.readOutbox(ref, last.rows.at(-1)?.position ?? null)
+    pages.push(last)
+  }
+  return pages
+}
+
+test('more unpublished messages than a page has are read page by page, in order', async () => {
+  await write(0, 9, 3)
+  await write(0, 10, 10_000)
+  await write(1, 1, 1)
+  const pages = await readAll(0)
+  assert.equal(
+    pages.map(({ rows, more }) => [rows.length, more]),
+    [
+      [5_000, 5_003],
+      [5_000, 3],
+      [3, 0],
+    ],
+  )
+  const ids = pages.flatMap(({ rows }) => rows.map(({ messageId }) => messageId))
+  assert.equal(ids, [
+    ...Array.from({ length: 3 }, (_, place) => `9.${place}`),
+    ...Array.from({ length: 10_000 }, (_, place) => `10.${place}`),
+  ])
+  assert.equal(pages[0]?.rows[0], {
+    position: { seq: 9, index: 0 },
+    tenant: 'acme',
+    topic: 'out',
+    messageId: '9.0',
+    key: Buffer.from(''),
+    value: Buffer.from('x'),
+    headers: [['a', 'b']],
+  })
+})
+
+test('a page ends where it would be too large, and has at least one message', async () => {
+  await write(2, 1, 3, 5 * 1024 * 1024)
+  await write(2, 2, 2, 9 * 1024 * 1024)
+  assert.equal(
+    (await readAll(2)).map(({ rows, more }) => [rows.length, more]),
+    [
+      [2, 3],
+      [2, 1],
+      [1, 0],
+    ],
+  )
+})
+
+test('a page that is full and has nothing behind it is the last', async () => {
+  await write(3, 1, 5_000)
+  assert.equal(
+    (await readAll(3)).map(({ rows, more }) => [rows.length, more]),
+    [[5_000, 0]],
+  )
+})

@@ -1,0 +1,90 @@
+import type { Delivery, Publisher } from '../../core/kafka/publisher.ts'
+import type { OutboxPage, OutboxPosition, OutboxRow, PartitionRef } from '../../core/postgres/transactions.ts'
+import { isAfter } from '../../supervisors/outbox-feed.ts'
+import { OutboxPublisher } from '../../supervisors/outbox-publisher.ts'
+import { HandClock, partition, stubLedger } from './engine-ports.ts'
+
+export function message(seq: number, index = 0, { tenant = 'acme', topic = 'out' } = {}): OutboxRow {
+  const messageId = `${tenant} ${seq}.${index}`
+  const empty = new Uint8Array(0)
+  return { position: { seq, index }, tenant, topic, messageId, key: empty, value: empty, headers: [] }
+}
+
+/** An outbox before a table of one partition and a Kafka of which the test says what it answers. */
+export class OutboxStage implements Publisher {
+  readonly clock = new HandClock()
+  readonly outbox: OutboxPublisher
+  readonly partition = partition()
+  /** Committed, by position. */
+  table: OutboxRow[] = []
+  /** Everything that Kafka took, copies too. */
+  readonly published: string[] = []
+  readonly troubles = new Map<string, string>()
+  sends = 0
+  pageRows = 3
+  /** What Kafka says to a message; null takes it. */
+  answer: (row: OutboxRow) => Delivery | null = () => null
+  /** What is awaited before a page is answered, and before a refusal is recorded. */
+  reading: () => Promise<void> = () => Promise.resolve()
+  refusing: () => Promise<void> = () => Promise.resolve()
+
+  constructor(settings: { readonly outboxMaxPending?: number } = {}) {
+    const ledger = stubLedger({
+      readOutbox: (ref, after) => this.#read(ref, after),
+      refuseOutbox: (_ref, position) => this.#refuse(position),
+    })
+    this.outbox = new OutboxPublisher(
+      this,
+      ledger,
+      this.clock,
+      { backoffMinMs: 100, backoffMaxMs: 1_000, outboxMaxPending: 1_000, ...settings },
+      {
+        refused: (_partition, row, reason) => ledger.refuseOutbox(this.partition.ref, row.position, reason),
+        delivered() {},
+        published: (_partition, upTo) => {
+          this.table = this.table.filter(({ position }) => isAfter(position, upTo))
+        },
+        trouble: (key, reason) => {
+          if (reason === null) this.troubles.delete(key)
+          else this.troubles.set(key, reason)
+        },
+      },
+    )
+  }
+
+  /** As the engine does: the rows are in the table, then it hears of them. */
+  commit(...rows: OutboxRow[]): void {
+    this.table.push(...rows)
+    this.outbox.push(this.partition, rows)
+  }
+
+  /** The place in `published` of the first copy of each. */
+  get firstCopies(): string[] {
+    return [...new Set(this.published)]
+  }
+
+  async send(rows: readonly OutboxRow[]): Promise<readonly Delivery[]> {
+    this.sends++
+    return rows.map((row) => {
+      const answer = this.answer(row)
+      if (answer !== null) return answer
+      this.published.push(row.messageId)
+      return { kind: 'delivered' }
+    })
+  }
+
+  async #read(_ref: PartitionRef, after: OutboxPosition | null): Promise<OutboxPage> {
+    const further = after === null ? this.table : this.table.filter(({ position }) => isAfter(position, after))
+    const page = {
+      rows: further.slice(0, this.pageRows),
+      more: Math.max(0, further.length - this.pageRows),
+    }
+    await this.reading()
+    return page
+  }
+
+  async #refuse(refused: OutboxPosition): Promise<void> {
+    await this.refusing()
+    this.table = this.table.filter(({ position }) => position.seq !== refused.seq || position.index !== refused.index)
+  }
+}

@@ -1,0 +1,80 @@
+import * as assert from 'uvu/assert'
+import { test } from '../harness.ts'
+import { settled } from './engine-ports.ts'
+import { message, OutboxStage } from './outbox-stage.ts'
+
+const ids = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => `acme ${from + i}.0`)
+const messages = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => message(from + i))
+
+test('what a last owner left goes out page by page, and before what is committed later', async () => {
+  const stage = new OutboxStage()
+  stage.table = messages(1, 10)
+  stage.outbox.open(stage.partition)
+  stage.commit(message(11))
+  stage.commit(message(12))
+  await settled()
+  assert.equal(stage.firstCopies, ids(1, 12))
+  assert.equal(stage.table, [])
+  assert.is(stage.outbox.pending, 0)
+})
+
+test('what is committed while the last page is on its way goes out once, whether the page has it or not', async () => {
+  const stage = new OutboxStage()
+  stage.table = messages(1, 3)
+  let answer = () => {}
+  stage.reading = () =>
+    new Promise((resolve) => {
+      answer = resolve
+    })
+  stage.outbox.open(stage.partition)
+  await settled()
+  // The page has 3 and not 4; both commits are heard of before it comes.
+  stage.outbox.push(stage.partition, [message(3)])
+  stage.commit(message(4))
+  assert.equal(stage.published, [])
+  answer()
+  await settled()
+  assert.equal(stage.published, ids(1, 4))
+  assert.equal(stage.table, [])
+})
+
+test('what is committed while there is no room stays in the table, counts as pending, and follows', async () => {
+  const stage = new OutboxStage({ outboxMaxPending: 4 })
+  stage.outbox.open(stage.partition)
+  await settled()
+  stage.answer = () => ({ kind: 'failed', reason: 'away' })
+  stage.commit(...messages(1, 5))
+  stage.commit(...messages(6, 9))
+  await settled()
+  assert.is(stage.outbox.pending, 9)
+  assert.equal(stage.published, [])
+  stage.answer = () => null
+  await stage.clock.turn(10_000)
+  assert.equal(stage.firstCopies, ids(1, 9))
+  assert.is(stage.outbox.pending, 0)
+  assert.equal(stage.table, [])
+})
+
+test('a page that cannot be read is asked for again, and what was committed meanwhile is in it', async () => {
+  const stage = new OutboxStage()
+  stage.table = messages(1, 2)
+  stage.reading = () => Promise.reject(new Error('PostgreSQL is away'))
+  stage.outbox.open(stage.partition)
+  stage.commit(message(3))
+  await settled()
+  assert.equal([...stage.troubles.keys()], ['postgres.outbox'])
+  stage.reading = () => Promise.resolve()
+  await stage.clock.turn(200)
+  assert.equal(stage.published, ids(1, 3))
+  assert.equal([...stage.troubles.keys()], [])
+})
+
+test('a partition that was lost while its page was read publishes nothing', async () => {
+  const stage = new OutboxStage()
+  stage.table = messages(1, 2)
+  stage.outbox.open(stage.partition)
+  stage.outbox.drop(stage.partition)
+  await settled()
+  assert.equal(stage.published, [])
+  assert.is(stage.outbox.pending, 0)
+})
