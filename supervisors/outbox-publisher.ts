@@ -160,10 +160,20 @@ export class OutboxPublisher {
 
   #pump(): void {
     if (this.#sending || this.#stopped || this.#pending.length === 0) return
-    const batch = this.#pending.slice(0, maxMessagesPerSend).filter((pending) => pending.state === 'waiting')
+    const batch = this.#next()
     if (batch.length === 0) return
     this.#sending = true
     void this.#publisher.send(batch.map((pending) => pending.row)).then((deliveries) => this.#sent(batch, deliveries))
+  }
+
+  /** The oldest that wait. */
+  #next(): Pending[] {
+    const batch: Pending[] = []
+    for (const pending of this.#pending) {
+      if (pending.state === 'waiting') batch.push(pending)
+      if (batch.length === maxMessagesPerSend) break
+    }
+    return batch
   }
 
   #sent(batch: readonly Pending[], deliveries: readonly Delivery[]): void {
@@ -217,6 +227,7 @@ export class OutboxPublisher {
         pending.state = 'refused'
         if (failures > 0) this.#events.trouble('postgres.refused', null)
         this.#sweep()
+        this.#pump()
       },
       (thrown: unknown) => {
         if (this.#stopped || !this.#pending.includes(pending)) return

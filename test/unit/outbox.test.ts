@@ -78,3 +78,23 @@ test('a partition that was lost while its page was read publishes nothing', asyn
   assert.equal(stage.published, [])
   assert.is(stage.outbox.pending, 0)
 })
+
+test('a message that Kafka refuses does not stop what waits behind it, however long recording that takes', async () => {
+  const stage = new OutboxStage({ outboxMaxPending: 10_000 })
+  stage.outbox.open(stage.partition)
+  await settled()
+  let recorded = () => {}
+  stage.refusing = () =>
+    new Promise((resolve) => {
+      recorded = resolve
+    })
+  stage.answer = ({ position }) => (position.seq === 1 ? { kind: 'refused', reason: 'MESSAGE_TOO_LARGE' } : null)
+  stage.commit(...messages(1, 5_000))
+  await settled()
+  assert.equal(stage.published, ids(2, 5_000))
+  assert.is(stage.table.length, 5_000)
+  recorded()
+  await settled()
+  assert.is(stage.outbox.pending, 0)
+  assert.equal(stage.table, [])
+})
