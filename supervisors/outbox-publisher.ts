@@ -20,6 +20,9 @@ type Pending = {
   state: 'waiting' | 'delivered' | 'refusing' | 'refused'
 }
 
+/** A topic to which something could not be delivered, until something can. */
+type Away = { resting: boolean; failures: number; reason: string }
+
 export type OutboxEvents = {
   /** Kafka will never take this message. Resolves when that is recorded; until then the row must not be deleted. */
   refused(partition: Partition, row: OutboxRow, reason: string): Promise<void>
@@ -37,8 +40,9 @@ export type OutboxSettings = {
 }
 
 /**
- * Publishes committed messages in the order of their commits, one send at a time. A failed one goes again, and after it
- * all later ones of the same tenant and partition, so that the order of first copies is the order of the tenant.
+ * Publishes committed messages in the order of their commits, one send at a time. A failed one goes again when its topic
+ * has rested, and after it all later ones of the same tenant and partition, to whatever topic, so that the order of first
+ * copies is the order of the tenant. Other tenants' messages to other topics go on.
  */
 export class OutboxPublisher {
   readonly #publisher: Publisher
@@ -50,7 +54,7 @@ export class OutboxPublisher {
   #pending: Pending[] = []
   #bytes = 0
   #sending = false
-  #failures = 0
+  readonly #away = new Map<string, Away>()
   #reading = false
   #readFailures = 0
   #stopped = false
@@ -113,6 +117,9 @@ export class OutboxPublisher {
       this.#bytes -= pending.bytes
       return false
     })
+    if (this.#away.size === 0) return
+    const topics = new Set(this.#pending.map(({ row }) => row.topic))
+    for (const topic of this.#away.keys()) if (!topics.has(topic)) this.#cameBack(topic)
   }
 
   /** Reads what only the table has, a page at a time, while there is room. */
@@ -166,11 +173,14 @@ export class OutboxPublisher {
     void this.#publisher.send(batch.map((pending) => pending.row)).then((deliveries) => this.#sent(batch, deliveries))
   }
 
-  /** The oldest that wait. */
+  /** The oldest that wait, without topics that rest and what must not overtake a message to one of these. */
   #next(): Pending[] {
     const batch: Pending[] = []
+    const held = new Held()
     for (const pending of this.#pending) {
-      if (pending.state === 'waiting') batch.push(pending)
+      if (pending.state !== 'waiting' || held.has(pending)) continue
+      if (this.#away.get(pending.row.topic)?.resting) held.add(pending)
+      else batch.push(pending)
       if (batch.length === maxMessagesPerSend) break
     }
     return batch
@@ -178,36 +188,47 @@ export class OutboxPublisher {
 
   #sent(batch: readonly Pending[], deliveries: readonly Delivery[]): void {
     if (this.#stopped) return
+    this.#sending = false
     const failed = this.#apply(batch, deliveries)
+    for (const [topic, reason] of failed) this.#rest(topic, reason)
+    for (const { row } of batch) if (!failed.has(row.topic)) this.#cameBack(row.topic)
     this.#sweep()
-    if (failed === null) {
-      if (this.#failures > 0) this.#events.trouble('kafka.outbox', null)
-      this.#failures = 0
-      this.#sending = false
-      this.#pump()
-      return
-    }
-    this.#events.trouble('kafka.outbox', failed)
-    this.#clock.after(this.#backoffMs(this.#failures++), () => {
-      this.#sending = false
+    this.#pump()
+  }
+
+  #rest(topic: string, reason: string): void {
+    const away = { resting: true, failures: (this.#away.get(topic)?.failures ?? 0) + 1, reason: `${topic}: ${reason}` }
+    this.#away.set(topic, away)
+    this.#tellAway()
+    this.#clock.after(this.#backoffMs(away.failures - 1), () => {
+      // Not by comparing times: a timer may run a moment early, and no other would come.
+      away.resting = false
       this.#pump()
     })
   }
 
-  /** Marks what is out; returns why something failed, or null. */
-  #apply(batch: readonly Pending[], deliveries: readonly Delivery[]): string | null {
-    let reason: string | null = null
+  #cameBack(topic: string): void {
+    if (this.#away.delete(topic)) this.#tellAway()
+  }
+
+  #tellAway(): void {
+    const reasons = [...this.#away.values()].map(({ reason }) => reason)
+    this.#events.trouble('kafka.outbox', reasons.length === 0 ? null : reasons.sort().join('; '))
+  }
+
+  /** Marks what is out; returns the topics to which something failed, and why. */
+  #apply(batch: readonly Pending[], deliveries: readonly Delivery[]): ReadonlyMap<string, string> {
+    const failed = new Map<string, string>()
     let delivered = 0
-    /** Tenants of which something failed in this send: what follows of them goes again, even if it got out. */
-    const held = new Map<Partition, Set<string>>()
+    /** Of whom something failed in this send: what follows of them goes again, even if it got out. */
+    const held = new Held()
     batch.forEach((pending, i) => {
       const delivery: Delivery = deliveries[i] ?? { kind: 'failed', reason: 'the driver gave no answer' }
-      const tenants = held.get(pending.partition)
+      const { topic } = pending.row
       if (delivery.kind === 'failed') {
-        reason ??= delivery.reason
-        if (tenants) tenants.add(pending.row.tenant)
-        else held.set(pending.partition, new Set([pending.row.tenant]))
-      } else if (!tenants?.has(pending.row.tenant)) {
+        if (!failed.has(topic)) failed.set(topic, delivery.reason)
+        held.add(pending)
+      } else if (!held.has(pending)) {
         if (delivery.kind === 'refused') {
           this.#refuse(pending, delivery.reason, 0)
         } else {
@@ -217,7 +238,7 @@ export class OutboxPublisher {
       }
     })
     this.#events.delivered(delivered)
-    return reason
+    return failed
   }
 
   #refuse(pending: Pending, reason: string, failures: number): void {
@@ -248,5 +269,20 @@ export class OutboxPublisher {
     })
     this.#fill()
     for (const [partition, position] of published) this.#events.published(partition, position)
+  }
+}
+
+/** Tenants of partitions. */
+class Held {
+  readonly #tenants = new Map<Partition, Set<string>>()
+
+  add({ partition, row }: Pending): void {
+    const tenants = this.#tenants.get(partition)
+    if (tenants) tenants.add(row.tenant)
+    else this.#tenants.set(partition, new Set([row.tenant]))
+  }
+
+  has({ partition, row }: Pending): boolean {
+    return this.#tenants.get(partition)?.has(row.tenant) === true
   }
 }

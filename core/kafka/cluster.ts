@@ -116,15 +116,21 @@ export class Cluster {
     }
   }
 
-  /** Leaders, ids and partition counts of topics; those that do not exist are left out. */
+  /** Leaders, ids and partition counts of topics; those that do not exist, or that we may not see, are left out. */
   async topology(topics: readonly string[]): Promise<ClusterMetadata> {
     try {
       return await this.#admin.metadata({ topics: [...topics], forceUpdate: true, retries: 0 })
     } catch (error) {
-      if (!isUnknownTopic(error)) throw unavailable('read the topics', error)
+      if (!isUnknownTopic(error) && !isDenied(error)) throw unavailable('read the topics', error)
     }
     const known: string[] = []
-    for (const topic of topics) if (await this.describe(topic)) known.push(topic)
+    for (const topic of topics) {
+      const found = await this.describe(topic).catch((error: unknown) => {
+        if (isDenied(error)) return undefined
+        throw error
+      })
+      if (found) known.push(topic)
+    }
     try {
       return await this.#admin.metadata({ topics: known, forceUpdate: true, retries: 0 })
     } catch (error) {
@@ -205,6 +211,12 @@ function byTopic<T>(
 export function isUnknownTopic(error: unknown): boolean {
   if (!(error instanceof Error)) return false
   return findErrorBy(error, 'apiCode', 3) !== null || /Unknown topic /.test(error.message)
+}
+
+/** TOPIC_AUTHORIZATION_FAILED, however deep. */
+function isDenied(error: unknown): boolean {
+  if (!(error instanceof Error)) return false
+  return findErrorBy(error, 'apiCode', 29) !== null || isDenied(error.cause)
 }
 
 export function unavailable(what: string, cause: unknown): TenantryError {

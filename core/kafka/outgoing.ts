@@ -31,6 +31,8 @@ export class OutgoingPartition {
   sequence = 0
   notBefore = 0
   attempts = 0
+  /** What the broker said last, where it was not good. */
+  reason = ''
   /** A batch was refused: so many messages a batch, until the culprit has been found. */
   most = Number.POSITIVE_INFINITY
 
@@ -66,21 +68,24 @@ export class OutgoingPartition {
   }
 }
 
-/** Codes by which a broker says that it will never take this message, wherever and whenever it is sent. */
-const refusals: ReadonlySet<number> = new Set([10, 17, 18, 29, 31, 32, 42, 43, 44, 76, 87])
-/** Of these, those which may be about one message of the batch. */
-const ofOne: ReadonlySet<number> = new Set([10, 18, 32, 42, 44, 87])
+/**
+ * Codes by which a broker says that it will never take this message, for what it is: too large, a time, a policy, a
+ * record that it will not have. It may be one of a batch.
+ */
+const refusals: ReadonlySet<number> = new Set([10, 18, 32, 42, 44, 87])
+/** It takes nothing from us here as things stand, which an operator may change: rights, the topic's settings. */
+const standing: ReadonlySet<number> = new Set([17, 29, 31, 43, 76])
 /** The broker has another idea of our sequence: a new identity helps. */
 const sequences: ReadonlySet<number> = new Set([45, 47, 59, 90])
 /** It has the batch already. */
 const duplicate = 46
 
-export type Verdict = 'delivered' | 'refused' | 'refused-together' | 'resequence' | 'retry'
+export type Verdict = 'delivered' | 'refused' | 'failed' | 'resequence' | 'retry'
 
 export function verdictOf(code: number): Verdict {
   if (code === 0 || code === duplicate) return 'delivered'
-  if (ofOne.has(code)) return 'refused-together'
   if (refusals.has(code)) return 'refused'
+  if (standing.has(code)) return 'failed'
   if (sequences.has(code)) return 'resequence'
   return 'retry'
 }

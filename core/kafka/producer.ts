@@ -99,7 +99,7 @@ export class KafkaPublisher implements Publisher {
         }
         const count = topology.topics.get(message.topic)?.partitionsCount ?? 0
         const partition = this.#partitionFor(message, count)
-        if (count === 0) settle({ kind: 'refused', reason: `topic ${message.topic} does not exist` })
+        if (count === 0) settle({ kind: 'failed', reason: 'it does not exist, or this client may not see it' })
         else if (partition < 0 || partition >= count) {
           settle({ kind: 'refused', reason: `topic ${message.topic} has no partition ${partition}` })
         } else {
@@ -254,9 +254,13 @@ export class KafkaPublisher implements Publisher {
       // Sequence numbers wrap around within 31 bits.
       partition.sequence = (partition.sequence + sent.messages.length) % 2_147_483_648
       partition.most = Math.min(Number.POSITIVE_INFINITY, partition.most * 2)
-    } else if (verdict === 'refused' || (verdict === 'refused-together' && sent.messages.length === 1)) {
+    } else if (verdict === 'failed') {
+      // An earlier try of this batch, unanswered, may have arrived: its numbers must not be used again.
+      partition.identity = undefined
+      partition.fail(reason)
+    } else if (verdict === 'refused' && sent.messages.length === 1) {
       this.#finish(partition, sent.messages, { kind: 'refused', reason })
-    } else if (verdict === 'refused-together') {
+    } else if (verdict === 'refused') {
       // One of them: in halves, in order, until it stands alone.
       partition.most = Math.ceil(sent.messages.length / 2)
       partition.waiting.unshift(...sent.messages)
@@ -267,6 +271,7 @@ export class KafkaPublisher implements Publisher {
       partition.sent = undefined
       this.#delay(partition)
     } else {
+      partition.reason = reason
       this.#delay(partition)
       this.#topology.outdated()
     }
@@ -275,13 +280,16 @@ export class KafkaPublisher implements Publisher {
   #finish(partition: OutgoingPartition, messages: readonly Outgoing[], delivery: Delivery): void {
     partition.sent = undefined
     partition.attempts = 0
+    partition.reason = ''
     for (const message of messages) message.settle(delivery)
   }
 
   /** Its oldest message has had its time. Whether a batch on its way arrived is not known: the next needs a new identity. */
   #expire(partition: OutgoingPartition): void {
     if (partition.sent?.unsure) partition.identity = undefined
-    partition.fail(`not delivered within ${this.#deliveryTimeoutMs} ms`)
+    const why = partition.reason === '' ? '' : ` (${partition.reason})`
+    partition.reason = ''
+    partition.fail(`not delivered within ${this.#deliveryTimeoutMs} ms${why}`)
   }
 
   #delay(partition: OutgoingPartition): void {

@@ -1,6 +1,9 @@
 import type { OutboxRow } from '../postgres/transactions.ts'
 
-/** `refused`: Kafka will never take this message (too large, unknown topic, not authorised). `failed`: try again. */
+/**
+ * `refused`: Kafka will never take this message, for what it is (too large, against a policy). `failed`: try again; also
+ * where the topic or a right to it is away.
+ */
 export type Delivery = { readonly kind: 'delivered' } | { readonly kind: 'refused' | 'failed'; readonly reason: string }
 
 /**

@@ -4,6 +4,7 @@ import { mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import * as assert from 'uvu/assert'
+import { Admin } from '@platformatic/kafka'
 import { type Services, startServices } from '../../cli/dev/services.ts'
 import { systemClock } from '../../core/clock.ts'
 import { createSource } from '../../core/kafka/drivers.ts'
@@ -49,6 +50,12 @@ function publisherWith(options: Partial<PublisherOptions> = {}): KafkaPublisher 
 
 const topicOf = (partitions: number, config: Readonly<Record<string, string>> = {}) =>
   freshTopic({ partitions, config, kafka: cluster.kafkaAddress })
+
+async function createTopic(topic: string): Promise<void> {
+  const admin = new Admin({ clientId: 'publisher-test', bootstrapBrokers: [...bootstrap] })
+  await admin.createTopics({ topics: [topic], partitions: 1, replicas: 1 })
+  await admin.close()
+}
 
 async function reader(topic: string): Promise<Member> {
   const member = await Member.create((options) => createSource({ ...options, driver: 'platformatic' }), {
@@ -128,17 +135,25 @@ test('many small messages together larger than the topic takes are all delivered
   assert.ok(deliveries.every(({ kind }) => kind === 'delivered'))
 })
 
-test('a topic that does not exist is refused, and the others are delivered', async () => {
+test('a topic that does not exist fails, the others are delivered, and once it is there it is delivered to', async () => {
   const topic = await topicOf(1)
-  const deliveries = await publisherWith().send([
+  const later = `${topic}.later`
+  const publisher = publisherWith()
+  const started = systemClock.monotonic()
+  const deliveries = await publisher.send([
     message(topic, 'a', '1'),
-    message('publisher.nothing-here', 'a', '2'),
+    message(later, 'a', '2'),
     message(topic, 'a', '3'),
   ])
   assert.equal(
     deliveries.map(({ kind }) => kind),
-    ['delivered', 'refused', 'delivered'],
+    ['delivered', 'failed', 'delivered'],
   )
+  assert.ok(systemClock.monotonic() - started < 10_000, 'nobody waits for it until the deadline')
+  await createTopic(later)
+  await eventually(async () => (await publisher.send([message(later, 'a', '2')]))[0]?.kind === 'delivered', {
+    deadlineMs: 30_000,
+  })
 })
 
 test('while the broker is frozen messages fail after their time, and go again later', async () => {

@@ -23,6 +23,9 @@ export function chainOf(json: string): Chain {
   return { count: count ?? 0, hash: hash ?? 0 }
 }
 
+/** The topics that actors publish to. */
+export const outputs = ['out0', 'out1']
+
 const columns = ['message_id', 'record_offset', 'chain']
 const shapes = {
   kept: shape('kept'),
@@ -82,7 +85,7 @@ function effectsOf(actor: string, message: Message, offset: number, chain: strin
   for (let i = 0; i < message.publishes; i++) {
     effects.push({
       kind: 'publish',
-      topic: message.kind === 'refused' ? 'nowhere' : 'out',
+      topic: message.kind === 'refused' ? 'too large' : (outputs[i % outputs.length] ?? ''),
       messageId: `${actor}/${message.id}#${i}`,
       key: new Uint8Array(0),
       value: new Uint8Array(0),

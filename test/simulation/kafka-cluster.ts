@@ -42,6 +42,8 @@ export class KafkaCluster {
   readonly #loop: EventLoop
   /** Until then, in virtual ms, nobody answers. */
   #awayUntil = 0
+  /** Topics that actors publish to and that are deleted, or closed to us, until then. */
+  readonly #outputsAwayUntil = new Map<string, number>()
 
   constructor(loop: EventLoop, random: SeededRandom) {
     this.#loop = loop
@@ -58,6 +60,15 @@ export class KafkaCluster {
 
   comeBack(): void {
     this.#awayUntil = 0
+    this.#outputsAwayUntil.clear()
+  }
+
+  outputAway(topic: string): boolean {
+    return this.#loop.now < (this.#outputsAwayUntil.get(topic) ?? 0)
+  }
+
+  outputGoesAway(topic: string, forMs: number): void {
+    this.#outputsAwayUntil.set(topic, this.#loop.now + forMs)
   }
 
   create(name: string, partitions: number): Topic {

@@ -117,4 +117,14 @@ export const mutants: readonly Mutant[] = [
     name: 'a takeover reads one page of what is unpublished',
     edits: [{ file: 'supervisors/outbox-feed.ts', from: 'if (page.more > 0) {', to: 'if (page.more < 0) {' }],
   },
+  {
+    name: 'messages to other topics overtake those to a topic that is away',
+    edits: [
+      {
+        file: 'supervisors/outbox-publisher.ts',
+        from: "if (pending.state !== 'waiting' || held.has(pending)) continue",
+        to: "if (pending.state !== 'waiting') continue",
+      },
+    ],
+  },
 ]

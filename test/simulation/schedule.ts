@@ -42,6 +42,7 @@ export const strikes = [
   'lose worker',
   'cut kafka',
   'kafka away',
+  'output away',
   'expire session',
   'shuffle assignment',
   'trim log',

@@ -41,8 +41,8 @@ export class SimulatedPublisher implements Publisher {
     const away = cluster.away || loop.now < network.cutUntil
     const held = new Set<string>()
     return messages.map((row) => {
-      if (row.topic === 'nowhere') return { kind: 'refused', reason: 'unknown topic' }
-      if (away || held.has(row.tenant) || chaos.happens('publish fails')) {
+      if (row.topic === 'too large') return { kind: 'refused', reason: 'too large' }
+      if (away || cluster.outputAway(row.topic) || held.has(row.tenant) || chaos.happens('publish fails')) {
         held.add(row.tenant)
         return { kind: 'failed', reason: 'not delivered in time' }
       }

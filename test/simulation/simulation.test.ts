@@ -33,6 +33,7 @@ const paths = [
   'postgres restart',
   'failover',
   'kafka away',
+  'output away',
   'recreate topic',
   'add partitions',
   'trim log',

@@ -1,5 +1,6 @@
 import type { Process } from './event-loop.ts'
 import { Process as SimulatedProcess } from './event-loop.ts'
+import { outputs } from './handler.ts'
 import type { SimulatedDaemon } from './simulated-daemon.ts'
 import type { Strike } from './schedule.ts'
 import type { SeededRandom } from './seeded-random.ts'
@@ -63,6 +64,9 @@ export class Strikes {
         break
       case 'kafka away':
         cluster.goAway(forMs)
+        break
+      case 'output away':
+        cluster.outputGoesAway(this.#random.any(outputs) ?? '', forMs)
         break
       case 'expire session':
         for (const source of daemon?.sources.values() ?? [])

@@ -98,3 +98,46 @@ test('a message that Kafka refuses does not stop what waits behind it, however l
   assert.is(stage.outbox.pending, 0)
   assert.equal(stage.table, [])
 })
+
+test('a topic that is away holds up those alone who publish to it, each in order, and its messages are kept', async () => {
+  const stage = new OutboxStage({ outboxMaxPending: 10_000 })
+  stage.outbox.open(stage.partition)
+  await settled()
+  stage.answer = ({ topic }) => (topic === 'away' ? { kind: 'failed', reason: 'it does not exist' } : null)
+  stage.commit(
+    message(1, 0, { tenant: 'waits', topic: 'away' }),
+    message(1, 1, { tenant: 'goes on' }),
+    message(1, 2, { tenant: 'waits' }),
+  )
+  // More than one send takes: they must not be in the way of what comes after them.
+  stage.commit(...Array.from({ length: 3_000 }, (_, i) => message(2, i, { tenant: 'waits', topic: 'away' })))
+  await settled()
+  stage.commit(message(3, 0, { tenant: 'goes on' }))
+  stage.commit(message(4, 0, { tenant: 'waits' }))
+  await settled()
+  assert.ok(stage.published.includes('goes on 3.0'))
+  assert.not.ok(stage.published.includes('waits 4.0'))
+  assert.equal([...stage.troubles], [['kafka.outbox', 'away: it does not exist']])
+  const before = stage.sends
+  await settled()
+  assert.is(stage.sends, before, 'it waits before it tries again')
+  stage.answer = () => null
+  await stage.clock.turn(2_000)
+  const own = stage.published.filter((id) => id.startsWith('waits')).slice(1)
+  assert.equal(own, ['waits 1.0', 'waits 1.2', ...Array.from({ length: 3_000 }, (_, i) => `waits 2.${i}`), 'waits 4.0'])
+  assert.is(stage.outbox.pending, 0)
+  assert.equal(stage.table, [])
+  assert.equal([...stage.troubles], [])
+})
+
+test('what could not be delivered is no trouble any more when its partition has another owner', async () => {
+  const stage = new OutboxStage()
+  stage.outbox.open(stage.partition)
+  await settled()
+  stage.answer = () => ({ kind: 'failed', reason: 'away' })
+  stage.commit(message(1))
+  await settled()
+  assert.is(stage.troubles.size, 1)
+  stage.outbox.drop(stage.partition)
+  assert.is(stage.troubles.size, 0)
+})
