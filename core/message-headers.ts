@@ -87,8 +87,11 @@ function textOf(name: string, bytes: Buffer | null): string {
   }
 }
 
+/** '' for what no such header holds: it travels on, into headers and text that cannot hold it either. */
 function looseText(bytes: Buffer | null): string {
-  return bytes === null || bytes.length > 1_024 ? '' : bytes.toString('latin1').trim()
+  if (bytes === null || bytes.length > 1_024) return ''
+  const text = bytes.toString('latin1').trim()
+  return /\p{Cc}/u.test(text) ? '' : text
 }
 
 /** `Application/JSON; charset=utf-8` is application/json. Any other charset than UTF-8 is refused, not guessed at. */

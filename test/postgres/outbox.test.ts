@@ -81,3 +81,20 @@ test('a page that is full and has nothing behind it is the last', async () => {
     [[5_000, 0]],
   )
 })
+
+test('a message that Kafka refuses becomes a dead letter, also with a NUL in a header', async () => {
+  const { ref } = stage.partition(1)
+  const headers = JSON.stringify([
+    ['tracestate', 'a=\0b'],
+    ['back\\u0000slash', '\\\\u0000 \\\0'],
+  ])
+  await stage.sql`update sys.outbox set record_headers = ${headers}::text::json where partition = 1`
+  for (let i = 0; i < 2; i++) await stage.ledger.refuseOutbox(ref, { seq: 1, index: 0 }, 'MESSAGE_TOO_LARGE')
+  const letters = await stage.sql<{ names: Buffer[]; values: Buffer[]; why: string }[]>`
+    select header_names as names, header_values as values, error_message as why from sys.dead_letters`
+  assert.equal(
+    letters.map(({ names, values, why }) => [names.map(String), values.map(String), why]),
+    [[['tracestate', 'back\\u0000slash'], ['a=\u{fffd}b', '\\\\u0000 \\\u{fffd}'], 'MESSAGE_TOO_LARGE']],
+  )
+  assert.is((await stage.sql`select from sys.outbox where partition = 1`).length, 0)
+})

@@ -347,3 +347,16 @@ test('a trace context is carried when it is well formed and forgotten when it is
     '',
   )
 })
+
+test('a tracestate travels with a good trace context, and is forgotten where it holds control characters', () => {
+  const good: Headers[number] = [
+    Buffer.from('traceparent'),
+    Buffer.from('00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'),
+  ]
+  const read = (state: string) => readHeaders([good, [Buffer.from('tracestate'), Buffer.from(state)]], 10)
+  assert.is(read('a=b,c=d').tracestate, 'a=b,c=d')
+  for (const bad of ['a=\0b', 'a=b\r\nx: y', 'a=\x7f']) {
+    assert.is(read(bad).tracestate, '')
+    assert.is.not(read(bad).traceparent, '')
+  }
+})
