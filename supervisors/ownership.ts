@@ -100,6 +100,14 @@ export class Ownership {
       this.forget(group.name, partition.topic)
       topic = await this.#known(group, partition.topic)
     }
+    // It has just been added, and the broker that was asked lags. Begun with this count, it would miss its first row.
+    if (partition.partition >= topic.partitions) {
+      throw new TenantryError(
+        'TENANTRY_PARTITION_UNSEEN',
+        `${partition.topic}-${partition.partition} was assigned, but the topic is said to have ${topic.partitions} partitions: waiting until Kafka's metadata has it.`,
+        { ...partition.facts, partitions: topic.partitions },
+      )
+    }
     if (partition.phase !== 'claiming') return
     partition.topicId = topic.id
     const committed = await group.source.committed([partition])

@@ -84,3 +84,18 @@ test('a topic that was recreated while PostgreSQL was asked about it is not take
   await settled()
   assert.equal(done, ['owned new'])
 })
+
+test('a partition that was added is waited for while brokers have not all heard of it', async () => {
+  const { clock, ownership, claimed, done } = claiming(12, (look) => ({
+    topic: 't',
+    id: 'x',
+    partitions: look <= 4 ? 12 : 13,
+  }))
+  void ownership.claim(claimed)
+  await settled()
+  assert.equal(done, [])
+  assert.is(claimed.phase, 'claiming')
+  assert.match(claimed.reason, /t-12 was assigned/)
+  for (let i = 0; i < 3; i++) await clock.turn(1_000)
+  assert.equal(done, ['owned x'])
+})
