@@ -17,11 +17,11 @@ export class TenantryError extends Error {
   }
 }
 
-/** The text of whatever was thrown: an actor may throw `null`, a number or an object without a message. */
+/** The text of whatever was thrown: `null`, a number, an object, or an error whose message is no text. */
 export function messageOf(thrown: unknown): string {
-  if (thrown instanceof Error) return thrown.message
   try {
-    return String(thrown)
+    const message: unknown = thrown instanceof Error ? thrown.message : thrown
+    return typeof message === 'string' ? message : String(message)
   } catch {
     return 'a value that cannot be printed'
   }

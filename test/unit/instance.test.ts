@@ -230,6 +230,7 @@ test('whatever a handler throws is a failure with a usable text', async () => {
     new Odd(),
     Object.create(null),
     Symbol('s'),
+    ...[undefined, null, { code: 1 }, ['x'], 5].map((message) => Object.assign(new Error(), { message })),
   ]
   for (const value of thrown) {
     for (const actor of [
