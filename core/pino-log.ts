@@ -2,7 +2,7 @@ import { type DestinationStream, pino } from 'pino'
 import type { Clock } from './clock.ts'
 import type { Facts } from './errors.ts'
 import type { Log } from './log.ts'
-import { masked, namesSecret } from './redact.ts'
+import { loggableFacts, loggableText } from './loggable.ts'
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent'
 
@@ -71,10 +71,12 @@ export class PinoLog implements Log {
     this.#windows.clear()
   }
 
-  #write(severity: Severity, event: string, fields: Facts, sentence: string): void {
+  /** The types say what is meant, not what comes: lines of actors arrive here, too. */
+  #write(severity: Severity, name: unknown, fields: unknown, sentence: unknown): void {
     if (!this.#pino.isLevelEnabled(severity)) return
+    const event = loggableText(name)
     if (this.#repeats(severity, event)) return
-    this.#pino[severity]({ event, ...this.#safe(fields) }, this.#options.redact(sentence))
+    this.#pino[severity]({ event, ...this.#safe(fields) }, this.#options.redact(loggableText(sentence)))
   }
 
   /** Whether this line is one too many of its event. */
@@ -110,11 +112,11 @@ export class PinoLog implements Log {
     )
   }
 
-  #safe(fields: Facts): Record<string, unknown> {
+  #safe(fields: unknown): Facts {
     const { redact } = this.#options
-    const safe: Record<string, unknown> = {}
-    for (const [key, value] of Object.entries(fields)) {
-      if (typeof value === 'string') safe[key] = namesSecret(key) ? masked : redact(value)
+    const safe: Record<string, Facts[string]> = {}
+    for (const [key, value] of Object.entries(loggableFacts(fields))) {
+      if (typeof value === 'string') safe[key] = redact(value)
       else if (typeof value === 'object' && value !== null) safe[key] = value.map(redact)
       else safe[key] = value
     }

@@ -21,11 +21,13 @@ export function namesSecret(key: string): boolean {
 }
 
 /**
- * `redactText` that also knows the secrets of this process word for word, as they are and as they stand in an address.
+ * `redactText` that also knows the secrets of this process word for word: as they are, in an address and in JSON.
  * Secrets of fewer than four characters are left: taking them out would only make texts unreadable.
  */
 export function redactor(secrets: readonly string[]): (text: string) => string {
-  const known = [...new Set(secrets.flatMap((secret) => [secret, encodeURIComponent(secret)]))]
+  const known = [
+    ...new Set(secrets.flatMap((secret) => [secret, encodeURIComponent(secret), JSON.stringify(secret).slice(1, -1)])),
+  ]
     .filter((secret) => secret.length >= 4)
     .sort((a, b) => b.length - a.length)
   if (known.length === 0) return redactText

@@ -115,3 +115,74 @@ test('what was counted is said before the process ends', () => {
   log.flush()
   assert.is(lines().length, 3)
 })
+
+/** A line as an actor writes it that no type checker has seen. */
+function write(log: PinoLog, ...line: readonly unknown[]): void {
+  Reflect.apply(log.error, log, line)
+}
+
+test('a line of any shape is written: an actor’s types are not checked when it runs', () => {
+  const { log, lines } = logged({ repeatLimit: 100 })
+  const cycle: Record<string, unknown> = {}
+  cycle['self'] = cycle
+  const revoked = Proxy.revocable({}, {})
+  revoked.revoke()
+  const fields: Record<string, unknown> = {
+    object: { id: 1, of: [2, { three: 10n }] },
+    error: new Error('no answer from postgres://me:other@db'),
+    odd: Object.assign(new Error(), { message: { code: 1 } }),
+    numbers: [1, 'two', null, new Error('three')],
+    date: new Date(0),
+    bigint: 10n,
+    symbol: Symbol('s'),
+    fn: write,
+    nothing: undefined,
+    cycle,
+    revoked: revoked.proxy,
+    map: new Map(),
+  }
+  write(log, 'all', fields, 'A sentence.')
+  write(log, 'one', 'text', { not: 'a sentence' })
+  write(log, 'two')
+  write(log, Symbol('event'), revoked.proxy, 5n)
+  write(log)
+  assert.is(lines().length, 5)
+  const [all, one, two] = lines()
+  assert.equal(
+    { ...all, time: '' },
+    {
+      level: 'error',
+      time: '',
+      event: 'all',
+      object: '{"id":1,"of":[2,{"three":"10"}]}',
+      error: 'no answer from postgres://me:********@db',
+      odd: '[object Object]',
+      numbers: ['1', 'two', 'null', 'three'],
+      date: '1970-01-01T00:00:00.000Z',
+      bigint: '10',
+      symbol: 'Symbol(s)',
+      fn: all?.['fn'],
+      cycle: 'a value that cannot be printed',
+      revoked: 'a value that cannot be printed',
+      map: '{}',
+      msg: 'A sentence.',
+    },
+  )
+  assert.is(one?.['fields'], 'text')
+  assert.is(one?.['msg'], '{"not":"a sentence"}')
+  assert.is(two?.['msg'], '')
+})
+
+test('a field that is an object is bounded, and has no secrets however deep', () => {
+  const { log, texts } = logged({ redact: redactor(['hunter2-secret', 'quo"te']) })
+  write(log, 'deep', {
+    a: { b: { password: 'abc', url: 'x://u:pw@h', was: ['hunter2-secret', 'quo"te'] } },
+    token: { c: 'abc' },
+  })
+  write(log, 'deep', {
+    large: Array.from({ length: 100_000 }, () => ({ a: 1 })),
+    text: { long: 'x'.repeat(1_000_000) },
+  })
+  for (const secret of ['abc', 'pw@', 'hunter2', 'quo']) assert.not(texts.join('').includes(secret), secret)
+  assert.ok((texts[1] ?? '').length < 100_000)
+})
