@@ -3,6 +3,7 @@ import type { Catalog } from '../core/catalog.ts'
 import { systemClock } from '../core/clock.ts'
 import type { Facts } from '../core/errors.ts'
 import type { Limits } from '../core/limits.ts'
+import { loggableFacts, loggableText } from '../core/loggable.ts'
 import type { Log } from '../core/log.ts'
 import type { Decision } from '../core/workers.ts'
 import type { DecisionFrame } from './decision-frame.ts'
@@ -120,10 +121,10 @@ class Outbound {
   }
 
   readonly log: Log = {
-    debug: (event, fields, sentence) => this.#line({ level: 'debug', event, fields, sentence }),
-    info: (event, fields, sentence) => this.#line({ level: 'info', event, fields, sentence }),
-    warn: (event, fields, sentence) => this.#line({ level: 'warn', event, fields, sentence }),
-    error: (event, fields, sentence) => this.#line({ level: 'error', event, fields, sentence }),
+    debug: (event, fields, sentence) => this.#line('debug', event, fields, sentence),
+    info: (event, fields, sentence) => this.#line('info', event, fields, sentence),
+    warn: (event, fields, sentence) => this.#line('warn', event, fields, sentence),
+    error: (event, fields, sentence) => this.#line('error', event, fields, sentence),
   }
 
   flush(): void {
@@ -139,10 +140,17 @@ class Outbound {
     }
   }
 
-  #line(line: LogLine): void {
-    if (this.#lines.length >= maxLines) this.#dropped++
-    else this.#lines.push(line)
+  /** A line as an actor wrote it: what cannot cross between threads goes as text. */
+  #line(level: LogLine['level'], event: unknown, fields: unknown, sentence: unknown): void {
     this.#schedule()
+    if (this.#lines.length >= maxLines) this.#dropped++
+    else
+      this.#lines.push({
+        level,
+        event: loggableText(event),
+        fields: loggableFacts(fields),
+        sentence: loggableText(sentence),
+      })
   }
 
   /** Handlers that finish in the same turn of the loop answer in one frame. */

@@ -257,6 +257,14 @@ test('an actor’s lines of log arrive, and a flood of them is cut and counted',
   assert.is(observed.lines.filter((event) => event === 'chaos.line').length, 1_000)
 })
 
+test('a line with what cannot cross between threads arrives as text, and its thread lives on', async () => {
+  const observed = await started(1)
+  observed.pool.dispatch(0, [{ mailbox: 1, run: 1, opening: opening(chaos, 'acme'), records: [does('odd-log')(0)] }])
+  await observed.until(() => observed.lost.length > 0 || observed.lines.length === 7)
+  assert.equal(observed.lost, [])
+  assert.is(observed.lines.filter((event) => event === 'chaos.line').length, 6)
+})
+
 test('actors that cannot be loaded fail the start with the file’s name and leave nothing running', async () => {
   const folder = join(import.meta.dirname, '../fixtures/actors/broken')
   current = new Observed(2, { actors: folder })
