@@ -1,6 +1,7 @@
 import { BadRecord } from '../core/bad-record.ts'
 import { decodeEnvelope, type Envelope } from '../core/envelope.ts'
 import { TenantryError } from '../core/errors.ts'
+import { Fifo } from '../core/fifo.ts'
 import { messageKey } from '../core/message-id.ts'
 import type { MessageKey } from '../core/message-key.ts'
 import type { Decision, Done, Opening } from '../core/workers.ts'
@@ -60,8 +61,7 @@ export class Instance implements Mailbox {
   readonly #services: ContextServices
   readonly #decide: Decide
   readonly #lane: number
-  #waiting: IncomingRecord[] = []
-  #next = 0
+  readonly #waiting = new Fifo<IncomingRecord>()
   #busy = false
   #ended = false
   #unreadable: string | undefined
@@ -92,20 +92,16 @@ export class Instance implements Mailbox {
   /** Takes records in offset order, after those it has; runs them now as far as it can without waiting. */
   accept(records: readonly IncomingRecord[]): void {
     if (this.#ended) return
-    if (this.#busy || this.#next < this.#waiting.length) {
-      for (const record of records) this.#waiting.push(record)
-      return
-    }
-    this.#waiting = [...records]
-    this.#next = 0
-    this.#runOn()
+    const idle = !this.#busy && this.#waiting.length === 0
+    for (const record of records) this.#waiting.push(record)
+    if (idle) this.#runOn()
   }
 
   /** The run is over: what waits is dropped, what runs is told and not heard any more. */
   end(): void {
     if (this.#ended) return
     this.#ended = true
-    this.#waiting = []
+    this.#waiting.truncate(0)
     this.#context?.close(
       new TenantryError(
         'TENANTRY_MAILBOX_GONE',
@@ -144,13 +140,8 @@ export class Instance implements Mailbox {
   #runOn(): void {
     this.#started = this.#services.clock.monotonic()
     while (!this.#ended && !this.#busy) {
-      const record = this.#waiting[this.#next]
-      if (record === undefined) {
-        if (this.#next > 0) this.#waiting = []
-        this.#next = 0
-        return
-      }
-      this.#next++
+      const record = this.#waiting.shift()
+      if (record === undefined) return
       this.#step(record)
     }
   }
@@ -247,7 +238,7 @@ export class Instance implements Mailbox {
   #failed(record: IncomingRecord, envelope: Envelope | undefined, failure: ReturnType<typeof failureOf>): void {
     this.#context = undefined
     this.#ended = true
-    this.#waiting = []
+    this.#waiting.truncate(0)
     this.#decide(
       {
         mailbox: this.mailbox,

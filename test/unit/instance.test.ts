@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
 import * as assert from 'uvu/assert'
 import { z } from 'zod'
@@ -189,6 +191,38 @@ test('a run that is opened anew no longer hears the handler of the old one', asy
     decisions.map(({ run }) => run),
     [2],
   )
+})
+
+// Bun cannot be told to collect from here.
+const collecting = process.versions['bun'] === undefined ? test : test.skip
+collecting('what has been handled is let go, also where more is always waiting', async () => {
+  setFlagsFromString('--expose-gc')
+  const collect: unknown = runInNewContext('gc')
+  assert.ok(typeof collect === 'function')
+  const handled: WeakRef<IncomingRecord>[] = []
+  const next = () => {
+    const made = record(handled.length, { turns: 1 })
+    handled.push(new WeakRef(made))
+    return made
+  }
+  const reached = Promise.withResolvers<void>()
+  const never = Promise.withResolvers<void>()
+  const actor = actorOf(async () => {
+    if (handled.length < 5_000) return
+    reached.resolve()
+    await never.promise
+  })
+  const instances = new Instances([actor], services, () =>
+    // As the supervisor does: for each that is decided one more is sent.
+    instances.dispatch({ mailbox: 1, run: 1, opening: null, records: [next()] }),
+  )
+  instances.dispatch({ mailbox: 1, run: 1, opening: open(), records: Array.from({ length: 10 }, next) })
+  await reached.promise
+  // A turn keeps what it has made a WeakRef of.
+  await turns(1)
+  Reflect.apply(collect, undefined, [])
+  const alive = handled.filter((each) => each.deref() !== undefined).length
+  assert.ok(alive < 100, `${alive} of ${handled.length} records are kept`)
 })
 
 function actorOf(
