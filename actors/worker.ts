@@ -10,6 +10,7 @@ import type { DecisionFrame } from './decision-frame.ts'
 import { DecisionPacker, Told } from './decision-packer.ts'
 import { type DispatchFrame, unpackDispatches } from './dispatch-frame.ts'
 import { Instances } from './instances.ts'
+import { ReadConnections } from './read-connections.ts'
 import { PostgresReader } from './reader.ts'
 import { Tables } from './tables.ts'
 import { loadTopology } from './topology.ts'
@@ -47,14 +48,15 @@ export default async function work(setup: WorkerSetup): Promise<void> {
   const { actors } = await loadTopology(setup.actors)
   // One tenant's message must not leave a property behind that the next one's sees (a merge of constructor.prototype).
   for (const intrinsic of [Object.prototype, Array.prototype, Function.prototype]) Object.preventExtensions(intrinsic)
-  const reader = new PostgresReader(setup.databaseUrl)
+  const connections =
+    setup.databaseUrl === '' ? undefined : new ReadConnections({ url: setup.databaseUrl, clock: systemClock })
   const outbound = new Outbound(setup.port, setup.maxDecisionsPerFrame)
   const services = {
     clock: systemClock,
     log: outbound.log,
     limits: setup.limits,
     tables: new Tables(setup.catalog, { tenantColumn: setup.tenantColumn, maxDepth: setup.limits.maxDepth }),
-    reader,
+    reader: new PostgresReader(connections),
   }
   const instances = new Instances(
     actors.map(({ actor }) => actor),
@@ -83,7 +85,7 @@ export default async function work(setup: WorkerSetup): Promise<void> {
   instances.end()
   outbound.flush()
   setup.port.close()
-  await reader.close()
+  await connections?.close()
 }
 
 /** Lines of log that wait for the supervisor; an actor that logs in a loop loses the rest, counted. */

@@ -11,6 +11,12 @@ export type LaneLimits = {
   readonly transactionTimeoutMs: number
 }
 
+/** What one use of a connection has and the others have not. */
+export type Session = {
+  readonly types?: Record<string, postgres.PostgresType>
+  readonly settings?: Readonly<Record<string, string>>
+}
+
 /** A backend, told from a later one with the same process id: seconds since 1970 as text, as the driver cuts a time to milliseconds. */
 export type Backend = { readonly pid: number; readonly startedAt: string }
 
@@ -34,7 +40,12 @@ export class LaneConnection {
   }
 
   /** Rejects when the server cannot be reached, in time, or refuses us. */
-  static async open(url: string, name: string, limits: LaneLimits): Promise<LaneConnection> {
+  static async open(
+    url: string,
+    name: string,
+    limits: LaneLimits,
+    { types = {}, settings = {} }: Session = {},
+  ): Promise<LaneConnection> {
     const gone = Promise.withResolvers<never>()
     gone.promise.catch(() => {})
     let socket: Socket | undefined
@@ -47,6 +58,7 @@ export class LaneConnection {
       idle_timeout: 0,
       connect_timeout: limits.connectTimeoutMs / 1_000,
       fetch_types: false,
+      types,
       onnotice() {},
       socket: async ({ host, port, path }: SocketOptions) => {
         if (socket !== undefined) throw new TenantryError('TENANTRY_LANE_REUSED', 'a lane opens one connection only')
@@ -65,6 +77,7 @@ export class LaneConnection {
         lock_timeout: limits.lockTimeoutMs,
         transaction_timeout: limits.transactionTimeoutMs,
         idle_in_transaction_session_timeout: limits.transactionTimeoutMs,
+        ...settings,
       },
     }
     const sql = postgres(url, options)

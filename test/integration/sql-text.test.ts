@@ -1,7 +1,9 @@
 import postgres from 'postgres'
 import * as assert from 'uvu/assert'
+import { ReadConnections } from '../../actors/read-connections.ts'
 import { PostgresReader } from '../../actors/reader.ts'
 import { Tables } from '../../actors/tables.ts'
+import { systemClock } from '../../core/clock.ts'
 import { readCatalog } from '../../core/postgres/catalog.ts'
 import { encodeParameter } from '../../core/sql-text.ts'
 import { after, before, test } from '../harness.ts'
@@ -124,7 +126,8 @@ test('parameters of own SQL are read as they were meant', async () => {
 })
 
 test('what a read gives is what is stored: nulls in arrays, large integers in JSON', async () => {
-  const reader = new PostgresReader(database.url)
+  const connections = new ReadConnections({ url: database.url, clock: systemClock })
+  const reader = new PostgresReader(connections)
   const query = (text: TemplateStringsArray, ...values: unknown[]) => reader.query('t', text, values)
   try {
     const [row] = await query`
@@ -160,12 +163,13 @@ test('what a read gives is what is stored: nulls in arrays, large integers in JS
       { truth: true, time: new Date(0), bytes: Buffer.from([1]), json: { a: 1 }, lists: [[1], [2]] },
     )
   } finally {
-    await reader.close()
+    await connections.close()
   }
 })
 
 test('a read sees its tenant, cannot write, and leaves nothing set', async () => {
-  const reader = new PostgresReader(database.url)
+  const connections = new ReadConnections({ url: database.url, clock: systemClock })
+  const reader = new PostgresReader(connections)
   const query = (text: TemplateStringsArray, ...values: unknown[]) => reader.query("it's ✓", text, values)
   try {
     const rows =
@@ -192,9 +196,9 @@ test('a read sees its tenant, cannot write, and leaves nothing set', async () =>
       (error: unknown) => assert.match(String(error), /parameter of ctx\.query/),
     )
   } finally {
-    await reader.close()
+    await connections.close()
   }
-  await new PostgresReader('').query('t', Object.assign(['select 1'], { raw: ['select 1'] }), []).then(
+  await new PostgresReader(undefined).query('t', Object.assign(['select 1'], { raw: ['select 1'] }), []).then(
     () => assert.unreachable(),
     (error: unknown) => assert.match(String(error), /no database/),
   )

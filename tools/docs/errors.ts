@@ -54,6 +54,7 @@ const groups: readonly { readonly title: string; readonly intro: string; readonl
         'A migration that was applied differs from the file. Restore the file; changes go into a new migration.',
       TENANTRY_MIGRATION_FAILED: 'A migration failed and was rolled back whole. Repair the cause and run it again.',
       TENANTRY_LANE_CLOSED: "A lane's connection broke. Its commit's fate is looked up; nothing to do.",
+      TENANTRY_LANE_SILENT: 'PostgreSQL did not answer a read in time. It is read again over a new connection.',
       TENANTRY_LANE_REUSED:
         'A lane was asked for a second connection, which it never opens. Nothing to do; it starts anew.',
       TENANTRY_COMMIT_UNANSWERED:
@@ -120,6 +121,8 @@ const groups: readonly { readonly title: string; readonly intro: string; readonl
       TENANTRY_CONTEXT_CLOSED: 'ctx was used after its handler had ended. Await everything that the handler starts.',
       TENANTRY_MAILBOX_GONE:
         'The partition was given up while the handler ran. Nothing of it is committed; it runs again elsewhere.',
+      TENANTRY_DATABASE_AWAY:
+        'PostgreSQL could not be read from for ten minutes, or the thread ended meanwhile. Reads are tried again by themselves; see that the server can be reached.',
       TENANTRY_NO_DATABASE: 'ctx.query was used where there is no database, as in a unit test without one.',
     },
   },
