@@ -177,12 +177,21 @@ function arraysOf({ columns }: Shape, rows: readonly (readonly SqlText[])[]): re
   return columns.map((_, i) => textArray(rows.map((row): SqlText => row[i] ?? null)))
 }
 
-/** Two rows with one key in an upsert are refused (21000): the last one wins. Sorted, so that two lanes cannot deadlock. */
+/**
+ * Two rows with one key in an upsert are refused (21000): the last one wins. Sorted, so that two lanes cannot deadlock.
+ * A null is nobody's key (where an index says otherwise, 21000 splits the statement): such rows all stay, in their order.
+ */
 function folded(shape: Shape, rows: readonly (readonly SqlText[])[]): readonly (readonly SqlText[])[] {
   const { conflict } = shape
   if (conflict === undefined) return rows
   const places = conflict.map((column) => shape.columns.indexOf(column))
   const last = new Map<string, readonly SqlText[]>()
-  for (const row of rows) last.set(JSON.stringify(places.map((place) => row[place] ?? null)), row)
+  for (let i = 0; i < rows.length; i++) {
+    const row = rows[i]
+    if (row === undefined) continue
+    const key = places.map((place) => row[place] ?? null)
+    const text = JSON.stringify(key)
+    last.set(key.includes(null) ? `${text}${String(i).padStart(9, '0')}` : text, row)
+  }
   return [...last].sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)).map(([, row]) => row)
 }

@@ -18,13 +18,15 @@ before(async () => {
     await sql`create table children (tenant_id text, parent text, text text,
       foreign key (tenant_id, parent) references parents (tenant_id, name))`
     await sql`create table balances (tenant_id text, account text, amount bigint, primary key (tenant_id, account))`
+    await sql`create table labels (tenant_id text, ref text, amount bigint, unique (tenant_id, ref))`
+    await sql`create table marks (tenant_id text, ref text, amount bigint, unique nulls not distinct (tenant_id, ref))`
     await sql`create table journal (tenant_id text, seen bigint)`
   })
 })
 
 after(() => stage.end())
 
-const tables = ['plain', 'other', 'parents', 'children', 'balances', 'journal'] as const
+const tables = ['plain', 'other', 'parents', 'children', 'balances', 'labels', 'marks', 'journal'] as const
 
 const tenant = fc.constantFrom('a', 'b', 'c')
 const text = fc.oneof(
@@ -56,6 +58,12 @@ const balance: fc.Arbitrary<Make> = fc.tuple(account, fc.nat()).map(
     (tenant_id) =>
       row('balances', { tenant_id, account: of, amount: String(amount) }, ['tenant_id', 'account']),
 )
+/** Nulls in a unique constraint are no two rows' common key, unless it says so. */
+const nullable: fc.Arbitrary<Make> = fc.tuple(fc.constantFrom('labels', 'marks'), fc.option(account), fc.nat()).map(
+  ([table, ref, amount]) =>
+    (tenant_id) =>
+      row(table, { tenant_id, ref, amount: String(amount) }, ['tenant_id', 'ref']),
+)
 const raise: fc.Arbitrary<Make> = account.map((of) => (tenant_id) => ({
   kind: 'sql',
   text: ['update balances set amount = amount * 2 + 1 where tenant_id = ', ' and account = ', ''],
@@ -72,7 +80,7 @@ const look: fc.Arbitrary<Make> = fc.constant((tenant_id: string) => ({
   ],
   values: [tenant_id, tenant_id, tenant_id],
 }))
-const one = fc.oneof(plain, other, parent, balance)
+const one = fc.oneof(plain, other, parent, balance, nullable)
 const inserts = fc.array(fc.oneof(plain, short, other), { maxLength: 4 })
 const upserts = fc.array(one, { maxLength: 4 })
 const related = fc
@@ -124,12 +132,12 @@ function again({ tenant: of, partition, result }: Outcome): Outcome {
 async function contents(): Promise<unknown> {
   const all = await Promise.all(
     tables.map(async (table) => {
-      const order = ['parents', 'balances'].includes(table)
-        ? stage.sql`tenant_id, 2`
+      const order = ['parents', 'balances', 'labels', 'marks'].includes(table)
+        ? stage.sql`tenant_id, 2, ctid`
         : stage.sql`tenant_id, xmin::text::bigint, ctid`
       return [table, await stage.sql`select * from ${stage.sql(table)} order by ${order}`]
     }),
   )
-  await stage.sql`truncate plain, other, children, parents, balances, journal`
+  await stage.sql`truncate plain, other, children, parents, balances, labels, marks, journal`
   return JSON.parse(JSON.stringify(all, (_key, value: unknown) => (typeof value === 'bigint' ? String(value) : value)))
 }
