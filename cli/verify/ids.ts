@@ -26,6 +26,11 @@ export function idOf(text: string): Id {
   )
 }
 
+/** Whether an id is unique by itself, without the source that gave it: a UUID in any spelling, or a ULID. */
+export function isGlobal(text: string): boolean {
+  return uuid.test(text) || ulid.test(text)
+}
+
 function words(hyphened: string): Id {
   return [
     Number.parseInt(hyphened.slice(0, 8), 16),
