@@ -1,6 +1,7 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec'
 import type { Envelope } from '../core/envelope.ts'
 import { TenantryError } from '../core/errors.ts'
+import { groupNameForm, topicNameForm } from '../core/kafka/names.ts'
 import type { Log } from '../core/log.ts'
 import { didYouMean } from '../core/nearest-name.ts'
 import type { Row } from './tables.ts'
@@ -196,21 +197,19 @@ export function defineActor<
   const Tables extends readonly string[] = readonly string[],
 >(definition: ActorDefinition<Messages, State, Dependencies, C, Tables>): Actor
 export function defineActor(definition: UntypedDefinition): Actor {
+  if (!isFields(definition)) throw badActor('its definition must be an object')
   refuseUnknownKeys(definition)
-  const { group, topic, messages, state, dependencies = {} } = definition
+  const { group, topic, messages, state, dependencies = {}, tables } = definition
   const name = definition.name ?? topic
-  for (const [key, value] of Object.entries({ group, topic, name })) {
-    if (typeof value !== 'string' || !/^[\p{L}\p{N}._\-/:]{1,200}$/u.test(value)) {
-      throw badActor(`${key} must be 1 to 200 letters, digits or . _ - / :`)
-    }
-  }
+  if (!isText(group, groupNameForm)) throw badActor('group must be 1 to 128 letters, digits or . _ -')
+  if (!isText(topic, topicNameForm)) throw badActor('topic must be 1 to 249 letters, digits or . _ -')
+  if (!isText(name, nameForm)) throw badActor('name must be 1 to 249 letters, digits or . _ - / :')
   if (typeof definition.receive !== 'function') throw badActor('receive must be a function')
   checkSchemas(messages)
   if (state !== undefined) checkState(state)
-  for (const [dependency, { timeoutMs }] of Object.entries(dependencies)) {
-    if (!(timeoutMs > 0 && timeoutMs <= 600_000))
-      throw badActor(`dependencies.${dependency}.timeoutMs must be between 1 and 600000`)
-  }
+  checkDependencies(dependencies)
+  if (tables !== undefined && !(Array.isArray(tables) && tables.every((table) => isText(table, /./))))
+    throw badActor("tables must be a list of tables' names")
   const { consistency = 'pipelined', idempotency = 'message-id' } = definition
   if (consistency !== 'pipelined' && consistency !== 'serial')
     throw badActor("consistency must be 'pipelined' or 'serial'")
@@ -226,7 +225,7 @@ export function defineActor(definition: UntypedDefinition): Actor {
     dependencies,
     consistency,
     idempotency,
-    tables: definition.tables,
+    tables,
     receive: definition.receive,
   }
 }
@@ -273,7 +272,19 @@ function refuseUnknownKeys(definition: object): void {
   }
 }
 
+/** What types promise, JavaScript and `any` may break: a definition is judged as if nothing were known of it. */
+function isFields(value: unknown): value is object {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function isText(value: unknown, form: RegExp): boolean {
+  return typeof value === 'string' && form.test(value)
+}
+
+const nameForm = /^[\p{L}\p{N}._\-/:]{1,249}$/u
+
 function checkSchemas(messages: MessageSchemas): void {
+  if (!isFields(messages)) throw badActor('messages must be an object: a schema for each message type')
   const entries = Object.entries(messages)
   if (entries.length === 0) throw badActor('messages is empty')
   for (const [type, schema] of entries) {
@@ -282,9 +293,21 @@ function checkSchemas(messages: MessageSchemas): void {
   }
 }
 
+function checkDependencies(dependencies: Readonly<Record<string, DependencyOptions>>): void {
+  if (!isFields(dependencies)) throw badActor('dependencies must be an object: options for each name')
+  for (const [dependency, options] of Object.entries(dependencies)) {
+    const timeoutMs: unknown = options?.timeoutMs
+    if (!(typeof timeoutMs === 'number' && timeoutMs > 0 && timeoutMs <= 600_000))
+      throw badActor(`dependencies.${dependency}.timeoutMs must be between 1 and 600000`)
+  }
+}
+
 function checkState(state: StateDefinition<Schema>): void {
+  if (!isFields(state)) throw badActor('state must be an object: version, schema and initial')
   if (!Number.isInteger(state.version) || state.version < 1 || state.version > 0x7fffffff)
     throw badActor('state.version must be a whole number from 1')
   if (state.schema?.['~standard']?.version !== 1) throw badActor('state.schema is not a Standard Schema')
   if (state.initial === undefined) throw badActor('state.initial is missing')
+  if (state.migrate !== undefined && typeof state.migrate !== 'function')
+    throw badActor('state.migrate must be a function')
 }

@@ -3,6 +3,7 @@ import type { PublishEffect } from '../core/effects.ts'
 import { isWord, type Envelope } from '../core/envelope.ts'
 import { TenantryError } from '../core/errors.ts'
 import { parseJson, stringifyJson } from '../core/json.ts'
+import { topicNameForm } from '../core/kafka/names.ts'
 import type { Limits } from '../core/limits.ts'
 import type { MessageHeaders } from '../core/message-headers.ts'
 import { encodeMsgpack } from '../core/msgpack.ts'
@@ -23,8 +24,9 @@ export type Origin = {
 
 /** The effect of publishing. Throws TENANTRY_BAD_OUTGOING, or TENANTRY_NOT_JSON for the payload. */
 export function outgoing(topic: string, message: Outgoing, origin: Origin, limits: Limits): PublishEffect {
-  if (typeof topic !== 'string' || !/^[a-zA-Z0-9._-]{1,249}$/.test(topic))
-    throw bad('the topic’s name is not one that Kafka takes')
+  if (typeof topic !== 'string' || !topicNameForm.test(topic)) throw bad('the topic’s name is not one that Kafka takes')
+  const { format = 'json' } = message
+  if (!formats.has(format)) throw bad(`format must be 'json', 'msgpack' or 'cloudevents'`)
   const messageId = message.messageId ?? origin.derivedId
   if (typeof messageId !== 'string' || !isWord(messageId, limits.maxIdLength))
     throw bad('messageId must be a string of usual characters')
@@ -38,6 +40,8 @@ export function outgoing(topic: string, message: Outgoing, origin: Origin, limit
   const { value, headers } = encode(message, messageId, version, origin, limits)
   return { kind: 'publish', topic, messageId, key, value, headers: [...headers, ...travellingHeaders(origin.headers)] }
 }
+
+const formats = new Set(['json', 'msgpack', 'cloudevents'])
 
 function bad(what: string): TenantryError {
   return new TenantryError('TENANTRY_BAD_OUTGOING', `a message cannot be published: ${what}`)

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { groupNameForm, topicNameForm } from '../kafka/names.ts'
 import {
   choice,
   confluentKeys,
@@ -142,7 +143,7 @@ export const consumer = z
 
 const topicName = z
   .string()
-  .regex(/^[a-zA-Z0-9._-]{1,249}$/, { error: "expected a topic's name: letters, digits, dots, underscores, hyphens" })
+  .regex(topicNameForm, { error: "expected a topic's name: letters, digits, dots, underscores, hyphens" })
 
 const topic = z
   .strictObject({
@@ -212,7 +213,7 @@ const start = z
 
 const groupName = z
   .string()
-  .regex(/^[a-zA-Z0-9._-]{1,128}$/, { error: "expected a group's name: letters, digits, dots, underscores, hyphens" })
+  .regex(groupNameForm, { error: "expected a group's name: letters, digits, dots, underscores, hyphens" })
 
 const group = z.strictObject({
   topics: z

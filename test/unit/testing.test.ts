@@ -203,6 +203,23 @@ test('a message can be published as msgpack, with its own key, id and version', 
   })
 })
 
+test('a message that the types would refuse is not published, and says why', async () => {
+  const message = { type: 'x', payload: 1 }
+  const wrong: readonly [topic: unknown, message: unknown, why: RegExp][] = [
+    ['..', message, /topic/],
+    ['t', { ...message, format: 'avro' }, /format must be 'json', 'msgpack' or 'cloudevents'/],
+    ['t', { ...message, format: null }, /format/],
+    ['t', { ...message, key: 7 }, /key/],
+  ]
+  for (const [topic, given, why] of wrong) {
+    const { failure } = await handled((_, ctx) => {
+      Reflect.apply(ctx.publish, ctx, [topic, given])
+    })
+    assert.match(failure?.message ?? '', why)
+    assert.is(failure?.reason, 'effect')
+  }
+})
+
 test('messages of one message differ in their ids', async () => {
   const { published } = await handled((_, ctx) => {
     for (let i = 0; i < 3; i++) ctx.publish('t', { type: 'x', payload: i })

@@ -95,12 +95,25 @@ test('a definition that cannot work is refused, naming the part', () => {
     [{ recieve() {} }, /recieve is not known \(did you mean receive\?\)/],
     [{ group: '' }, /group/],
     [{ topic: 'a b' }, /topic/],
+    [{ group: 'a/b' }, /group must be 1 to 128 letters/],
+    [{ topic: 'größe' }, /topic must be 1 to 249 letters/],
+    [{ topic: '..' }, /topic must be/],
     [{ name: 'x\n' }, /name/],
+    [{ messages: undefined }, /messages must be an object/],
+    [{ messages: [anything] }, /messages must be an object/],
+    [{ messages: { go: null } }, /messages\['go'\] is not a Standard Schema/],
     [{ messages: {} }, /messages is empty/],
     [{ messages: { '@2': anything } }, /type is empty/],
     [{ messages: { go: {} } }, /messages\['go'\] is not a Standard Schema/],
     [{ receive: undefined }, /receive must be a function/],
     [{ dependencies: { api: { timeoutMs: 0 } } }, /dependencies\.api\.timeoutMs/],
+    [{ dependencies: { api: null } }, /dependencies\.api\.timeoutMs/],
+    [{ dependencies: { api: { timeoutMs: '5' } } }, /dependencies\.api\.timeoutMs/],
+    [{ dependencies: null }, /dependencies must be an object/],
+    [{ tables: 'campaigns' }, /tables must be a list/],
+    [{ tables: ['a', 7] }, /tables must be a list/],
+    [{ state: null }, /state must be an object/],
+    [{ state: { version: 1, schema: anything, initial: 1, migrate: {} } }, /state\.migrate/],
     [{ state: { version: 0, schema: anything, initial: 1 } }, /state\.version/],
     [{ state: { version: 1, schema: {}, initial: 1 } }, /state\.schema/],
     [{ state: { version: 1, schema: anything } }, /state\.initial/],
@@ -109,4 +122,5 @@ test('a definition that cannot work is refused, naming the part', () => {
   ]
   for (const [changes, message] of wrong)
     assert.throws(() => Reflect.apply(defineActor, undefined, [{ ...good, ...changes }]), message)
+  assert.throws(() => void Reflect.apply(defineActor, undefined, []), /definition must be an object/)
 })
