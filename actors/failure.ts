@@ -2,10 +2,12 @@ import { BadRecord } from '../core/bad-record.ts'
 import type { Failure } from '../core/effects.ts'
 import { messageOf, TenantryError } from '../core/errors.ts'
 
+const rejected = 'TENANTRY_REJECTED'
+
 /** Thrown by an actor for a message that no retry will help: it becomes a dead letter at once. */
 export class Rejected extends TenantryError {
   constructor(why: string, options?: ErrorOptions) {
-    super('TENANTRY_REJECTED', why, {}, options)
+    super(rejected, why, {}, options)
     this.name = 'Rejected'
   }
 }
@@ -39,11 +41,21 @@ export function permanentFailure(reason: string, message: string): Failure {
 
 function judge(thrown: unknown): Pick<Failure, 'kind' | 'reason'> {
   if (thrown instanceof BadRecord) return { kind: 'bad-record', reason: thrown.reason }
-  if (thrown instanceof Rejected) return { kind: 'permanent', reason: 'rejected' }
+  const code = codeOf(thrown)
+  if (code === rejected) return { kind: 'permanent', reason: 'rejected' }
   if (typeof thrown === 'object' && thrown !== null && blamed.has(thrown))
     return { kind: 'transient', reason: 'dependency' }
-  if (thrown instanceof TenantryError && effectCodes.has(thrown.code)) return { kind: 'permanent', reason: 'effect' }
+  if (effectCodes.has(code)) return { kind: 'permanent', reason: 'effect' }
   return { kind: 'transient', reason: 'handler' }
+}
+
+/** By code, not by class: an actor may import another copy of this package than the daemon runs. */
+function codeOf(thrown: unknown): string {
+  try {
+    return thrown instanceof Error && 'code' in thrown && typeof thrown.code === 'string' ? thrown.code : ''
+  } catch {
+    return ''
+  }
 }
 
 /** What the same message would run into again, whenever it is tried. */

@@ -283,6 +283,34 @@ test('whatever a handler throws is a failure with a usable text', async () => {
   }
 })
 
+test('an error is judged by its code, whichever copy of the package it is of', async () => {
+  const other = (code: unknown) => Object.assign(new Error('no'), { code })
+  const cases: readonly [thrown: unknown, reason: string, kind: string][] = [
+    [other('TENANTRY_REJECTED'), 'rejected', 'permanent'],
+    [other('TENANTRY_BAD_VALUE'), 'effect', 'permanent'],
+    [other('ECONNREFUSED'), 'handler', 'transient'],
+    [other({}), 'handler', 'transient'],
+    [{ code: 'TENANTRY_REJECTED' }, 'handler', 'transient'],
+    [
+      Object.defineProperty(new Error('no'), 'code', {
+        get() {
+          throw new Error('no code either')
+        },
+      }),
+      'handler',
+      'transient',
+    ],
+  ]
+  for (const [thrown, reason, kind] of cases) {
+    const failure = await failureOf(
+      actorOf(() => {
+        throw thrown
+      }),
+    )
+    assert.equal([failure.reason, failure.kind], [reason, kind])
+  }
+})
+
 test('an error’s text is bounded and can be stored', async () => {
   const failure = await failureOf(
     actorOf(() => {
