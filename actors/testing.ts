@@ -1,4 +1,4 @@
-import type { Catalog, Column } from '../core/catalog.ts'
+import { type Catalog, type Column, kindOfType } from '../core/catalog.ts'
 import { systemClock } from '../core/clock.ts'
 import type { Failure, RowEffect, SqlText } from '../core/effects.ts'
 import { parseJson, stringifyJson } from '../core/json.ts'
@@ -285,45 +285,32 @@ function declaredTables(
   return new Tables(catalog, { tenantColumn: 'tenant_id', maxDepth })
 }
 
-const kinds: Readonly<Record<string, Column['kind']>> = {
-  bool: 'boolean',
-  boolean: 'boolean',
-  int2: 'integer',
-  int4: 'integer',
-  int8: 'integer',
-  integer: 'integer',
-  bigint: 'integer',
-  smallint: 'integer',
-  float4: 'float',
-  float8: 'float',
-  real: 'float',
-  numeric: 'numeric',
-  text: 'text',
-  varchar: 'text',
-  json: 'json',
-  jsonb: 'json',
-  bytea: 'bytea',
-  timestamptz: 'timestamp',
-  timestamp: 'timestamp',
-  date: 'timestamp',
-  uuid: 'uuid',
-}
-
+/** SQL's own words for types that PostgreSQL's catalog calls otherwise. */
 const canonicalTypes: Readonly<Record<string, string>> = {
-  integer: 'int4',
-  bigint: 'int8',
   smallint: 'int2',
+  integer: 'int4',
+  int: 'int4',
+  bigint: 'int8',
   boolean: 'bool',
   real: 'float4',
+  'double precision': 'float8',
+  decimal: 'numeric',
+  char: 'bpchar',
+  character: 'bpchar',
+  'character varying': 'varchar',
+  'timestamp with time zone': 'timestamptz',
+  'timestamp without time zone': 'timestamp',
 }
 
-function columnOf(name: string, type: string): Column {
-  const kind = type.startsWith('_') ? 'array' : (kinds[type] ?? 'other')
+function columnOf(name: string, written: string): Column {
+  const array = /^_|\[\]$/.test(written)
+  const bare = written.replace(/^_|\[\]$|\([\d, ]*\)/g, '')
+  const type = canonicalTypes[bare] ?? bare
   return {
     name,
-    type: canonicalTypes[type] ?? type,
+    type: array ? `_${type}` : type,
     typeSchema: 'pg_catalog',
-    kind,
+    kind: array ? 'array' : kindOfType(type),
     nullable: true,
     hasDefault: false,
     generated: false,

@@ -39,3 +39,31 @@ export type Table = {
 
 /** An unqualified name in an effect means `public`. */
 export type Catalog = { readonly tables: readonly Table[] }
+
+const kinds: Readonly<Record<string, Column['kind']>> = {
+  bool: 'boolean',
+  int2: 'integer',
+  int4: 'integer',
+  int8: 'integer',
+  oid: 'integer',
+  float4: 'float',
+  float8: 'float',
+  numeric: 'numeric',
+  text: 'text',
+  varchar: 'text',
+  bpchar: 'text',
+  name: 'text',
+  citext: 'text',
+  json: 'json',
+  jsonb: 'json',
+  bytea: 'bytea',
+  timestamptz: 'timestamp',
+  timestamp: 'timestamp',
+  date: 'timestamp',
+  uuid: 'uuid',
+}
+
+/** The kind of a type by its `typname`. `_text`, an array, has none of its own here: it is told by the category. */
+export function kindOfType(type: string): Column['kind'] {
+  return kinds[type] ?? 'other'
+}

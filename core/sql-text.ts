@@ -1,8 +1,9 @@
-import type { Column } from './catalog.ts'
+import { type Column, kindOfType } from './catalog.ts'
 import type { SqlText } from './effects.ts'
 import { TenantryError } from './errors.ts'
 import { isStorable, stringifyJson } from './json.ts'
 import { canonicalUuid } from './message-id.ts'
+import { byteaText, escaped } from './postgres/array-text.ts'
 import { beginsWithDate, isTimestamp } from './timestamp.ts'
 
 /**
@@ -152,10 +153,6 @@ function jsonText(label: string, value: unknown, maxDepth: number): string {
   }
 }
 
-function byteaText(value: Uint8Array): string {
-  return `\\x${Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('hex')}`
-}
-
 const lastDate = 253_402_300_800_000
 const firstDate = -62_135_596_800_000
 
@@ -179,32 +176,10 @@ function isLocal(text: string): boolean {
   return text.length === 10 || isTimestamp(`${text.replace(' ', 'T')}Z`)
 }
 
-/** The kinds of the elements of the built-in array types; the rest is written by the values' own types. */
-const elementKinds: Readonly<Record<string, Column['kind']>> = {
-  _bool: 'boolean',
-  _int2: 'integer',
-  _int4: 'integer',
-  _int8: 'integer',
-  _oid: 'integer',
-  _float4: 'float',
-  _float8: 'float',
-  _numeric: 'numeric',
-  _text: 'text',
-  _varchar: 'text',
-  _bpchar: 'text',
-  _name: 'text',
-  _citext: 'text',
-  _json: 'json',
-  _jsonb: 'json',
-  _bytea: 'bytea',
-  _timestamp: 'timestamp',
-  _timestamptz: 'timestamp',
-  _date: 'timestamp',
-  _uuid: 'uuid',
-}
-
 function arrayEncoder(label: string, type: string, maxDepth: number): EncodeSome {
-  const element = scalarEncoder(label, elementKinds[type] ?? 'other', type.replace(/^_/, ''), maxDepth)
+  // A domain over an array has a name of its own: its elements are written by the values' own types.
+  const kind = type.startsWith('_') ? kindOfType(type.slice(1)) : 'other'
+  const element = scalarEncoder(label, kind, type.replace(/^_/, ''), maxDepth)
   return (value) => {
     if (!Array.isArray(value)) throw bad(label, `${kindOf(value)} for an array`)
     return arrayText(label, value, element, 6)
@@ -218,13 +193,9 @@ function arrayText(label: string, items: readonly unknown[], element: EncodeSome
     if (item === null) return 'NULL'
     if (item === undefined) throw bad(label, 'an array with undefined in it')
     if (Array.isArray(item)) return arrayText(label, item, element, levels - 1)
-    return quoteElement(element(item))
+    return `"${escaped(element(item))}"`
   })
   return `{${parts.join(',')}}`
-}
-
-function quoteElement(text: string): string {
-  return `"${text.replace(/["\\]/g, '\\$&')}"`
 }
 
 /** A value whose column is not known, or of a type that tenantry has no rule for (enums, ranges, geometry, …). */

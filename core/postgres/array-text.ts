@@ -45,6 +45,8 @@ export function plainArray(values: readonly (string | number)[]): string {
 }
 
 /** bytea in its hex form; null stays null. */
+export function byteaText(bytes: Uint8Array): string
+export function byteaText(bytes: Uint8Array | null): SqlText
 export function byteaText(bytes: Uint8Array | null): SqlText {
   if (bytes === null) return null
   return `\\x${Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex')}`

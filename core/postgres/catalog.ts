@@ -1,5 +1,5 @@
 import type postgres from 'postgres'
-import type { Catalog, Column, Table } from '../catalog.ts'
+import { type Catalog, type Column, kindOfType, type Table } from '../catalog.ts'
 
 /**
  * The tables that effects may touch: ordinary and partitioned tables of all schemas but PostgreSQL's and tenantry's own,
@@ -91,28 +91,6 @@ function readReferences(sql: postgres.Sql): Promise<{ table_name: string; referr
     where keys.contype = 'f'`
 }
 
-const kinds: Readonly<Record<string, Column['kind']>> = {
-  bool: 'boolean',
-  int2: 'integer',
-  int4: 'integer',
-  int8: 'integer',
-  oid: 'integer',
-  float4: 'float',
-  float8: 'float',
-  numeric: 'numeric',
-  text: 'text',
-  varchar: 'text',
-  bpchar: 'text',
-  name: 'text',
-  json: 'json',
-  jsonb: 'json',
-  bytea: 'bytea',
-  timestamptz: 'timestamp',
-  timestamp: 'timestamp',
-  date: 'timestamp',
-  uuid: 'uuid',
-}
-
 function kindOf(type: string, category: string): Column['kind'] {
-  return category === 'A' ? 'array' : (kinds[type] ?? 'other')
+  return category === 'A' ? 'array' : kindOfType(type)
 }

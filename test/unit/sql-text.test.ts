@@ -1,33 +1,16 @@
 import fc from 'fast-check'
 import * as assert from 'uvu/assert'
-import type { Column } from '../../core/catalog.ts'
+import { type Column, kindOfType } from '../../core/catalog.ts'
 import { TenantryError } from '../../core/errors.ts'
 import { encodeParameter, encoderOf } from '../../core/sql-text.ts'
 import { test } from '../harness.ts'
-
-const kindOfType: Readonly<Record<string, Column['kind']>> = {
-  bool: 'boolean',
-  int2: 'integer',
-  int4: 'integer',
-  int8: 'integer',
-  float8: 'float',
-  numeric: 'numeric',
-  text: 'text',
-  jsonb: 'json',
-  bytea: 'bytea',
-  timestamptz: 'timestamp',
-  timestamp: 'timestamp',
-  date: 'timestamp',
-  uuid: 'uuid',
-  mood: 'other',
-}
 
 function column(type: string, nullable = true): Column {
   return {
     name: 'c',
     type,
     typeSchema: 'pg_catalog',
-    kind: type.startsWith('_') ? 'array' : (kindOfType[type] ?? 'other'),
+    kind: type.startsWith('_') ? 'array' : kindOfType(type),
     nullable,
     hasDefault: false,
     generated: false,

@@ -126,6 +126,33 @@ test('without tables every row is taken as it is', async () => {
   assert.equal(Object.keys(rows[0]?.row ?? {}), ['id', 'budget', 'ad_id'])
 })
 
+test('a declared type takes what the column takes in production, by any of its names', async () => {
+  const wrong: readonly [type: string, value: unknown][] = [
+    ['oid', -1],
+    ['name', 7],
+    ['bpchar', 7],
+    ['character varying(20)', 7],
+    ['double precision', 'x'],
+    ['decimal(10,2)', 'x'],
+    ['timestamp(3) with time zone', 'tomorrow'],
+    ['uuid[]', ['x']],
+    ['_int4', [1.5]],
+    ['integer[]', 1],
+  ]
+  for (const [type, value] of wrong) {
+    const { failure } = await testActor(
+      plain((_, ctx) => ctx.insert('t', { value })),
+      { tables: { t: { value: type } } },
+    ).send({ type: 'go', payload: {} })
+    assert.is(failure?.reason, 'effect', type)
+  }
+  const { rows } = await testActor(
+    plain((_, ctx) => ctx.insert('t', { value: [1, null] })),
+    { tables: { t: { value: 'int[]' } } },
+  ).send({ type: 'go', payload: {} })
+  assert.is(rows[0]?.row['value'], '{"1",NULL}')
+})
+
 /** What a one-off handler came to. */
 const handled = (receive: Parameters<typeof plain>[0], payload: unknown = {}) =>
   testActor(plain(receive), { tables }).send({ type: 'go', payload, message_id: 'm-1' })
