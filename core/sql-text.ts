@@ -164,7 +164,6 @@ function timestampEncoder(label: string, type: string): EncodeSome {
       throw bad(label, Number.isNaN(time) ? 'an invalid Date' : 'a Date outside the years 1 to 9999')
     }
     if (typeof value !== 'string') throw bad(label, `${kindOf(value)} for ${type}: give a Date or an ISO 8601 string`)
-    if (type === 'time' || type === 'timetz' || type === 'interval') return storable(label, value)
     if (isTimestamp(value) || isLocal(value)) return value
     throw bad(label, `a string that is no ISO 8601 timestamp for ${type}`)
   }
