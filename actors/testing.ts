@@ -312,7 +312,6 @@ function columnOf(name: string, written: string): Column {
     typeSchema: 'pg_catalog',
     kind: array ? 'array' : kindOfType(type),
     nullable: true,
-    hasDefault: false,
     generated: false,
   }
 }

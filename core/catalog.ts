@@ -22,7 +22,6 @@ export type Column = {
     | 'array'
     | 'other'
   readonly nullable: boolean
-  readonly hasDefault: boolean
   /** Generated always: cannot be written. */
   readonly generated: boolean
 }

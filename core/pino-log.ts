@@ -14,8 +14,6 @@ export type PinoLogOptions = {
   readonly repeatWindowMs: number
   /** Takes secrets out of a text. */
   readonly redact: (text: string) => string
-  /** Fields that every line carries. */
-  readonly base?: Facts
   /** Where lines go; standard output where it is not given. */
   readonly destination?: DestinationStream
 }
@@ -39,10 +37,10 @@ export class PinoLog implements Log {
 
   constructor(options: PinoLogOptions) {
     this.#options = options
-    const { clock, level, base = {} } = options
+    const { clock, level } = options
     const settings: pino.LoggerOptions = {
       level,
-      base: { ...base },
+      base: {},
       timestamp: () => `,"time":"${new Date(clock.now()).toISOString()}"`,
       formatters: { level: (label) => ({ level: label }) },
     }

@@ -27,8 +27,6 @@ export type VerifyOptions = {
   readonly effects?: readonly EffectsPlace[]
   readonly orders?: readonly OrderPlace[]
   readonly chains?: readonly ChainPlace[]
-  /** Told now and then how many of how many records were read. */
-  readonly progressed?: (records: number, of: number) => void
 }
 
 /**
@@ -86,7 +84,7 @@ async function inspect(
   const letters = await deadLetters(sql, group)
   const { tenantHeader } = options
   const replay = new Replay({ mode, tenantHeader, chained: chains.length > 0, deadLetters: letters, findings })
-  const whole = await readLogs(log, topics, committed, replay, findings, options.progressed)
+  const whole = await readLogs(log, topics, committed, replay, findings)
   if (whole)
     for (const [place] of letters)
       findings.add({ fault: 'invented', what: `a dead letter that no record explains (${place})` })
@@ -135,7 +133,6 @@ async function readLogs(
   committed: ReadonlyMap<string, readonly number[]>,
   replay: Replay,
   findings: Findings,
-  progressed: VerifyOptions['progressed'],
 ): Promise<boolean> {
   const found: { topic: ConsumedTopic; logged: LoggedTopic }[] = []
   for (const topic of topics) {
@@ -144,12 +141,7 @@ async function readLogs(
     else
       findings.remark(`Topic ${topic.topic} with id ${topic.topicId} is gone: what was read of it cannot be checked.`)
   }
-  const total = found.reduce(
-    (sum, { logged }) => sum + logged.ends.reduce((of, end, index) => of + end - (logged.starts[index] ?? 0), 0),
-    0,
-  )
   let whole = found.length === topics.length
-  let read = 0
   for (const { topic, logged } of found) {
     for (const [partition, { watermark }] of topic.partitions.entries()) {
       const [start = 0, end = 0] = [logged.starts[partition], logged.ends[partition]]
@@ -168,8 +160,6 @@ async function readLogs(
       replay.enter(topic, partition)
       for await (const records of log.read(topic.topic, partition, start, end)) {
         for (const record of records) replay.take(record)
-        read += records.length
-        progressed?.(read, total)
       }
     }
   }

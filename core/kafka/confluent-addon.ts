@@ -46,7 +46,6 @@ export type NativeConfig = Readonly<Record<string, string | number | boolean | (
 
 export type Addon = {
   readonly KafkaConsumer: new (config: NativeConfig, topicConfig: NativeConfig) => NativeConsumer
-  readonly librdkafkaVersion: string
 }
 
 /** librdkafka's codes, those that decide something here. */

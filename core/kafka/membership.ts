@@ -1,5 +1,4 @@
 import type { Clock } from '../clock.ts'
-import type { Log } from '../log.ts'
 import type { GroupCoordinator } from './coordinator.ts'
 import type { TopicPartition } from './source.ts'
 
@@ -42,7 +41,6 @@ export type MembershipOptions = {
   readonly releaseTimeoutMs: number
   readonly coordinator: GroupCoordinator
   readonly clock: Clock
-  readonly log: Log
 }
 
 export const retryMs = { first: 200, most: 5_000 } as const

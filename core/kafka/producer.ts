@@ -24,8 +24,6 @@ export type PublisherOptions = KafkaConnection & {
   readonly compression?: CompressionAlgorithmValue
   /** How long a message is tried before it counts as failed. Default 30 s. */
   readonly deliveryTimeoutMs?: number
-  /** Of one partition's batch, before compression. Default 512 KiB: brokers take 1 MiB unless told otherwise. */
-  readonly maxBatchBytes?: number
 }
 
 export type OutgoingMessage = OutgoingRecord & {
@@ -34,6 +32,8 @@ export type OutgoingMessage = OutgoingRecord & {
   readonly partition?: number
 }
 
+/** Of one partition's batch, before compression: brokers take 1 MiB unless told otherwise. */
+const maxBatchBytes = 512 * 1024
 const maxRequestBytes = 8 * 1024 * 1024
 const maxRequestMs = 15_000
 
@@ -51,7 +51,6 @@ export class KafkaPublisher implements Publisher {
   readonly #topology: Topology
   readonly #partitions = new Map<string, OutgoingPartition>()
   readonly #busy = new Map<number, Promise<void>>()
-  readonly #maxBatchBytes: number
   readonly #deliveryTimeoutMs: number
   readonly #requestTimeoutMs: number
   #version = 0
@@ -61,7 +60,6 @@ export class KafkaPublisher implements Publisher {
 
   constructor(options: PublisherOptions) {
     this.#options = options
-    this.#maxBatchBytes = options.maxBatchBytes ?? 512 * 1024
     this.#deliveryTimeoutMs = options.deliveryTimeoutMs ?? 30_000
     this.#requestTimeoutMs = Math.min(maxRequestMs, this.#deliveryTimeoutMs)
     this.#cluster = new Cluster(options, options.clock)
@@ -232,7 +230,7 @@ export class KafkaPublisher implements Publisher {
   }
 
   #write(partition: OutgoingPartition, identity: ProducerIdentity): SentBatch | undefined {
-    const messages = partition.take(this.#maxBatchBytes)
+    const messages = partition.take(maxBatchBytes)
     if (messages.length === 0) return undefined
     const { clock, compression } = this.#options
     const batch = writeBatch(

@@ -12,10 +12,6 @@ export class Trouble {
     this.#log = log
   }
 
-  get active(): boolean {
-    return this.#reason !== ''
-  }
-
   tell(reason: Error): void {
     if (this.#reason === reason.message) return
     this.#reason = reason.message

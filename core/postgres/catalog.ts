@@ -17,7 +17,6 @@ export async function readCatalog(sql: postgres.Sql): Promise<Catalog> {
       typeSchema: column.type_schema,
       kind: kindOf(column.base_type, column.category),
       nullable: column.nullable,
-      hasDefault: column.has_default,
       generated: column.generated,
     })
   }
@@ -34,7 +33,6 @@ type ColumnRow = {
   base_type: string
   category: string
   nullable: boolean
-  has_default: boolean
   generated: boolean
 }
 
@@ -47,7 +45,6 @@ function readColumns(sql: postgres.Sql): Promise<ColumnRow[]> {
       coalesce(base.typname, types.typname) as base_type,
       coalesce(base.typcategory, types.typcategory)::text as category,
       not columns.attnotnull as nullable,
-      columns.atthasdef or columns.attidentity <> '' as has_default,
       columns.attgenerated <> '' or columns.attidentity = 'a' as generated
     from pg_class as tables
     join pg_namespace as spaces on spaces.oid = tables.relnamespace

@@ -42,7 +42,6 @@ export function isServerError(error: unknown): error is Error & {
   detail?: string
   schema_name?: string
   table_name?: string
-  constraint_name?: string
 } {
   return error instanceof Error && error.name === 'PostgresError'
 }

@@ -74,10 +74,6 @@ export class KafkaGroup {
     this.rebalance(false)
   }
 
-  isMember(id: number): boolean {
-    return this.#members.has(id)
-  }
-
   ownerOf(at: TopicPartition): number | undefined {
     return this.#owners.get(keyOf(at))
   }

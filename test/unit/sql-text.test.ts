@@ -12,7 +12,6 @@ function column(type: string, nullable = true): Column {
     typeSchema: 'pg_catalog',
     kind: type.startsWith('_') ? 'array' : kindOfType(type),
     nullable,
-    hasDefault: false,
     generated: false,
   }
 }

@@ -11,7 +11,6 @@ const column = (name: string, kind: Column['kind'] = 'text', generated = false):
   typeSchema: 'pg_catalog',
   kind,
   nullable: true,
-  hasDefault: false,
   generated,
 })
 

@@ -22,7 +22,6 @@ const column = (name: string, kind: Column['kind']): Column => ({
   typeSchema: 'pg_catalog',
   kind,
   nullable: true,
-  hasDefault: false,
   generated: false,
 })
 const catalog: Catalog = {
