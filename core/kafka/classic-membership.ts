@@ -287,13 +287,8 @@ function same(a: TopicPartition, b: TopicPartition): boolean {
 }
 
 function byTopic(partitions: readonly TopicPartition[]): { topic: string; partitions: number[] }[] {
-  const topics = new Map<string, number[]>()
-  for (const { topic, partition } of partitions) {
-    const of = topics.get(topic)
-    if (of) of.push(partition)
-    else topics.set(topic, [partition])
-  }
-  return [...topics].map(([topic, of]) => ({ topic, partitions: of }))
+  const topics = Map.groupBy(partitions, ({ topic }) => topic)
+  return [...topics].map(([topic, of]) => ({ topic, partitions: of.map(({ partition }) => partition) }))
 }
 
 /** The first join is answered with an error that carries the id to join with. */

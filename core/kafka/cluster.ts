@@ -198,13 +198,7 @@ function byTopic<T>(
   partitions: readonly TopicPartition[],
   map: (partition: TopicPartition) => T,
 ): [topic: string, items: T[]][] {
-  const topics = new Map<string, T[]>()
-  for (const partition of partitions) {
-    const items = topics.get(partition.topic)
-    if (items) items.push(map(partition))
-    else topics.set(partition.topic, [map(partition)])
-  }
-  return [...topics]
+  return [...Map.groupBy(partitions, ({ topic }) => topic)].map(([topic, of]) => [topic, of.map(map)])
 }
 
 /** The client turns UNKNOWN_TOPIC_OR_PARTITION of a metadata request into an error with this text and no code. */

@@ -221,13 +221,8 @@ function keyOf({ topicId, partition }: TopicPartitionId): string {
 }
 
 function topicPartitions(owned: Iterable<Owned>): { topicId: string; partitions: number[] }[] {
-  const topics = new Map<string, number[]>()
-  for (const { topicId, partition } of owned) {
-    const partitions = topics.get(topicId)
-    if (partitions) partitions.push(partition)
-    else topics.set(topicId, [partition])
-  }
-  return [...topics].map(([topicId, partitions]) => ({ topicId, partitions }))
+  const topics = Map.groupBy(owned, ({ topicId }) => topicId)
+  return [...topics].map(([topicId, of]) => ({ topicId, partitions: of.map(({ partition }) => partition) }))
 }
 
 /** Why a member cannot join or stay, in words that say what to do. */

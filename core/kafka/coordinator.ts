@@ -47,21 +47,17 @@ export class GroupCoordinator {
 
   /** Writes offsets under `identity`. Never rejects. */
   async commit(identity: MemberIdentity, offsets: readonly PartitionOffset[]): Promise<OffsetCommitReply> {
-    const topics = new Map<string, offsetCommitV9.OffsetCommitRequestPartition[]>()
-    for (const { topic, partition, offset } of offsets) {
-      const row = {
-        partitionIndex: partition,
-        committedOffset: BigInt(offset),
-        committedLeaderEpoch: -1,
-        committedMetadata: null,
-      }
-      const of = topics.get(topic)
-      if (of) of.push(row)
-      else topics.set(topic, [row])
-    }
     try {
       const connection = await this.#connect(this.#commits)
-      const rows = [...topics].map(([name, partitions]) => ({ name, partitions }))
+      const rows = [...Map.groupBy(offsets, ({ topic }) => topic)].map(([name, of]) => ({
+        name,
+        partitions: of.map(({ partition, offset }) => ({
+          partitionIndex: partition,
+          committedOffset: BigInt(offset),
+          committedLeaderEpoch: -1,
+          committedMetadata: null,
+        })),
+      }))
       await offsetCommitV9.api.async(connection, this.#group, identity.epoch, identity.memberId, this.#instanceId, rows)
       return 'committed'
     } catch (error) {

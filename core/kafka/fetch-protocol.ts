@@ -62,12 +62,7 @@ export function fetch(connection: Connection, version: number, request: FetchReq
 }
 
 function write(version: number, { maxWaitMs, maxBytes, partitions }: FetchRequest): Writer {
-  const topics = new Map<string, FetchPartition[]>()
-  for (const partition of partitions) {
-    const of = topics.get(partition.topicId)
-    if (of) of.push(partition)
-    else topics.set(partition.topicId, [partition])
-  }
+  const topics = Map.groupBy(partitions, ({ topicId }) => topicId)
   const writer = Writer.create()
   // Until version 15 a follower said here who it was; a consumer says -1.
   if (version < 15) writer.appendInt32(-1)

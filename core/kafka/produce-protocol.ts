@@ -40,12 +40,7 @@ export function produce(
 }
 
 function write(timeoutMs: number, partitions: readonly ProducePartition[]): Writer {
-  const topics = new Map<string, ProducePartition[]>()
-  for (const partition of partitions) {
-    const of = topics.get(partition.topic)
-    if (of) of.push(partition)
-    else topics.set(partition.topic, [partition])
-  }
+  const topics = Map.groupBy(partitions, ({ topic }) => topic)
   return Writer.create()
     .appendString(null)
     .appendInt16(allReplicas)
