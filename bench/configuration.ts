@@ -1,11 +1,11 @@
-import { existsSync, readdirSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { resolve } from 'node:path'
 import { checkout } from '../cli/dev/programs.ts'
 import { TenantryError } from '../core/errors.ts'
+import type { Runtime } from '../tools/run/runtime.ts'
 
 /** How the daemon runs. Two configurations that are compared differ in one of these. */
 export type Configuration = {
-  readonly runtime: 'node' | 'bun'
+  readonly runtime: Runtime
   readonly driver: 'confluent' | 'platformatic'
   /** What the settings are called in the report; '' for the defaults. */
   readonly variant: string
@@ -76,19 +76,4 @@ function variantOf(text: string): { readonly name: string; readonly settings: re
       '--variant wants NAME:KEY=VALUE,KEY=VALUE, such as --variant four:commit.lanes=4; NAME: alone is the defaults.',
     )
   return { name: text.slice(0, at), settings }
-}
-
-/** The runtime's program. Throws TENANTRY_BENCH_NO_BUN where Bun is not among the packages. */
-export function programOf(runtime: Configuration['runtime']): string {
-  if (runtime === 'node') return process.versions['bun'] === undefined ? process.execPath : 'node'
-  const scope = join(checkout, 'node_modules/@oven')
-  const found = (existsSync(scope) ? readdirSync(scope) : [])
-    .map((name) => join(scope, name, 'bin/bun'))
-    .find((path) => existsSync(path))
-  if (found === undefined)
-    throw new TenantryError(
-      'TENANTRY_BENCH_NO_BUN',
-      'Bun is not among the packages of this machine: leave it out (--on confluent,platformatic).',
-    )
-  return found
 }

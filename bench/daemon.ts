@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type postgres from 'postgres'
 import { TenantryError } from '../core/errors.ts'
-import { type Configuration, programOf } from './configuration.ts'
+import { requireProgram } from '../tools/run/runtime.ts'
+import type { Configuration } from './configuration.ts'
 import type { Subject } from './subject.ts'
 
 export type DaemonOptions = {
@@ -65,7 +66,7 @@ export class Daemon implements Subject {
     const log = openSync(this.#log, 'a')
     this.startedAt = Date.now()
     this.#child = spawn(
-      programOf(configuration.runtime),
+      requireProgram(configuration.runtime),
       [...runtimeFlags, join(configuration.checkout, 'cli/main.ts'), '--config', this.configFile, ...flags, 'start'],
       {
         cwd: this.folder,

@@ -5,7 +5,8 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import { checkout } from '../cli/dev/programs.ts'
 import { version } from '../cli/version.ts'
-import { type Configuration, programOf } from './configuration.ts'
+import { requireProgram } from '../tools/run/runtime.ts'
+import type { Configuration } from './configuration.ts'
 
 export type Machine = {
   readonly processor: string
@@ -34,7 +35,7 @@ export function versions({ runtime, driver, checkout: from }: Configuration, pos
   return {
     tenantry: version(),
     commit: commitOf(from),
-    [runtime]: execFileSync(programOf(runtime), ['--version'], { encoding: 'utf8' }).trim().replace(/^v/, ''),
+    [runtime]: execFileSync(requireProgram(runtime), ['--version'], { encoding: 'utf8' }).trim().replace(/^v/, ''),
     [driverPackage]: packageVersion(driverPackage),
     postgres: postgres.split(' ')[0] ?? postgres,
     kafka: kafkaVersion(),

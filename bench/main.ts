@@ -2,8 +2,9 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import { data, say, tellError } from '../cli/output.ts'
 import { exitCodeOf } from '../cli/exit.ts'
 import { TenantryError } from '../core/errors.ts'
+import { requireProgram } from '../tools/run/runtime.ts'
 import { deleteOldTopics } from './backlog.ts'
-import { type Configuration, configurations, labelOf, type Pair, pairs, programOf } from './configuration.ts'
+import { configurations, labelOf, type Pair, pairs } from './configuration.ts'
 import type { Place } from './measure.ts'
 import { reportOf } from './report.ts'
 import { isRight, type Run } from './run.ts'
@@ -144,7 +145,7 @@ async function runAll(flags: Flags, jobs: readonly Job[], byDefault: readonly Pa
       'No pair of a runtime and a driver is left to run: confluent runs on Node only.',
     )
   const chosen = configurations({ ...flags, on })
-  for (const { runtime } of chosen) programOf(runtime) // there, before an hour of the others
+  for (const { runtime } of chosen) requireProgram(runtime) // there, before an hour of the others
   const servers = await findServers(flags)
   say(
     `PostgreSQL: ${Object.entries(servers.settings)
@@ -160,7 +161,7 @@ async function runAll(flags: Flags, jobs: readonly Job[], byDefault: readonly Pa
       for (const configuration of chosen) {
         const run = await job.run({ servers, configuration, day, profile: flags.profile === true })
         runs.push(run)
-        say(`[${runs.length}/${total}] ${job.name}, ${nameOf(configuration)}: ${summary(run)}`)
+        say(`[${runs.length}/${total}] ${job.name}, ${labelOf(configuration)}: ${summary(run)}`)
         if (flags.profile === true) say(`  threads: ${JSON.stringify(run.thread_cpu_seconds)}`)
         for (const line of run.profile ?? []) say(`  ${line}`)
       }
@@ -188,10 +189,6 @@ function summary(run: Run): string {
           ? `${heap.bytes_per_warm_tenant} bytes a warm tenant`
           : `${rate.toLocaleString('en')}/s`
   return `${figure}, ${cpu} CPU s a million; lost ${run.lost}, duplicated ${run.duplicated}, reordered ${run.reordered}`
-}
-
-function nameOf(configuration: Configuration): string {
-  return labelOf(configuration)
 }
 
 function modes(flags: Flags, byDefault: readonly Mode[]): readonly Mode[] {

@@ -1,3 +1,4 @@
+import type { Runtime } from '../tools/run/runtime.ts'
 import type { Machine, Versions } from './machine.ts'
 
 /** Milliseconds from a message's intended sending to the commit of its effects. */
@@ -16,7 +17,7 @@ export type Run = {
   readonly subject: string
   readonly scenario: string
   readonly mode: 'message-id' | 'offset'
-  readonly runtime: 'node' | 'bun'
+  readonly runtime: Runtime
   readonly driver: 'confluent' | 'platformatic'
   readonly variant: string
   /** Measured ones, without the warm-up. */

@@ -1,8 +1,8 @@
 // node tools/up.mjs FILE.ts [arguments]: does what set-up is still missing, then runs FILE on the right runtime.
 // Every npm script starts here. Must parse on Node 18; imports only node: and its own folder.
-import { existsSync, readdirSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { addonReady, buildIsLikely, ensureAddon, prepareBuild } from './setup/addon.mjs'
+import { bunBinary } from './setup/bun.mjs'
 import { runChild, sweep, watchAncestors } from './setup/child.mjs'
 import { checkKafkaTools, ensureKafka, kafkaReady } from './setup/kafka.mjs'
 import { takeLock } from './setup/lock.mjs'
@@ -31,10 +31,8 @@ function wantsBun() {
 }
 
 function bun() {
-  const scope = join(root, 'node_modules/@oven')
-  for (const name of existsSync(scope) ? readdirSync(scope) : []) {
-    if (existsSync(join(scope, name, 'bin/bun'))) return join(scope, name, 'bin/bun')
-  }
+  const found = bunBinary()
+  if (found !== undefined) return found
   throw new SetupError(
     `Bun's binary is not among the packages for ${process.platform}-${process.arch}: leave out --runtime bun.`,
   )

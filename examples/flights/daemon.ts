@@ -1,8 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { closeSync, existsSync, openSync, readdirSync, readFileSync } from 'node:fs'
+import { closeSync, openSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { checkout } from '../../cli/dev/programs.ts'
 import { TenantryError } from '../../core/errors.ts'
+import { type Runtime, requireProgram } from '../../tools/run/runtime.ts'
 import { endOf } from './stage.ts'
 
 const stopPatienceMs = 60_000
@@ -17,10 +18,10 @@ export class Daemon {
   #told = false
   #url: string | undefined
 
-  constructor(runtime: 'node' | 'bun', configFile: string, logFile: string) {
+  constructor(runtime: Runtime, configFile: string, logFile: string) {
     this.logFile = logFile
     const log = openSync(logFile, 'w')
-    this.#child = spawn(program(runtime), [join(checkout, 'cli/main.ts'), '--config', configFile, 'start'], {
+    this.#child = spawn(requireProgram(runtime), [join(checkout, 'cli/main.ts'), '--config', configFile, 'start'], {
       cwd: checkout,
       stdio: ['ignore', log, log],
     })
@@ -83,16 +84,4 @@ export class Daemon {
       `The daemon did not drain (${how}). The end of its log, ${this.logFile}:\n${endOf(this.logFile, 8)}`,
     )
   }
-}
-
-function program(runtime: 'node' | 'bun'): string {
-  const own = process.versions['bun'] === undefined ? 'node' : 'bun'
-  if (runtime === own) return process.execPath
-  if (runtime === 'node') return 'node'
-  const scope = join(checkout, 'node_modules/@oven')
-  const found = (existsSync(scope) ? readdirSync(scope) : [])
-    .map((name) => join(scope, name, 'bin/bun'))
-    .find((path) => existsSync(path))
-  if (found !== undefined) return found
-  throw new TenantryError('TENANTRY_DEMO_NO_BUN', 'Bun is not among the packages of this machine: leave --runtime out.')
 }

@@ -1,6 +1,7 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { exitCodeOf } from '../../cli/exit.ts'
 import { data, tellError } from '../../cli/output.ts'
+import { ownRuntime } from '../../tools/run/runtime.ts'
 import { number } from './display.ts'
 import { allFlights } from './flights.ts'
 import { play, type PlayOptions, type Result } from './play.ts'
@@ -20,7 +21,7 @@ const program = new Command('demo')
   .description('Sends a million real flights through tenantry, kills it in the middle, and checks every one of them.')
   .option('--messages <count>', 'how many flights', count, 1_000_000)
   .option('--all', `all ${number(allFlights)} of them`)
-  .addOption(new Option('--runtime <name>', 'of the daemon').choices(['node', 'bun']).default(own()))
+  .addOption(new Option('--runtime <name>', 'of the daemon').choices(['node', 'bun']).default(ownRuntime))
   .addOption(
     new Option('--driver <name>', 'the library that speaks to Kafka')
       .choices(['auto', 'confluent', 'platformatic'])
@@ -54,10 +55,6 @@ ${number(result.duplicates)} flights had been sent twice by their producer: reco
   latency at ${number(result.steady_per_second)} a second: p50 ${latency.p50} ms, p99 ${latency.p99} ms from sending to commit
 
 ${result.right ? 'Each flight exactly once, and in order.' : 'Something is WRONG: see above.'}`
-}
-
-function own(): 'node' | 'bun' {
-  return process.versions['bun'] === undefined ? 'node' : 'bun'
 }
 
 function count(text: string): number {

@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { effectsPlace, orderPlace } from '../../cli/verify/places.ts'
 import { verify } from '../../cli/verify/verify.ts'
 import { TenantryError } from '../../core/errors.ts'
+import type { Runtime } from '../../tools/run/runtime.ts'
 import { compare, type Comparison } from './compare.ts'
 import { Daemon } from './daemon.ts'
 import { Display, number } from './display.ts'
@@ -13,7 +14,7 @@ import { pause, setStage, type Stage } from './stage.ts'
 
 export type PlayOptions = {
   readonly flights: number
-  readonly runtime: 'node' | 'bun'
+  readonly runtime: Runtime
   readonly driver: 'auto' | 'confluent' | 'platformatic'
   readonly brokers: 1 | 3
   readonly folder: string

@@ -1,7 +1,7 @@
-import { existsSync, readdirSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { resolve } from 'node:path'
+import { programOf as commandOf, type Runtime } from '../../tools/run/runtime.ts'
 
-export type Runtime = 'node' | 'bun'
+export type { Runtime } from '../../tools/run/runtime.ts'
 
 export const checkout = resolve(import.meta.dirname, '../..')
 
@@ -9,15 +9,7 @@ export const checkout = resolve(import.meta.dirname, '../..')
 export function programOf(
   runtime: Runtime,
 ): { readonly command: string; readonly flags: readonly string[] } | undefined {
-  if (runtime === 'node') return { command: nodeBinary(), flags: ['--disable-warning=ExperimentalWarning'] }
-  const scope = join(checkout, 'node_modules/@oven')
-  if (!existsSync(scope)) return undefined
-  const found = readdirSync(scope)
-    .map((name) => join(scope, name, 'bin/bun'))
-    .find((path) => existsSync(path))
-  return found === undefined ? undefined : { command: found, flags: [] }
-}
-
-function nodeBinary(): string {
-  return process.versions['bun'] === undefined ? process.execPath : 'node'
+  const command = commandOf(runtime)
+  if (command === undefined) return undefined
+  return { command, flags: runtime === 'node' ? ['--disable-warning=ExperimentalWarning'] : [] }
 }
