@@ -1,9 +1,8 @@
-import { type ChildProcess, spawn } from 'node:child_process'
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type postgres from 'postgres'
-import { TenantryError } from '../core/errors.ts'
+import { DaemonProcess } from '../tools/run/daemon-process.ts'
 import { requireProgram } from '../tools/run/runtime.ts'
 import type { Configuration } from './configuration.ts'
 import type { Subject } from './subject.ts'
@@ -24,19 +23,13 @@ export type DaemonOptions = {
   readonly settings?: readonly string[]
 }
 
-/** How long a daemon may take to end. */
-const stopPatienceMs = 60_000
-
 /** `tenantry start` as a process of its own. */
 export class Daemon implements Subject {
   readonly startedAt: number
-  readonly ended: Promise<never>
   /** A folder of this run's own. */
   readonly folder: string
   readonly #options: DaemonOptions
-  readonly #child: ChildProcess
-  readonly #exited: Promise<number | NodeJS.Signals | null>
-  #stopping = false
+  readonly #process: DaemonProcess
 
   constructor(options: DaemonOptions) {
     const {
@@ -63,58 +56,41 @@ export class Daemon implements Subject {
     }
     writeFileSync(this.configFile, JSON.stringify(config)) // YAML takes JSON as it is
     const flags = [...configuration.settings, ...settings].flatMap((setting) => ['--set', setting])
-    const log = openSync(this.#log, 'a')
     this.startedAt = Date.now()
-    this.#child = spawn(
-      requireProgram(configuration.runtime),
-      [...runtimeFlags, join(configuration.checkout, 'cli/main.ts'), '--config', this.configFile, ...flags, 'start'],
-      {
-        cwd: this.folder,
-        env: {
-          ...inherited(),
-          BENCH_GROUP: group,
-          BENCH_TOPIC: topic,
-          BENCH_MODE: mode,
-          BENCH_EVENTS: events,
-          BENCH_HEAP: join(this.folder, 'heap'),
-        },
-        stdio: ['ignore', log, log],
+    this.#process = new DaemonProcess({
+      program: requireProgram(configuration.runtime),
+      flags: runtimeFlags,
+      checkout: configuration.checkout,
+      args: ['--config', this.configFile, ...flags, 'start'],
+      cwd: this.folder,
+      env: {
+        ...inherited(),
+        BENCH_GROUP: group,
+        BENCH_TOPIC: topic,
+        BENCH_MODE: mode,
+        BENCH_EVENTS: events,
+        BENCH_HEAP: join(this.folder, 'heap'),
       },
-    )
-    closeSync(log)
-    this.#exited = new Promise((resolve, reject) => {
-      this.#child.once('error', reject)
-      this.#child.once('exit', (code, signal) => resolve(code ?? signal))
+      logFile: join(this.folder, 'daemon.log'),
     })
-    this.ended = this.#exited.then((how) => {
-      if (this.#stopping) return new Promise<never>(() => {})
-      throw new TenantryError(
-        'TENANTRY_BENCH_DAEMON',
-        `The daemon ended by itself (${how}). The end of its log:\n${this.logEnd()}`,
-      )
-    })
-    this.ended.catch(() => {}) // whoever waits for something else races against it
   }
 
   get pid(): number {
-    return this.#child.pid ?? 0
+    return this.#process.pid
+  }
+
+  get ended(): Promise<never> {
+    return this.#process.failed
   }
 
   get configFile(): string {
     return join(this.folder, 'tenantry.yml')
   }
 
-  get #log(): string {
-    return join(this.folder, 'daemon.log')
-  }
-
   /** When it owned its first partition. */
   readyAt(): number | undefined {
-    const line = this.#read()
-      .split('\n')
-      .find((text) => text.includes('"event":"partition.owned"'))
-    const time = line === undefined ? undefined : /"time":"([^"]+)"/.exec(line)?.[1]
-    return time === undefined ? undefined : Date.parse(time)
+    const time = this.#process.events('partition.owned')[0]?.['time']
+    return typeof time === 'string' ? Date.parse(time) : undefined
   }
 
   async done(): Promise<number> {
@@ -135,24 +111,14 @@ export class Daemon implements Subject {
     return row?.done ?? 0
   }
 
-  /** Drains it. Throws TENANTRY_BENCH_DAEMON unless it ends as a drained daemon does. */
-  async stop(): Promise<void> {
-    this.#stopping = true
-    this.#child.kill('SIGTERM')
-    const timer = setTimeout(() => this.#child.kill('SIGKILL'), stopPatienceMs)
-    const how = await this.#exited
-    clearTimeout(timer)
-    if (how !== 0)
-      throw new TenantryError(
-        'TENANTRY_BENCH_DAEMON',
-        `The daemon did not drain (${how}). The end of its log:\n${this.logEnd()}`,
-      )
+  /** Drains it. Throws TENANTRY_DAEMON_ENDED unless it ends as a drained daemon does. */
+  stop(): Promise<void> {
+    return this.#process.drain()
   }
 
   /** Ends it at once, for runs that have failed. */
-  kill(): void {
-    this.#stopping = true
-    this.#child.kill('SIGKILL')
+  kill(): Promise<void> {
+    return this.#process.kill()
   }
 
   removeFolder(): void {
@@ -160,11 +126,7 @@ export class Daemon implements Subject {
   }
 
   logEnd(): string {
-    return this.#read().trimEnd().split('\n').slice(-15).join('\n')
-  }
-
-  #read(): string {
-    return readFileSync(this.#log, 'utf8')
+    return this.#process.logEnd()
   }
 }
 

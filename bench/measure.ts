@@ -62,7 +62,7 @@ const idleLimitMs = 60_000
 
 /**
  * One run: a fresh database and group, a daemon as a child process on `topic`, `work` with it, and the check of all that
- * is there afterwards. Throws TENANTRY_BENCH_DAEMON, with the end of its log, when the daemon fails.
+ * is there afterwards. Throws TENANTRY_DAEMON_ENDED, with the end of its log, when the daemon fails.
  */
 export async function measure(
   place: Place,
@@ -147,7 +147,7 @@ export async function measure(
     return run
   } finally {
     meter.stop()
-    daemon.kill()
+    await daemon.kill()
     if (right) daemon.removeFolder()
     else say(`The daemon's log is kept: ${daemon.folder}`)
     if (profiles !== undefined) say(`Profiles: ${profiles}`)

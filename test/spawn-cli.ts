@@ -25,7 +25,7 @@ export type RunningCli = {
 export function startCli(args: readonly string[], { cwd, env = {} }: CliOptions): RunningCli {
   const child = spawn(process.execPath, [main, ...args], {
     cwd,
-    env: { PATH: process.env['PATH'] ?? '', HOME: cwd, XDG_CACHE_HOME: cache, ...env },
+    env: environment(cwd, env),
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   let stdout = ''
@@ -41,6 +41,11 @@ export function startCli(args: readonly string[], { cwd, env = {} }: CliOptions)
     child.on('close', (code) => resolve({ code, stdout, stderr }))
   })
   return { child, stdout: () => stdout, stderr: () => stderr, ended }
+}
+
+/** An environment with nothing of this process's but where programs are. */
+export function environment(home: string, env: Readonly<Record<string, string>>): NodeJS.ProcessEnv {
+  return { PATH: process.env['PATH'] ?? '', HOME: home, XDG_CACHE_HOME: cache, ...env }
 }
 
 /** Runs the command line to its end. */

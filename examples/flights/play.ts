@@ -1,10 +1,11 @@
 import { join } from 'node:path'
+import { checkout } from '../../cli/dev/programs.ts'
 import { effectsPlace, orderPlace } from '../../cli/verify/places.ts'
 import { verify } from '../../cli/verify/verify.ts'
 import { TenantryError } from '../../core/errors.ts'
-import type { Runtime } from '../../tools/run/runtime.ts'
+import { DaemonProcess } from '../../tools/run/daemon-process.ts'
+import { requireProgram, type Runtime } from '../../tools/run/runtime.ts'
 import { compare, type Comparison } from './compare.ts'
-import { Daemon } from './daemon.ts'
 import { Display, number } from './display.ts'
 import { Feed } from './feed.ts'
 import { readFlights } from './flights.ts'
@@ -59,7 +60,7 @@ export async function play(options: PlayOptions): Promise<Result> {
   const flightsRead = readFlights(count)
   flightsRead.catch(() => {}) // awaited below
   const stage = await setStage(options)
-  let daemon: Daemon | undefined
+  let daemon: DaemonProcess | undefined
   const onSignal = () => {
     void daemon?.kill().then(() => stage.services.stop().then(() => process.exit(130)))
   }
@@ -72,7 +73,13 @@ export async function play(options: PlayOptions): Promise<Result> {
     const settings = Object.entries(stage.durability).map(([name, value]) => `${name} ${value}`)
     display.say(`Kafka and PostgreSQL are up (${settings.join(', ')}); topics and tables are empty.`)
 
-    const start = () => new Daemon(runtime, stage.configFile, join(stage.folder, 'daemon.log'))
+    const start = () =>
+      new DaemonProcess({
+        program: requireProgram(runtime),
+        args: ['--config', stage.configFile, 'start'],
+        cwd: checkout,
+        logFile: join(stage.folder, 'daemon.log'),
+      })
     daemon = start()
     const feed = new Feed(stage.kafka, messages)
     const fed = feed.backlog(0, backlog)
@@ -94,7 +101,7 @@ export async function play(options: PlayOptions): Promise<Result> {
     daemon = start()
     display.say(`A new daemon (pid ${daemon.pid}) takes over when Kafka has noticed that the old one is gone.`)
     const second = daemon
-    await watch.until(second, () => second.started)
+    await watch.until(second, () => second.events('daemon.started').length > 0)
     await Promise.race([fed, second.failed])
     const total = backlog + feed.copies
     await watch.until(daemon, () => watch.done >= total, 20)
@@ -170,7 +177,7 @@ class Watch {
   }
 
   /** Resolves when `reached`; rejects when the daemon ends, or when nothing moves for two minutes. */
-  async until(daemon: Daemon, reached: () => boolean, everyMs = 100): Promise<void> {
+  async until(daemon: DaemonProcess, reached: () => boolean, everyMs = 100): Promise<void> {
     let moved = performance.now()
     for (;;) {
       const before = this.done
@@ -187,7 +194,7 @@ class Watch {
     this.#since = undefined
   }
 
-  async #look(daemon: Daemon): Promise<void> {
+  async #look(daemon: DaemonProcess): Promise<void> {
     const positions = await positionsOf(this.#stage.sql, 'actuator')
     const now = performance.now()
     const done = sumOf(positions, 'done')
@@ -208,7 +215,7 @@ class Watch {
   }
 }
 
-function stuck(daemon: Daemon): TenantryError {
+function stuck(daemon: DaemonProcess): TenantryError {
   return new TenantryError(
     'TENANTRY_DEMO_STUCK',
     `Nothing was committed for ${patienceMs / 1000} s. What the daemon says is in ${daemon.logFile}.`,
@@ -216,7 +223,7 @@ function stuck(daemon: Daemon): TenantryError {
 }
 
 /** The second group has all events, those of the outbox included. */
-async function eventsDone({ sql }: Stage, daemon: Daemon, watch: Watch): Promise<void> {
+async function eventsDone({ sql }: Stage, daemon: DaemonProcess, watch: Watch): Promise<void> {
   let open = true
   await watch.until(daemon, () => {
     void Promise.all([

@@ -41,7 +41,7 @@ test(
       const young = on.start()
       await young.until('partition.owned')
       await on.worked(perSecond / 4)
-      assert.is(await old.stop(), 0, old.tail())
+      assert.is(await old.stop(), 0, old.logEnd())
       old = young
     }
     await on.finish()
@@ -80,7 +80,7 @@ test(
       await daemon.until('partition.owned', partitions)
       await on.worked(perSecond / 2)
       const asked = performance.now()
-      assert.is(await daemon.stop(), 0, daemon.tail())
+      assert.is(await daemon.stop(), 0, daemon.logEnd())
       assert.ok(performance.now() - asked < 8_000, 'the deadline is 10 s, and nothing held it up')
       assert.is(daemon.events('daemon.stopped').length, 1)
     }
@@ -106,7 +106,7 @@ test(
         daemon.signal('SIGTERM')
         await daemon.until('daemon.draining')
         const asked = performance.now()
-        assert.is(await daemon.stop(), 143, daemon.tail())
+        assert.is(await daemon.stop(), 143, daemon.logEnd())
         assert.ok(performance.now() - asked < 1_000, 'it waits for nothing more')
       })
     } finally {
@@ -127,8 +127,7 @@ test(
     on.feed(perSecond)
     await older.until('partition.owned', partitions)
     const younger = on.start({ set })
-    const { code } = await older.ended
-    assert.is(code, 7, older.tail())
+    assert.is(await older.ended, 7, older.logEnd())
     assert.is(older.events('daemon.failed')[0]?.['code'], 'TENANTRY_INSTANCE_FENCED')
     await younger.until('partition.owned', partitions)
     await on.finish()

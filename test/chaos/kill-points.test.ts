@@ -61,7 +61,8 @@ test(
       // What is being revoked waits for its last commits: long enough to be seen.
       proxy.delayMs = 300
       heir = stage.start({ database: proxy.url })
-      await eventually(() => owner.metric(`tenantry_partitions{group="${stage.topic}",phase="closing"}`), {
+      const closing = `tenantry_partitions{group="${stage.topic}",phase="closing"}`
+      await eventually(async () => (await owner.metrics()).get(closing), {
         deadlineMs: 30_000,
         every: 1,
         what: 'a partition that is being revoked',

@@ -17,7 +17,8 @@ import {
   postgresAddress,
   recordsDone,
 } from '../services.ts'
-import { DaemonProcess } from './daemon-process.ts'
+import { environment } from '../spawn-cli.ts'
+import { Daemon } from './daemon.ts'
 import { Feeder } from './feeder.ts'
 import { judge, type Verdict } from './judge.ts'
 import { Plan } from './plan.ts'
@@ -57,7 +58,7 @@ export class Stage {
   readonly #database: FreshDatabase
   readonly #folder: string
   readonly #plan: Plan
-  readonly #daemons: DaemonProcess[] = []
+  readonly #daemons: Daemon[] = []
   readonly #began = performance.now()
   #feeder: Feeder | undefined
   #sent = 0
@@ -103,17 +104,24 @@ export class Stage {
   }
 
   /** Starts a daemon; it is killed at the end if it still runs. */
-  start({ database = this.database, set = [] }: StartOptions = {}): DaemonProcess {
+  start({ database = this.database, set = [] }: StartOptions = {}): Daemon {
     const actors = fileURLToPath(new URL('../fixtures/actors/chaos', import.meta.url))
-    const daemon = new DaemonProcess(['--actors', actors, ...set.flatMap((one) => ['--set', one])], this.#folder, {
-      KAFKA_BROKERS: this.kafka,
-      DATABASE_URL: database,
-      CHAOS_GROUP: this.topic,
-      CHAOS_TOPIC: this.topic,
-      CHAOS_EVENTS: this.events,
-      CHAOS_IDEMPOTENCY: this.#mode,
-      // By this the runner finds what a test has left behind.
-      ...(process.env['TENANTRY_TEST_MARK'] !== undefined && { TENANTRY_TEST_MARK: process.env['TENANTRY_TEST_MARK'] }),
+    const daemon = new Daemon({
+      args: ['start', '--actors', actors, ...set.flatMap((one) => ['--set', one])],
+      cwd: this.#folder,
+      env: environment(this.#folder, {
+        KAFKA_BROKERS: this.kafka,
+        DATABASE_URL: database,
+        CHAOS_GROUP: this.topic,
+        CHAOS_TOPIC: this.topic,
+        CHAOS_EVENTS: this.events,
+        CHAOS_IDEMPOTENCY: this.#mode,
+        // By this the runner finds what a test has left behind.
+        ...(process.env['TENANTRY_TEST_MARK'] !== undefined && {
+          TENANTRY_TEST_MARK: process.env['TENANTRY_TEST_MARK'],
+        }),
+      }),
+      logFile: join(this.#folder, `daemon-${this.#daemons.length}.log`),
     })
     this.#daemons.push(daemon)
     return daemon
@@ -186,7 +194,7 @@ export class Stage {
     const codes = await Promise.all(running.map((daemon) => daemon.stop()))
     assert.ok(
       codes.every((code) => code === 0),
-      `exit codes ${codes.join(', ')}: ${running.map((daemon) => daemon.tail()).join('\n')}`,
+      `exit codes ${codes.join(', ')}: ${running.map((daemon) => daemon.logEnd()).join('\n')}`,
     )
   }
 
@@ -223,7 +231,7 @@ export class Stage {
   }
 
   #tails(): string {
-    return this.#daemons.map((daemon, i) => `daemon ${i}: ${daemon.tail()}`).join('\n')
+    return this.#daemons.map((daemon, i) => `daemon ${i}: ${daemon.logEnd()}`).join('\n')
   }
 }
 

@@ -9,6 +9,7 @@ import { z } from 'zod'
 import { systemClock } from '../../core/clock.ts'
 import { KafkaPublisher } from '../../core/kafka/producer.ts'
 import { silentLog } from '../../core/log.ts'
+import { samplesOf } from '../../tools/run/metric-samples.ts'
 import { after, before, test } from '../harness.ts'
 import { eventually, freshDatabase, freshTopic, kafkaAddress } from '../services.ts'
 import { runCli, startCli } from '../spawn-cli.ts'
@@ -51,13 +52,6 @@ after(async () => {
   rmSync(folder, { recursive: true, force: true })
 })
 
-function samples(text: string): ReadonlyMap<string, number> {
-  const lines = text.split('\n').filter((line) => line !== '' && !line.startsWith('#'))
-  return new Map(
-    lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ') + 1))]),
-  )
-}
-
 test(
   'a daemon becomes ready, counts what it does, logs JSON lines without payloads, and ends with 0 at SIGTERM',
   async () => {
@@ -97,7 +91,7 @@ test(
     await publisher.stop()
 
     const done = (text: string, outcome: string) =>
-      samples(text).get(`tenantry_records_done_total{group="${topic}",outcome="${outcome}"}`) ?? 0
+      samplesOf(text).get(`tenantry_records_done_total{group="${topic}",outcome="${outcome}"}`) ?? 0
     const text = await eventually(
       async () => {
         const metrics = await (await fetch(`${http}/metrics`)).text()
@@ -106,7 +100,7 @@ test(
       { deadlineMs: 60_000, every: 200, what: 'all records done' },
     )
     assert.equal([done(text, 'processed'), done(text, 'duplicate'), done(text, 'dead_lettered')], [30, 1, 1])
-    const found = samples(text)
+    const found = samplesOf(text)
     assert.is(found.get('tenantry_ready'), 1)
     assert.is(found.get('tenantry_record_latency_seconds_count'), 32)
     assert.is(found.get(`tenantry_partitions{group="${topic}",phase="owned"}`), 3)

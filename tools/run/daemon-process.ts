@@ -1,0 +1,150 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { closeSync, openSync, readFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { z } from 'zod'
+import { TenantryError } from '../../core/errors.ts'
+import { samplesOf } from './metric-samples.ts'
+
+export type DaemonProcessOptions = {
+  /** Its runtime; this process's own when left out. */
+  readonly program?: string
+  /** Flags of the runtime. */
+  readonly flags?: readonly string[]
+  /** The checkout whose daemon runs; this one when left out. */
+  readonly checkout?: string
+  /** Of the command line, `start` with them. */
+  readonly args: readonly string[]
+  readonly cwd: string
+  /** All of its environment; this process's when left out. */
+  readonly env?: Readonly<NodeJS.ProcessEnv>
+  /** Takes all that it says. */
+  readonly logFile: string
+}
+
+const line = z.looseObject({ event: z.string() })
+
+/** A line of a daemon's log. */
+export type LogLine = z.infer<typeof line>
+
+/** How long a daemon may take to end. */
+const stopPatienceMs = 60_000
+
+/** `tenantry start` in a process of its own, as anybody would run it: watched by its log and metrics, ended by signals. */
+export class DaemonProcess {
+  readonly logFile: string
+  /** Its exit code, or the signal that ended it. */
+  readonly ended: Promise<number | string>
+  /** Rejects with TENANTRY_DAEMON_ENDED when it ends without being told to; never resolves. */
+  readonly failed: Promise<never>
+  readonly #child: ChildProcess
+  #told = false
+  #url: string | undefined
+
+  constructor(options: DaemonProcessOptions) {
+    const { program = process.execPath, flags = [], args, cwd, env = process.env, logFile } = options
+    const checkout = options.checkout ?? resolve(import.meta.dirname, '../..')
+    this.logFile = logFile
+    const log = openSync(logFile, 'w')
+    this.#child = spawn(program, [...flags, join(checkout, 'cli/main.ts'), ...args], {
+      cwd,
+      env,
+      stdio: ['ignore', log, log],
+    })
+    closeSync(log)
+    this.ended = new Promise((done, fail) => {
+      this.#child.once('error', fail)
+      this.#child.once('exit', (code, signal) => done(code ?? signal ?? 'unknown'))
+    })
+    this.failed = this.ended.then((how) => {
+      if (this.#told) return new Promise<never>(() => {})
+      throw this.#error(`The daemon ended by itself (${how})`)
+    })
+    this.failed.catch(() => {}) // whoever waits for something else races against it
+  }
+
+  get pid(): number {
+    return this.#child.pid ?? 0
+  }
+
+  get running(): boolean {
+    return this.#child.exitCode === null && this.#child.signalCode === null
+  }
+
+  signal(name: NodeJS.Signals): void {
+    this.#child.kill(name)
+  }
+
+  /** SIGKILL: no time for a last word. Resolves when it is gone. */
+  async kill(): Promise<void> {
+    this.#told = true
+    this.signal('SIGKILL')
+    await this.ended.catch(() => {}) // it never was there
+  }
+
+  /** SIGTERM, and SIGKILL where that does not help. Resolves with its exit code, or the signal that ended it. */
+  async stop(): Promise<number | string> {
+    this.#told = true
+    this.signal('SIGTERM')
+    const timer = setTimeout(() => this.signal('SIGKILL'), stopPatienceMs)
+    try {
+      return await this.ended
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  /** As `stop`. Throws TENANTRY_DAEMON_ENDED unless it ends as a drained daemon does. */
+  async drain(): Promise<void> {
+    const how = await this.stop()
+    if (how !== 0) throw this.#error(`The daemon did not drain (${how})`)
+  }
+
+  /** All that it has said. */
+  log(): string {
+    return readFileSync(this.logFile, 'utf8')
+  }
+
+  logEnd(lines = 15): string {
+    return this.log().trimEnd().split('\n').slice(-lines).join('\n')
+  }
+
+  /** Its log lines with this event. */
+  events(name: string): readonly LogLine[] {
+    return this.log()
+      .split('\n')
+      .filter((text) => text.includes(`"event":"${name}"`))
+      .flatMap((text) => line.safeParse(parsed(text)).data ?? [])
+  }
+
+  /** Its metrics by name and labels; none while it does not answer. */
+  async metrics(): Promise<ReadonlyMap<string, number>> {
+    this.#url ??= urlOf(this.events('http.listening')[0])
+    if (this.#url === undefined) return new Map()
+    try {
+      const answer = await fetch(`${this.#url}/metrics`, { signal: AbortSignal.timeout(2_000) })
+      return samplesOf(await answer.text())
+    } catch {
+      return new Map()
+    }
+  }
+
+  #error(what: string): TenantryError {
+    return new TenantryError(
+      'TENANTRY_DAEMON_ENDED',
+      `${what}. The end of its log, ${this.logFile}:\n${this.logEnd()}`,
+      { logFile: this.logFile },
+    )
+  }
+}
+
+function urlOf(listening: LogLine | undefined): string | undefined {
+  return typeof listening?.['url'] === 'string' ? listening['url'] : undefined
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined // the line is not whole yet
+  }
+}
