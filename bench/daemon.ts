@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type postgres from 'postgres'
 import { DaemonProcess } from '../tools/run/daemon-process.ts'
+import { positionsOf, sumOf } from '../tools/run/positions.ts'
 import { requireProgram } from '../tools/run/runtime.ts'
 import type { Configuration } from './configuration.ts'
 import type { Subject } from './subject.ts'
@@ -94,21 +95,8 @@ export class Daemon implements Subject {
   }
 
   async done(): Promise<number> {
-    const { sql } = this.#options.database
-    const [row] = await sql<{ done: number }[]>`
-      select coalesce(sum(last.watermark), 0)::float8 as done
-      from sys.consumed_topics as topic
-      cross join generate_series(0, topic.partitions - 1) as place
-      cross join lateral (
-        select progress.watermark
-        from sys.partition_progress as progress
-        where progress.group_name = topic.group_name
-          and progress.topic_id = topic.topic_id
-          and progress.partition = place
-        order by progress.seq desc
-        limit 1
-      ) as last`
-    return row?.done ?? 0
+    const { database, group } = this.#options
+    return sumOf(await positionsOf(database.sql, group), 'watermark')
   }
 
   /** Drains it. Throws TENANTRY_DAEMON_ENDED unless it ends as a drained daemon does. */

@@ -3,6 +3,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { Admin } from '@platformatic/kafka'
 import postgres from 'postgres'
 import { messageOf } from '../core/errors.ts'
+import { positionsOf, sumOf } from '../tools/run/positions.ts'
 
 // What integration tests need of the cluster that the runner has started. A file that is run on its own
 // (node test/integration/x.test.ts) takes the addresses from the environment, too.
@@ -101,13 +102,9 @@ export async function freshTopic(options: FreshTopicOptions = {}): Promise<strin
   return topic
 }
 
-/** Records that a group is done with, by the truth in PostgreSQL; of one topic that began at 0. */
+/** Records that a group is done with, by the truth in PostgreSQL. */
 export async function recordsDone(sql: postgres.Sql, group: string): Promise<number> {
-  const [row] = await sql<{ done: number }[]>`
-    select coalesce(sum(watermark), 0)::float8 as done from (
-      select distinct on (partition) watermark from sys.partition_progress
-      where group_name = ${group} order by partition, seq desc) as last`
-  return row?.done ?? 0
+  return sumOf(await positionsOf(sql, group), 'watermark')
 }
 
 /** Commits in the database of `sql` that wait for a lock. */

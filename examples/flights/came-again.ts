@@ -1,41 +1,8 @@
 import type postgres from 'postgres'
 import { Log } from '../../cli/verify/log.ts'
+import { positionsOf } from '../../tools/run/positions.ts'
 import { commands } from './messages.ts'
 import { pause } from './stage.ts'
-
-/** How far a group is, as PostgreSQL says: one number a partition, and their sum. */
-export type Position = {
-  readonly partition: number
-  /** Records done: all below the watermark, and those above it that are done too. */
-  readonly done: number
-  readonly watermark: number
-  /** Where a plain consumer of this group would begin again; 0 where the daemon has not written any offset yet. */
-  readonly kafkaOffset: number
-}
-
-export async function positionsOf(sql: postgres.Sql, group: string): Promise<readonly Position[]> {
-  return sql<Position[]>`
-    select last.partition,
-      (last.watermark + (select coalesce(sum(upper(range) - lower(range)), 0) from unnest(last.ahead) as range))::float8 as done,
-      last.watermark::float8 as watermark,
-      greatest(last.kafka_offset, 0)::float8 as "kafkaOffset"
-    from sys.consumed_topics as topic
-    cross join generate_series(0, topic.partitions - 1) as place
-    cross join lateral (
-      select progress.*
-      from sys.partition_progress as progress
-      where progress.group_name = topic.group_name
-        and progress.topic_id = topic.topic_id
-        and progress.partition = place
-      order by progress.seq desc
-      limit 1
-    ) as last
-    where topic.group_name = ${group}`
-}
-
-export function sumOf(positions: readonly Position[], what: 'done' | 'watermark' | 'kafkaOffset'): number {
-  return positions.reduce((sum, position) => sum + position[what], 0)
-}
 
 /** What a crash leaves for the next daemon. */
 export type CameAgain = {
