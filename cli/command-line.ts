@@ -1,4 +1,4 @@
-import { exit, exitCodeOf } from './exit.ts'
+import { exitCode, exitCodeOf } from './exit.ts'
 import { tellError } from './output.ts'
 import { createProgram } from './program.ts'
 
@@ -6,7 +6,7 @@ import { createProgram } from './program.ts'
 export async function runCommandLine(): Promise<void> {
   // A reader that has seen enough (`tenantry config print | head`) is no error.
   process.stdout.on('error', (error: Error) => {
-    process.exit('code' in error && error.code === 'EPIPE' ? 0 : exit('failed'))
+    process.exit('code' in error && error.code === 'EPIPE' ? 0 : exitCode('failed'))
   })
   try {
     await createProgram().parseAsync()

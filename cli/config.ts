@@ -4,7 +4,7 @@ import { ConfigError } from '../core/config/problems.ts'
 import { shownTree } from '../core/config/secrets.ts'
 import { jsonSchema, valueKeys } from '../core/config/shape.ts'
 import { keyName } from '../core/config/tree.ts'
-import { exit } from './exit.ts'
+import { exitCode } from './exit.ts'
 import { data, json, say, table, tellError } from './output.ts'
 import { sayWarnings, settingsOf, wantsJson } from './settings.ts'
 
@@ -43,7 +43,7 @@ export function configCommand(): Command {
         if (!(error instanceof ConfigError)) throw error
         if (asJson) json({ valid: false, file: null, problems: error.problems, warnings: [] })
         else tellError(error, false)
-        process.exitCode = exit('config')
+        process.exitCode = exitCode('config')
       }
     })
 

@@ -20,7 +20,7 @@ export const exitCodes = [
 export type ExitName = (typeof exitCodes)[number]['name']
 
 /** The number of an exit code. */
-export function exit(name: ExitName): number {
+export function exitCode(name: ExitName): number {
   return exitCodes.find((entry) => entry.name === name)?.code ?? 70
 }
 
@@ -61,15 +61,15 @@ const away =
 
 /** Which exit code an error means. Whatever was not raised on purpose is a bug of ours. */
 export function exitCodeOf(error: unknown): number {
-  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : exit('usage')
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : exitCode('usage')
   const causes = [...chain(error)]
-  if (causes.some((cause) => refusals.test(codeOf(cause)))) return exit('not-authorised')
+  if (causes.some((cause) => refusals.test(codeOf(cause)))) return exitCode('not-authorised')
   if (error instanceof TenantryError) {
     const name = byCode[error.code]
-    if (name !== undefined) return exit(name)
+    if (name !== undefined) return exitCode(name)
   }
-  if (causes.some((cause) => away.test(codeOf(cause)))) return exit('unreachable')
-  return exit(error instanceof TenantryError ? 'failed' : 'bug')
+  if (causes.some((cause) => away.test(codeOf(cause)))) return exitCode('unreachable')
+  return exitCode(error instanceof TenantryError ? 'failed' : 'bug')
 }
 
 /** The error and what caused it: drivers wrap errors in errors. */

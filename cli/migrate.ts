@@ -1,7 +1,7 @@
 import { Command } from 'commander'
 import { messageOf, TenantryError } from '../core/errors.ts'
 import type { Migration } from '../core/postgres/migrate.ts'
-import { exit, exitCodeOf } from './exit.ts'
+import { exitCode, exitCodeOf } from './exit.ts'
 import { data, json, say, table } from './output.ts'
 import { settingsOf, wantsJson } from './settings.ts'
 
@@ -33,7 +33,7 @@ export function migrateCommand(): Command {
       if (wantsJson(command))
         json(status.map((one) => ({ ...one, appliedAt: one.appliedAt ?? null, state: state(one) })))
       else data(table(status.map((one) => [fourDigits(one.number), one.name, state(one), one.appliedAt ?? ''])))
-      if (status.some((one) => state(one) !== 'applied')) process.exitCode = exit('conflict')
+      if (status.some((one) => state(one) !== 'applied')) process.exitCode = exitCode('conflict')
     })
 
   migrate
@@ -76,7 +76,7 @@ async function named<T>(work: Promise<T>): Promise<T> {
     if (error instanceof TenantryError) throw error
     const code = exitCodeOf(error)
     const reason = messageOf(error) || 'no reason given'
-    if (code === exit('unreachable')) {
+    if (code === exitCode('unreachable')) {
       throw new TenantryError(
         'TENANTRY_POSTGRES_UNAVAILABLE',
         `PostgreSQL cannot be reached: ${reason}. Check postgres.url and that the server is up.`,
@@ -84,7 +84,7 @@ async function named<T>(work: Promise<T>): Promise<T> {
         { cause: error },
       )
     }
-    if (code === exit('not-authorised')) {
+    if (code === exitCode('not-authorised')) {
       throw new TenantryError(
         'TENANTRY_POSTGRES_REFUSED',
         `PostgreSQL refuses this login, or this act to it: ${reason}. postgres.migrateUrl must name the owner of schema sys.`,

@@ -2,7 +2,7 @@ import { CommanderError } from 'commander'
 import { ConfigError } from '../core/config/problems.ts'
 import { messageOf, TenantryError } from '../core/errors.ts'
 import { redactText } from '../core/redact.ts'
-import { exit, exitCodeOf } from './exit.ts'
+import { exitCode, exitCodeOf } from './exit.ts'
 
 /** Data goes to standard output, and nothing else does; talk goes to standard error. */
 
@@ -38,7 +38,7 @@ export function tellError(error: unknown, asJson: boolean): void {
     // Commander has said it already.
     if (asJson && error.exitCode !== 0)
       process.stderr.write(
-        `${JSON.stringify({ error: { code: 'TENANTRY_USAGE', message: error.message, exit: exit('usage') } })}\n`,
+        `${JSON.stringify({ error: { code: 'TENANTRY_USAGE', message: error.message, exit: exitCode('usage') } })}\n`,
       )
     return
   }
@@ -59,7 +59,7 @@ export function tellError(error: unknown, asJson: boolean): void {
     say('`tenantry config explain KEY` says what a key may be.')
     return
   }
-  if (exitCodeOf(error) === exit('bug')) {
+  if (exitCodeOf(error) === exitCode('bug')) {
     say(`This is an error inside tenantry (${code}); please report it with these lines:`)
     say(printable(redactText(error instanceof Error ? (error.stack ?? error.message) : message)))
     return

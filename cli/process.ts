@@ -2,7 +2,7 @@ import { constants } from 'node:os'
 import { messageOf } from '../core/errors.ts'
 import type { Lifecycle } from '../core/lifecycle.ts'
 import type { PinoLog } from '../core/pino-log.ts'
-import { exit, exitCodeOf } from './exit.ts'
+import { exitCode, exitCodeOf } from './exit.ts'
 
 /** SIGHUP too: a closed terminal must not cut a commit's effects off from their log lines. */
 const signals = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const
@@ -32,7 +32,7 @@ export class Process {
           { reason: messageOf(thrown), stack },
           'An error that nobody caught; the process ends and can be started again.',
         )
-        this.#end(exit('bug'))
+        this.#end(exitCode('bug'))
       })
     }
   }
@@ -67,7 +67,7 @@ export class Process {
       this.fail(error)
     }
     clearInterval(keepAlive)
-    this.#end(this.#failed ? exitCodeOf(this.#failure) : abandoned() > 0 ? exit('partial') : exit('ok'))
+    this.#end(this.#failed ? exitCodeOf(this.#failure) : abandoned() > 0 ? exitCode('partial') : exitCode('ok'))
   }
 
   #onSignal(signal: (typeof signals)[number]): void {

@@ -10,13 +10,12 @@ export type GlobalFlags = { readonly config?: string; readonly set?: readonly st
 /** The configuration as file, environment and this command line give it. `flags` are the command's own. */
 export function settingsOf(command: Command, needs: readonly Need[], flags: readonly Flag[] = []): Loaded {
   const { config, set = [] } = command.optsWithGlobals<GlobalFlags>()
-  const loaded = loadConfig({
+  return loadConfig({
     ...(config !== undefined && { file: config }),
     env: process.env,
     flags: [...set.map(setting), ...flags],
     needs,
   })
-  return loaded
 }
 
 /** Whether this command line asks for JSON. */

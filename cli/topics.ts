@@ -3,7 +3,7 @@ import { systemClock } from '../core/clock.ts'
 import { connectionOf, topicSpecsOf } from '../core/config/kafka-connection.ts'
 import type { TopicDifference } from '../core/kafka/topics.ts'
 import { formatDuration } from '../core/config/units.ts'
-import { exit } from './exit.ts'
+import { exitCode } from './exit.ts'
 import { data, json, say, table } from './output.ts'
 import { settingsOf, wantsJson } from './settings.ts'
 
@@ -45,7 +45,7 @@ export function topicsCommand(): Command {
       if (wantsJson(command)) json(differences)
       else if (differences.length > 0) data(table(differences.map((difference) => [...row(difference)])))
       say(`${differences.length - refused} changes made, ${refused} refused; ${specs.length} topics are configured.`)
-      if (refused > 0) process.exitCode = exit('partial')
+      if (refused > 0) process.exitCode = exitCode('partial')
     })
 
   return topics

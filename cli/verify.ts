@@ -1,6 +1,6 @@
 import { Command, Option } from 'commander'
 import { connectionOf } from '../core/config/kafka-connection.ts'
-import { exit } from './exit.ts'
+import { exitCode } from './exit.ts'
 import { data, json, say, table } from './output.ts'
 import { settingsOf, wantsJson } from './settings.ts'
 import type { Proof, Report } from './verify/report.ts'
@@ -59,7 +59,7 @@ export function verifyCommand(): Command {
       if (wantsJson(command)) json(report)
       else data(told(report))
       for (const remark of report.remarks) say(remark)
-      if (!report.ok) process.exitCode = exit('failed')
+      if (!report.ok) process.exitCode = exitCode('failed')
     })
 }
 

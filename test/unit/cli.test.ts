@@ -7,7 +7,7 @@ import { CommanderError } from 'commander'
 import * as assert from 'uvu/assert'
 import { parse } from 'yaml'
 import { z } from 'zod'
-import { exit, exitCodeOf, exitCodes } from '../../cli/exit.ts'
+import { exitCode, exitCodeOf, exitCodes } from '../../cli/exit.ts'
 import { printable } from '../../cli/output.ts'
 import { ConfigError } from '../../core/config/problems.ts'
 import { TenantryError } from '../../core/errors.ts'
@@ -244,7 +244,7 @@ test('every error has its exit code', () => {
     [null, 70],
   ]
   for (const [error, code] of cases) assert.is(exitCodeOf(error), code, String(error))
-  assert.is(exit('partial'), 6)
+  assert.is(exitCode('partial'), 6)
   assert.is(new Set(exitCodes.map(({ code }) => code)).size, exitCodes.length)
 })
 
