@@ -1,8 +1,9 @@
 import { Command } from 'commander'
-import { messageOf, TenantryError } from '../core/errors.ts'
+import { TenantryError } from '../core/errors.ts'
 import type { Migration } from '../core/postgres/migrate.ts'
-import { exitCode, exitCodeOf } from './exit.ts'
+import { exitCode } from './exit.ts'
 import { data, json, say, table } from './output.ts'
+import { explained } from './postgres-errors.ts'
 import { settingsOf, wantsJson } from './settings.ts'
 
 /** `tenantry migrate up|status|print`. */
@@ -15,7 +16,7 @@ export function migrateCommand(): Command {
     .option('--json', 'print one JSON array of what was applied')
     .action(async (_flags, command: Command) => {
       const { migrateUp } = await import('../core/postgres/migrate.ts')
-      const applied = await named(migrateUp(urlOf(command)))
+      const applied = await explained(migrateUp(urlOf(command)), failed)
       if (wantsJson(command)) json(applied.map(({ number, name }) => ({ number, name })))
       else if (applied.length > 0) data(table(applied.map(({ number, name }) => [fourDigits(number), name])))
       say(applied.length === 0 ? 'The schema is up to date.' : `${applied.length} migrations applied.`)
@@ -27,7 +28,7 @@ export function migrateCommand(): Command {
     .option('--json', 'print one JSON array')
     .action(async (_flags, command: Command) => {
       const { migrateStatus } = await import('../core/postgres/migrate.ts')
-      const status = await named(migrateStatus(urlOf(command)))
+      const status = await explained(migrateStatus(urlOf(command)))
       const state = ({ appliedAt, changed }: (typeof status)[number]) =>
         changed ? 'changed' : appliedAt === undefined ? 'missing' : 'applied'
       if (wantsJson(command))
@@ -68,37 +69,13 @@ function urlOf(command: Command): string {
   return migrateUrl ?? url
 }
 
-/** What a driver throws, with a code of ours and what to do. */
-async function named<T>(work: Promise<T>): Promise<T> {
-  try {
-    return await work
-  } catch (error) {
-    if (error instanceof TenantryError) throw error
-    const code = exitCodeOf(error)
-    const reason = messageOf(error) || 'no reason given'
-    if (code === exitCode('unreachable')) {
-      throw new TenantryError(
-        'TENANTRY_POSTGRES_UNAVAILABLE',
-        `PostgreSQL cannot be reached: ${reason}. Check postgres.url and that the server is up.`,
-        {},
-        { cause: error },
-      )
-    }
-    if (code === exitCode('not-authorised')) {
-      throw new TenantryError(
-        'TENANTRY_POSTGRES_REFUSED',
-        `PostgreSQL refuses this login, or this act to it: ${reason}. postgres.migrateUrl must name the owner of schema sys.`,
-        {},
-        { cause: error },
-      )
-    }
-    throw new TenantryError(
-      'TENANTRY_MIGRATION_FAILED',
-      `The migration failed, and nothing of it was kept: ${reason}. Repair the cause and run it again.`,
-      {},
-      { cause: error },
-    )
-  }
+function failed(reason: string, cause: unknown): TenantryError {
+  return new TenantryError(
+    'TENANTRY_MIGRATION_FAILED',
+    `The migration failed, and nothing of it was kept: ${reason}. Repair the cause and run it again.`,
+    {},
+    { cause },
+  )
 }
 
 function fourDigits(number: number): string {

@@ -4,6 +4,13 @@ import { messageOf, TenantryError } from '../core/errors.ts'
 import { redactText } from '../core/redact.ts'
 import { exitCode, exitCodeOf } from './exit.ts'
 
+/** Of drivers' errors that no command has put into words: the server's doing all the same, and no bug of ours. */
+const driverCodes: Readonly<Record<number, string>> = {
+  [exitCode('unreachable')]: 'TENANTRY_SERVER_UNREACHABLE',
+  [exitCode('not-authorised')]: 'TENANTRY_SERVER_REFUSED',
+}
+const bugCode = 'TENANTRY_BUG'
+
 /** Data goes to standard output, and nothing else does; talk goes to standard error. */
 
 /** Writes data, with a line end. */
@@ -42,7 +49,7 @@ export function tellError(error: unknown, asJson: boolean): void {
       )
     return
   }
-  const code = error instanceof TenantryError ? error.code : 'TENANTRY_BUG'
+  const code = error instanceof TenantryError ? error.code : (driverCodes[exitCodeOf(error)] ?? bugCode)
   const message = printable(redactText(messageOf(error)))
   if (asJson) {
     const facts =

@@ -1,5 +1,6 @@
 import { Consumer, ListOffsetTimestamps } from '@platformatic/kafka'
 import { messageOf, TenantryError } from '../../core/errors.ts'
+import { unavailable } from '../../core/kafka/cluster.ts'
 import { clientOptions, type KafkaConnection } from '../../core/kafka/options.ts'
 
 /** A record that a read-committed consumer sees. */
@@ -30,7 +31,16 @@ export class Log {
   }
 
   /** The topic as it is now; undefined where there is none of this name. */
-  async describe(topic: string): Promise<LoggedTopic | undefined> {
+  describe(topic: string): Promise<LoggedTopic | undefined> {
+    return asked(`describe topic ${topic}`, this.#describe(topic))
+  }
+
+  /** The group's committed offset by partition, -1 where it has none. */
+  committed(topic: string): Promise<readonly number[]> {
+    return asked(`read the group's offsets of topic ${topic}`, this.#committed(topic))
+  }
+
+  async #describe(topic: string): Promise<LoggedTopic | undefined> {
     const found = await this.#topology(topic)
     if (found === undefined) return undefined
     const offsets = async (timestamp: bigint) => {
@@ -42,13 +52,6 @@ export class Log {
       starts: await offsets(ListOffsetTimestamps.EARLIEST),
       ends: await offsets(ListOffsetTimestamps.LATEST),
     }
-  }
-
-  /** The group's committed offset by partition, -1 where it has none. */
-  async committed(topic: string): Promise<readonly number[]> {
-    const partitions = (await this.#topology(topic))?.leaders.map((_, index) => index) ?? []
-    const listed = await this.#consumer.listCommittedOffsets({ topics: [{ topic, partitions }] })
-    return (listed.get(topic) ?? []).map(Number)
   }
 
   /** The visible records from `from` to before `to`, in order, some at a time. */
@@ -69,6 +72,12 @@ export class Log {
 
   async close(): Promise<void> {
     await this.#consumer.close(true)
+  }
+
+  async #committed(topic: string): Promise<readonly number[]> {
+    const partitions = (await this.#topology(topic))?.leaders.map((_, index) => index) ?? []
+    const listed = await this.#consumer.listCommittedOffsets({ topics: [{ topic, partitions }] })
+    return (listed.get(topic) ?? []).map(Number)
   }
 
   async #topology(topic: string): Promise<{ readonly id: string; readonly leaders: readonly number[] } | undefined> {
@@ -177,6 +186,14 @@ export function visible(
     }
   }
   return { records, position }
+}
+
+async function asked<T>(what: string, answer: Promise<T>): Promise<T> {
+  try {
+    return await answer
+  } catch (error) {
+    throw unavailable(what, error)
+  }
 }
 
 function unreadable(topic: string, partition: number, offset: number, reason: string, cause?: unknown): TenantryError {

@@ -1,6 +1,8 @@
 import postgres from 'postgres'
 import { TenantryError } from '../../core/errors.ts'
 import type { KafkaConnection } from '../../core/kafka/options.ts'
+import { requireSchema } from '../../core/postgres/migrate.ts'
+import { explained } from '../postgres-errors.ts'
 import type { Snapshot } from './tables.ts'
 import { checkChains } from './chains.ts'
 import { checkEffects, checkOrder } from './effects.ts'
@@ -35,9 +37,13 @@ export type VerifyOptions = {
  * the database, so a daemon may be at work meanwhile. Nothing of the engine takes part.
  *
  * Throws TENANTRY_VERIFY_GROUP when it cannot tell which group, TENANTRY_VERIFY_PLACE when effects cannot be read where
- * the options say, TENANTRY_VERIFY_UNREADABLE when a log cannot.
+ * the options say, TENANTRY_VERIFY_UNREADABLE when a log cannot, and what `explained` and `requireSchema` throw.
  */
-export async function verify(options: VerifyOptions): Promise<Report> {
+export function verify(options: VerifyOptions): Promise<Report> {
+  return explained(compare(options))
+}
+
+async function compare(options: VerifyOptions): Promise<Report> {
   const sql = postgres(options.postgres, {
     max: 1,
     onnotice() {},
@@ -45,6 +51,7 @@ export async function verify(options: VerifyOptions): Promise<Report> {
     connection: { application_name: 'tenantry verify' },
   })
   try {
+    await requireSchema(sql)
     const group = options.group ?? (await onlyGroup(sql))
     const log = new Log(options.kafka, group)
     try {

@@ -149,6 +149,32 @@ test(
 )
 
 test(
+  'a database that is not there, or was never migrated, is said to be so',
+  async () => {
+    const nowhere = new URL(database.url)
+    nowhere.pathname = '/not_there'
+    for (const args of [['migrate', 'status'], ['migrate', 'up'], ['verify']]) {
+      const { code, stdout, stderr } = await runCli(args, {
+        cwd: folder,
+        env: { KAFKA_BROKERS: kafkaAddress(), DATABASE_URL: nowhere.href },
+      })
+      assert.is(code, 7, args.join(' '))
+      assert.is(stdout, '')
+      assert.match(stderr, /^PostgreSQL has no such database: .*"not_there".*\(TENANTRY_DATABASE_MISSING\)$/m)
+    }
+    const own = await freshDatabase()
+    const empty = await runCli(['verify'], {
+      cwd: folder,
+      env: { KAFKA_BROKERS: kafkaAddress(), DATABASE_URL: own.url },
+    })
+    await own.drop()
+    assert.is(empty.code, 7, empty.stderr)
+    assert.match(empty.stderr, /run "tenantry migrate up".*TENANTRY_SCHEMA_OLD/)
+  },
+  { timeoutMs: 120_000 },
+)
+
+test(
   'a daemon refuses a schema that is too old',
   async () => {
     const own = await freshDatabase()

@@ -299,6 +299,29 @@ test('the command exits with 0, with 1 when something is wrong, and names a plac
   assert.match(other.stderr, /TENANTRY_VERIFY_GROUP/)
 })
 
+test('a Kafka that is away, and a table that this login may not read, are said to be so', async () => {
+  const away = await runCli(['verify', '--group', topic], {
+    cwd: folder,
+    env: { ...settings(), BROKERS: '127.0.0.1:1' },
+  })
+  assert.is(away.code, 4, away.stderr)
+  assert.match(away.stderr, /^Kafka did not let us .*\(TENANTRY_KAFKA_UNAVAILABLE\)$/m)
+  const role = `verify_${process.pid}`
+  await sql`create role ${sql(role)} login`
+  try {
+    const url = new URL(database.url)
+    url.username = role
+    const refused = await runCli(['verify', '--group', topic], {
+      cwd: folder,
+      env: { ...settings(), DATABASE_URL: url.href },
+    })
+    assert.is(refused.code, 5, refused.stderr)
+    assert.match(refused.stderr, /permission denied.*\(TENANTRY_POSTGRES_REFUSED\)$/m)
+  } finally {
+    await sql`drop role ${sql(role)}`
+  }
+})
+
 type Effect = { message_id: string; tenant_id: string; number: number }
 type Key = { message_id: string; tenant_id: string; group_name: string; day: number }
 type Letter = { partition: number; record_offset: number }

@@ -149,6 +149,14 @@ test('a server that cannot be reached ends with 4, and no secret is said', async
   assert.not(result.stderr.includes('SECRET'))
 })
 
+test('verify without its database ends with 4, and says that it is the database', async () => {
+  const { code, stdout, stderr } = await run(['verify'], servers)
+  assert.is(code, 4)
+  assert.is(stdout, '')
+  assert.match(stderr, /^PostgreSQL cannot be reached: .*ECONNREFUSED.*\(TENANTRY_POSTGRES_UNAVAILABLE\)$/m)
+  assert.not(/SECRET|TENANTRY_BUG/.test(stderr))
+})
+
 test('a reader that has seen enough is no error', async () => {
   const { child, ended } = startCli(['config', 'schema'], { cwd: folder })
   child.stdout?.destroy()
@@ -238,6 +246,7 @@ test('every error has its exit code', () => {
     [wrapped(refused), 5],
     [wrapped(new AggregateError([new Error('y', { cause: refused })], 'x')), 5],
     [new TenantryError('TENANTRY_SCHEMA_OLD', 'x'), 7],
+    [new TenantryError('TENANTRY_DATABASE_MISSING', 'x'), 7],
     [new TenantryError('TENANTRY_SOMETHING_ELSE', 'x'), 1],
     [new TypeError('x is not a function'), 70],
     ['a text', 70],

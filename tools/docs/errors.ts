@@ -20,6 +20,9 @@ const groups: readonly { readonly title: string; readonly intro: string; readonl
       TENANTRY_TOPIC_TWICE: 'A topic is specified twice. Keep one.',
       TENANTRY_HTTP_PORT_TAKEN: 'Another process listens at http.port. Choose another, or 0 for a free one.',
       TENANTRY_HTTP_CANNOT_LISTEN: 'http.host or http.port cannot be listened at (no such address, no right).',
+      TENANTRY_SERVER_UNREACHABLE: 'Kafka or PostgreSQL cannot be reached. The reason is in the message.',
+      TENANTRY_SERVER_REFUSED:
+        'Kafka or PostgreSQL refuses this login, or this act to it. The reason is in the message.',
       TENANTRY_BUG: 'An error that tenantry did not raise on purpose. Please report it with its lines.',
     },
   },
@@ -48,6 +51,9 @@ const groups: readonly { readonly title: string; readonly intro: string; readonl
       TENANTRY_POSTGRES_ADDRESS: 'postgres.url names no host.',
       TENANTRY_POSTGRES_REFUSED:
         'The login is refused, or may not do this. Migrations need the owner of schema sys (postgres.migrateUrl).',
+      TENANTRY_DATABASE_MISSING: 'The server has no database of that name. Create it, or correct postgres.url.',
+      TENANTRY_POSTGRES_FAILED:
+        "The server could not do what was asked. The reason is in the message, and more in the server's own log.",
       TENANTRY_SCHEMA_OLD: 'The schema is older than this version needs. Run `tenantry migrate up`.',
       TENANTRY_SCHEMA_NEWER: 'The schema is newer than this version knows. Use the newer version.',
       TENANTRY_SCHEMA_CHANGED:
