@@ -1,3 +1,4 @@
+import postgresClient from 'postgres'
 import type { Config } from './schema.ts'
 
 /** What a command cannot do without: kafka.brokers, postgres.url. */
@@ -26,8 +27,11 @@ export function checkConfig(config: Config, needs: readonly Need[], file: string
   }
   for (const key of ['url', 'migrateUrl'] as const) {
     const url = postgres[key]
-    if (url !== undefined && url !== '' && !/^postgres(ql)?:\/\/./.test(url))
-      problems.push({ path: ['postgres', key], what: 'expected postgres://user@host:port/database' })
+    if (url !== undefined && url !== '' && !isDatabaseAddress(url))
+      problems.push({
+        path: ['postgres', key],
+        what: 'is no address: expected postgres://user@host:port/database, in a password %2F for /, %3F for ?, %23 for #, %40 for @ and %25 for %',
+      })
   }
   if (redis.url !== undefined && !/^rediss?:\/\/./.test(redis.url))
     problems.push({ path: ['redis', 'url'], what: 'expected redis://host:port or rediss://host:port' })
@@ -74,6 +78,20 @@ export function checkConfig(config: Config, needs: readonly Need[], file: string
 
   for (const group of Object.values(config.groups)) warnings.push(...keyRetentionWarnings(config, group.topics ?? []))
   return { problems, warnings: [...new Set(warnings)] }
+}
+
+/**
+ * Whether the driver can read it, which opens nothing. It takes several hosts, whose ports it does not look at, and
+ * tears an IPv6 address at its colons. What it throws quotes the address with its password.
+ */
+function isDatabaseAddress(url: string): boolean {
+  if (!/^postgres(ql)?:\/\/./.test(url)) return false
+  try {
+    const { host, port } = postgresClient(url, { max: 1 }).options
+    return host.every((name) => !name.startsWith('[')) && port.every((number) => number > 0 && number < 65_536)
+  } catch {
+    return false
+  }
 }
 
 /**

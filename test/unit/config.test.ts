@@ -229,9 +229,31 @@ test('what a command needs is asked for, and nothing else', () => {
   assert.equal(problems('', { needs: ['kafka'] }), [
     'kafka.brokers: is required: set it in tenantry.yml, or KAFKA_BROKERS=host:port',
   ])
-  assert.equal(problems('postgres: { url: mysql://u@h/d }'), [
-    'tenantry.yml:1:13: postgres.url: expected postgres://user@host:port/database',
-  ])
+})
+
+test("an address that PostgreSQL's driver cannot read is refused, and not quoted", () => {
+  const wrong = [
+    'mysql://u:SECRET-1@h/d',
+    'postgres://u:SECRET-1@h:99999/d',
+    'postgres://u:SECRET-1@h:port/d',
+    'postgres://u:SECRET-1/2@h/d',
+    'postgres://u:SECRET-1%@h/d',
+    'postgres://u:SECRET-1@h,i:99999/d',
+    'postgres://u:SECRET-1@[::1]:5432/d',
+  ]
+  for (const key of ['url', 'migrateUrl'])
+    for (const address of wrong) {
+      const [first = '', ...more] = problems(`postgres:\n  ${key}: "${address}"`)
+      assert.is(
+        first.indexOf(`tenantry.yml:2:3: postgres.${key}: is no address: expected postgres://user@host`),
+        0,
+        first,
+      )
+      assert.not(first.includes('SECRET'))
+      assert.equal(more, [])
+    }
+  for (const right of ['postgres://h', 'postgresql://u:p%2Fq@h/d?sslmode=require', 'postgres://u@h,i:5433/d'])
+    assert.equal(problems(`postgres:\n  url: "${right}"`), [], right)
 })
 
 test('driver keys pass through, and those that break a guarantee are refused with the reason', () => {
