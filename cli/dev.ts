@@ -18,9 +18,9 @@ export function devCommand(): Command {
     .action(async (flags: UpFlags, command: Command) => {
       const { devUp } = await servers()
       const { prepareDev } = await import('./dev/prepare.ts')
-      const { topics } = settingsOf(command, []).config
+      const { config } = settingsOf(command, [])
       const addresses = await devUp(flags.brokers === undefined ? {} : { brokers: flags.brokers === '3' ? 3 : 1 })
-      await prepareDev(addresses, topics)
+      await prepareDev(addresses, config)
       print(
         flags.json === true
           ? JSON.stringify(addresses)

@@ -39,10 +39,10 @@ test('two programs that start the servers at once get the same ones, and they ou
 })
 
 test('topics and schema are there after preparing, and preparing again changes nothing', async () => {
-  const { topics } = loadConfig({ env: {}, needs: [], cwd: root }).config
+  const { config } = loadConfig({ env: {}, needs: [], cwd: root })
   const where = await devUp({ root })
-  await prepareDev(where, topics)
-  await prepareDev(where, topics)
+  await prepareDev(where, config)
+  await prepareDev(where, config)
   const sql = postgres(where.postgres, { max: 1 })
   const [found] = await sql`select count(*)::int as tables from pg_tables where schemaname = 'sys'`
   assert.ok(Number(found?.['tables']) > 3)
