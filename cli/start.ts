@@ -1,5 +1,6 @@
 import { Command } from 'commander'
 import type { Flag } from '../core/config/load.ts'
+import { TenantryError } from '../core/errors.ts'
 import { settingsOf, wantsJson } from './settings.ts'
 
 type StartFlags = {
@@ -21,6 +22,8 @@ export function startCommand(): Command {
     .option('--check', 'load configuration and actors, print what would run, and end without consuming')
     .option('--json', 'with --check: print one JSON object')
     .action(async (flags: StartFlags, command: Command) => {
+      if (wantsJson(command) && flags.check !== true)
+        throw new TenantryError('TENANTRY_USAGE', '--json goes with --check: a daemon logs JSON lines anyway.')
       const loaded = settingsOf(command, flags.check === true ? [] : ['kafka', 'postgres'], keysOf(flags))
       // Only now: the engine, its drivers and thread pool take their time to load, and other commands need none of them.
       const { check, run } = await import('./run.ts')

@@ -18,7 +18,7 @@ export interface Addresses {
 }
 
 export interface DevOptions {
-  /** The checkout whose `.tenantry/dev` holds the cluster; this one when left out. */
+  /** The folder whose `.tenantry/dev` holds the cluster; TENANTRY_DEV_ROOT, or this checkout, when left out. */
   readonly root?: string
 }
 
@@ -102,8 +102,8 @@ export function devLogs(name: string, options: DevOptions & { readonly lines?: n
     .join('\n')
 }
 
-function folderOf(options: DevOptions): string {
-  return resolve(options.root ?? checkout, '.tenantry/dev')
+function folderOf({ root = process.env['TENANTRY_DEV_ROOT'] }: DevOptions): string {
+  return resolve(root === undefined || root === '' ? checkout : root, '.tenantry/dev')
 }
 
 function addressesOf(services: Services): Addresses {

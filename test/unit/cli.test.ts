@@ -51,6 +51,9 @@ test('a wrong command line ends with 2, says what was probably meant, and writes
     [['config', 'explain'], /missing required argument 'key'/],
     [['config', 'explain', 'http.prot'], /did you mean http\.port\?.*TENANTRY_CONFIG_UNKNOWN_KEY/],
     [['config', 'print', '--set', 'http.port'], /KEY=VALUE.*TENANTRY_USAGE/],
+    [['start', '--json'], /"code":"TENANTRY_USAGE","message":"--json goes with --check/],
+    [['dev', 'logs', 'postgres', '-n', 'abc'], /'abc' is invalid.*whole number/],
+    [['dev', 'logs', 'postgres', '-n', '0'], /'0' is invalid.*whole number/],
     [['config'], /Usage: tenantry config/],
     [[], /Usage: tenantry/],
   ]
@@ -147,6 +150,17 @@ test('a server that cannot be reached ends with 4, and no secret is said', async
   assert.is(error.code, 'TENANTRY_KAFKA_UNAVAILABLE')
   assert.is(error.exit, 4)
   assert.not(result.stderr.includes('SECRET'))
+})
+
+test('where no server was started, dev says so on standard error', async () => {
+  const env = { TENANTRY_DEV_ROOT: folder }
+  const status = await run(['dev', 'status'], env)
+  assert.equal([status.code, status.stdout], [1, ''])
+  assert.match(status.stderr, /Nothing was started here yet/)
+  assert.equal(JSON.parse((await run(['dev', 'status', '--json'], env)).stdout), [])
+  const addresses = await run(['dev', 'env'], env)
+  assert.equal([addresses.code, addresses.stdout], [1, ''])
+  assert.match(addresses.stderr, /TENANTRY_DEV_NOT_RUNNING/)
 })
 
 test('verify without its database ends with 4, and says that it is the database', async () => {

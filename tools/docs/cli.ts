@@ -7,7 +7,7 @@ const intro = `# Command line
 
 \`tenantry <noun> <verb>\`. In a checkout: \`npm run -s tenantry -- <noun> <verb>\`.
 
-- Standard output holds data and nothing else; progress, hints and warnings go to standard error.
+- Standard output holds data and nothing else (of \`start\`: its log); progress, hints and warnings go to standard error.
 - Reading commands take \`--json\`. With it an error is one JSON object on standard error, too:
   \`{"error":{"code":"TENANTRY_…","message":"…","exit":3}}\`.
 - Every error has a stable code (docs/errors.md), a sentence, and what to do.
@@ -54,7 +54,8 @@ function optionTable(command: Command): string {
     ['option', 'what'],
     command.options.map(({ flags, description, defaultValue, argChoices }) => {
       const choices = argChoices ? ` (${argChoices.join(', ')})` : ''
-      const byDefault = typeof defaultValue === 'string' ? ` (default: ${defaultValue})` : ''
+      const told = typeof defaultValue === 'string' || typeof defaultValue === 'number'
+      const byDefault = told ? ` (default: ${defaultValue})` : ''
       return [code(flags), `${description}${choices}${byDefault}`]
     }),
   )

@@ -165,6 +165,7 @@ const groups: readonly { readonly title: string; readonly intro: string; readonl
       TENANTRY_DEV_KAFKA_DATA: 'Only some brokers have data. `tenantry dev down --wipe`, then up.',
       TENANTRY_DEV_BROKERS: 'The data are of another number of brokers. Use that number, or wipe first.',
       TENANTRY_DEV_NOT_STARTED: 'That service is not part of the cluster.',
+      TENANTRY_DEV_NOT_RUNNING: 'Not all servers run, so there are no addresses. `tenantry dev up` starts them.',
       TENANTRY_DEV_NO_LOG: 'There is no log of that name.',
     },
   },
