@@ -170,7 +170,8 @@ function parse(tree: Tree, problems: Problem[], broken: ReadonlySet<string>) {
   if (result.success) return problems.length > 0 ? undefined : result.data
   for (const issue of result.error.issues) {
     const path = issue.path.map(String)
-    if (broken.has(keyName(path))) continue
+    // What is known to be wrong, or lies within it, is not told twice.
+    if (path.some((_, index) => broken.has(keyName(path.slice(0, index + 1))))) continue
     const what = issue.code === 'invalid_key' ? (issue.issues[0]?.message ?? issue.message) : issue.message
     problems.push({ where: whereOf(tree, path), key: keyName(path), what: sentence(what, path, tree.get(path)) })
   }

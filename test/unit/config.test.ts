@@ -220,6 +220,9 @@ test('the file takes values from the environment, and a missing variable is name
   assert.equal(problems('postgres:\n  url: ${NOT_SET}'), [
     'tenantry.yml:2:8: postgres.url: the environment variable NOT_SET is not set: set it, or write ${NOT_SET:-value}',
   ])
+  assert.equal(problems('kafka:\n  brokers: ${NOT_SET}'), [
+    'tenantry.yml:2:12: kafka.brokers: the environment variable NOT_SET is not set: set it, or write ${NOT_SET:-value}',
+  ])
 })
 
 test('what a command needs is asked for, and nothing else', () => {
