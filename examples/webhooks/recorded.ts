@@ -3,8 +3,7 @@ import { readFileSync } from 'node:fs'
 import { z } from 'zod'
 import type { OutgoingMessage } from '../../core/kafka/producer.ts'
 
-/** Another for tests, which share a cluster. */
-export const topic = process.env['WEBHOOKS_TOPIC'] ?? 'github.webhooks.v1'
+export const topic = 'github.webhooks.v1'
 
 const named = z.looseObject({ full_name: z.string() })
 const account = z.looseObject({ login: z.string() })
