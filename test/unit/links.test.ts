@@ -7,7 +7,7 @@ const root = new URL('../../', import.meta.url)
 
 test('what the pages link to is there, headings included', () => {
   const broken: string[] = []
-  for (const page of ['README.md', ...globSync('docs/*.md', { cwd: root })]) {
+  for (const page of ['README.md', ...globSync(['docs/*.md', 'examples/*/*.md'], { cwd: root })]) {
     for (const [, link = ''] of read(page).matchAll(/\]\((?!https?:)([^)\s]+)\)/g)) {
       const [path = '', heading] = link.split('#')
       const target = new URL(path === '' ? page : path, new URL(page, root))
