@@ -129,7 +129,7 @@ export const catalogue = {
     name: 'tenantry_tenants_blocked',
     type: 'gauge',
     labels: [],
-    help: 'Tenants that cannot go on by themselves; `tenantry stuck` names them.',
+    help: 'Tenants that cannot go on by themselves; `tenant.blocked` in the log names them.',
   },
 
   lagRecords: {
