@@ -12,7 +12,7 @@ export const exitCodes = [
   { code: 6, name: 'partial', meaning: 'some of it was done; or the drain deadline passed with records still running' },
   { code: 7, name: 'conflict', meaning: 'something else must happen first: a schema too old, a port taken' },
   { code: 70, name: 'bug', meaning: 'an error inside tenantry: please report it' },
-  { code: 75, name: 'temporary', meaning: 'try again later' },
+  { code: 129, name: 'hung-up', meaning: 'ended by SIGHUP, as its terminal has gone, before it was done' },
   { code: 130, name: 'interrupted', meaning: 'ended by Ctrl-C (SIGINT) before it was done' },
   { code: 143, name: 'terminated', meaning: 'ended by SIGTERM before it was done' },
 ] as const

@@ -5,12 +5,12 @@ import { pages } from '../../tools/docs/pages.ts'
 import { test } from '../harness.ts'
 
 for (const { path, text } of pages) {
-  test(`${path} says what the code says (otherwise: node tools/docs.ts)`, () => {
+  test(`${path} says what the code says (otherwise: npm run docs)`, () => {
     assert.is(readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8'), text())
   })
 }
 
-test('every error code in the source is documented in tools/docs/errors.ts (then: node tools/docs.ts), and no other', () => {
+test('every error code in the source is documented in tools/docs/errors.ts (then: npm run docs), and no other', () => {
   const root = new URL('../../', import.meta.url)
   const raised = new Set<string>()
   for (const file of globSync('{core,actors,supervisors,cli}/**/*.ts', { cwd: root })) {
