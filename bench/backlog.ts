@@ -115,7 +115,7 @@ async function partitionsOf(admin: Admin, topic: string): Promise<number> {
   }
 }
 
-/** Records between the partitions' ends. */
+/** Where each partition's log ends. */
 export async function endsOf(admin: Admin, topic: string, partitions: number): Promise<readonly bigint[]> {
   const [listed] = await admin.listOffsets({
     topics: [
@@ -131,6 +131,7 @@ export async function endsOf(admin: Admin, topic: string, partitions: number): P
   return (listed?.partitions ?? []).map(({ offset }) => offset)
 }
 
+/** Records in a topic from which none was removed; -1 while it has not all of its partitions. */
 async function recordsIn(admin: Admin, topic: string, partitions: number): Promise<number> {
   if ((await partitionsOf(admin, topic)) !== partitions) return -1
   return Number((await endsOf(admin, topic, partitions)).reduce((sum, end) => sum + end, 0n))

@@ -5,9 +5,8 @@
 export type SqlText = string | null
 
 /**
- * A table and the columns written, in order. Effects of one shape are grouped into one statement. Shapes are interned
- * per worker answer (`Decisions.shapes`), so identity of the object means equality only within one answer; `key` is
- * the identity everywhere else.
+ * A table and the columns written, in order. Effects of one shape are grouped into one statement. What arrives from
+ * the workers has one object for each `key`, whichever thread it came from.
  */
 export type Shape = {
   readonly key: string
@@ -39,7 +38,7 @@ export type Effect = RowEffect | SqlEffect | PublishEffect
 
 /** Why a record, or an attempt at it, failed. `message` and `stack` are cut to a limit and hold no NUL. */
 export type Failure = {
-  /** A stable word: bad_json, no_tenant, schema, handler, effect, … (docs/dead-letters.md lists them). */
+  /** A stable word: bad_json, no_tenant, schema, handler, effect, … (docs/actors.md and docs/envelope.md list them). */
   readonly reason: string
   /** The thrown error's class, or ''. */
   readonly errorClass: string

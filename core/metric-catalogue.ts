@@ -1,6 +1,6 @@
 /**
- * Every metric there is, once: name, type, labels, help. The registry, docs/metrics.md and the dashboards' tests are made
- * from this table. Units are in the names: seconds, bytes, ratios from 0 to 1. No label ever holds a tenant.
+ * Every metric there is, once: name, type, labels, help. The registry and docs/metrics.md are made from this table. Units
+ * are in the names: seconds, bytes, ratios from 0 to 1. No label ever holds a tenant.
  */
 export type MetricSpec = {
   readonly name: string

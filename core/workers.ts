@@ -8,7 +8,7 @@ import type { MessageKey } from './message-key.ts'
  * and by the simulation's model. All calls return at once; answers come as events.
  */
 
-/** What the router tells a worker about a mailbox whose instance it does not hold for this run. */
+/** What the dispatcher tells a worker about a mailbox whose instance it does not hold for this run. */
 export type Opening = {
   /** Index of the actor in the topology that every worker loaded. */
   readonly actor: number
