@@ -2,12 +2,12 @@ import { BadRecord } from '../core/bad-record.ts'
 import type { Failure } from '../core/effects.ts'
 import { messageOf, TenantryError } from '../core/errors.ts'
 
-const rejected = 'TENANTRY_REJECTED'
+const rejectedCode = 'TENANTRY_REJECTED'
 
 /** Thrown by an actor for a message that no retry will help: it becomes a dead letter at once. */
 export class Rejected extends TenantryError {
   constructor(why: string, options?: ErrorOptions) {
-    super(rejected, why, {}, options)
+    super(rejectedCode, why, {}, options)
     this.name = 'Rejected'
   }
 }
@@ -42,7 +42,7 @@ export function permanentFailure(reason: string, message: string): Failure {
 function judge(thrown: unknown): Pick<Failure, 'kind' | 'reason'> {
   if (thrown instanceof BadRecord) return { kind: 'bad-record', reason: thrown.reason }
   const code = codeOf(thrown)
-  if (code === rejected) return { kind: 'permanent', reason: 'rejected' }
+  if (code === rejectedCode) return { kind: 'permanent', reason: 'rejected' }
   if (typeof thrown === 'object' && thrown !== null && blamed.has(thrown))
     return { kind: 'transient', reason: 'dependency' }
   if (effectCodes.has(code)) return { kind: 'permanent', reason: 'effect' }

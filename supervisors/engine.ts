@@ -195,14 +195,9 @@ export class Engine {
       for (const decision of decisions) this.#outcomes.decided(decision)
       this.#settled()
     },
-    lost: (worker, error) => {
+    lost: (worker) => {
       if (this.#stopped) return
       this.#options.metrics.workerRestarted()
-      this.#options.log.error(
-        'worker.lost',
-        { worker, error: error.message },
-        'A worker thread has ended; its records run again elsewhere.',
-      )
       for (const mailbox of this.#dispatcher.workerLost(worker)) this.#outcomes.runLost(mailbox)
       this.#settled()
     },

@@ -6,7 +6,7 @@ import type { FromWorker, ToWorker, WorkerSetup } from '../actors/worker.ts'
 import type { Catalog } from '../core/catalog.ts'
 import type { Clock, Timer } from '../core/clock.ts'
 import type { Shape } from '../core/effects.ts'
-import { errorOf, TenantryError } from '../core/errors.ts'
+import { errorOf, type Facts, TenantryError } from '../core/errors.ts'
 import type { Limits } from '../core/limits.ts'
 import type { Log } from '../core/log.ts'
 import type { Dispatch, Workers, WorkersListener } from '../core/workers.ts'
@@ -106,11 +106,7 @@ export class WorkerPool implements Workers {
     })
     // A thread that dies without a task is one that we replace anyway.
     piscina.on('error', (error: unknown) =>
-      this.#options.log.warn(
-        'worker.error',
-        { error: errorOf(error).message },
-        'A worker thread failed outside its task.',
-      ),
+      this.#options.log.warn('worker.error', crash(errorOf(error)), 'A worker thread failed outside its task.'),
     )
     this.#piscina = piscina
     const opened = this.#threads.map((thread) => this.#run(piscina, thread))
@@ -240,7 +236,7 @@ export class WorkerPool implements Workers {
     if (wasReady) {
       this.#options.log.error(
         'worker.lost',
-        { worker: thread.number, error: error.message },
+        { worker: thread.number, ...crash(error) },
         'A worker thread ended; it is replaced, and its records run again.',
       )
       this.#listener?.lost(thread.number, error)
@@ -265,6 +261,11 @@ export class WorkerPool implements Workers {
       )
     })
   }
+}
+
+/** What ended a thread, and where. Its message may quote what the actor worked on. */
+function crash({ name, stack }: Error): Facts {
+  return { error: name, at: /^ +at (.+)$/m.exec(stack ?? '')?.[1] ?? '' }
 }
 
 function nextMessage(port: MessagePort): FromWorker | undefined {
