@@ -11,7 +11,7 @@ import { Process } from './process.ts'
 import { version } from './version.ts'
 
 /** Runs the daemon until it is told to stop, and ends the process. */
-export async function run({ config, warnings, file, redact }: Loaded): Promise<void> {
+export async function run({ config, warnings, file, redact, actorsEnvironment }: Loaded): Promise<void> {
   const log = new PinoLog({ clock: systemClock, ...config.log, redact })
   const process = new Process(log)
   for (const warning of warnings) log.warn('config.warning', {}, `${warning}.`)
@@ -22,6 +22,7 @@ export async function run({ config, warnings, file, redact }: Loaded): Promise<v
   )
   const daemon = new Daemon({
     config,
+    actorsEnvironment,
     clock: systemClock,
     random: systemRandom,
     version: version(),

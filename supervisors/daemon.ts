@@ -21,6 +21,8 @@ import { WorkerPool } from './worker-pool.ts'
 
 export type DaemonOptions = {
   readonly config: Config
+  /** The environment of the threads that run actors. */
+  readonly actorsEnvironment: Readonly<Record<string, string>>
   readonly clock: Clock
   readonly random: Random
   /** Of tenantry, for the metrics. */
@@ -90,6 +92,7 @@ export class Daemon implements Lifecycle {
       clock,
       log,
       databaseUrl: config.postgres.url,
+      environment: this.#options.actorsEnvironment,
       ...(process.versions['bun'] === undefined && { maxHeapMiB: Math.ceil(config.workers.maxHeapBytes / 2 ** 20) }),
     })
     const publisher = new KafkaPublisher({

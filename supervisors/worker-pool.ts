@@ -25,6 +25,8 @@ export type WorkerPoolOptions = {
   readonly tenantColumn?: string
   /** Where `ctx.query` reads; without it, actors that query fail. */
   readonly databaseUrl?: string
+  /** `process.env` of the threads, a copy; the process's own when left out. */
+  readonly environment?: Readonly<NodeJS.ProcessEnv>
   /** Decisions in one frame at most: a long frame is answered in parts, so that commits begin early. 256 when left out. */
   readonly maxDecisionsPerFrame?: number
   /** Heap of one thread in MiB; Node's own default when left out. Buffers are not counted in it, and Bun ignores it. */
@@ -92,7 +94,7 @@ export class WorkerPool implements Workers {
     if (this.#piscina !== undefined)
       throw new TenantryError('TENANTRY_STARTED_TWICE', 'the worker pool has been started already')
     this.#listener = listener
-    const { maxHeapMiB } = this.#options
+    const { maxHeapMiB, environment } = this.#options
     const piscina = new Piscina({
       filename: new URL('../actors/worker.ts', import.meta.url).href,
       minThreads: this.count,
@@ -102,6 +104,7 @@ export class WorkerPool implements Workers {
       // The thread must keep its event loop: its work comes by a port of our own.
       atomics: 'disabled',
       recordTiming: false,
+      ...(environment !== undefined && { env: { ...environment } }),
       ...(maxHeapMiB === undefined ? {} : { resourceLimits: { maxOldGenerationSizeMb: maxHeapMiB } }),
     })
     // A thread that dies without a task is one that we replace anyway.

@@ -99,6 +99,21 @@ export function readEnvironment(env: Env, named: (path: readonly string[]) => re
   }
 }
 
+/**
+ * The environment as actors get it: without the variables that configure tenantry, and without any that hold one of its
+ * secrets by another name.
+ */
+export function environmentForActors(env: Env, secrets: readonly string[]): Readonly<Record<string, string>> {
+  const guarded = secrets.filter((secret) => secret.length >= 4)
+  const kept: Record<string, string> = {}
+  for (const [name, value] of Object.entries(env)) {
+    const base = name.endsWith(fileSuffix) ? name.slice(0, -fileSuffix.length) : name
+    const ours = Object.hasOwn(wellKnown, base) || (name.startsWith(prefix) && name.includes('__'))
+    if (value !== undefined && !ours && !guarded.some((secret) => value.includes(secret))) kept[name] = value
+  }
+  return kept
+}
+
 /** How a key is spelled in the environment: `allowedHosts` is ALLOWED_HOSTS, `core.commands.v1` is CORE_COMMANDS_V1. */
 export function envWord(key: string): string {
   return key

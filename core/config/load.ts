@@ -5,7 +5,7 @@ import { namesSecret, redactor, redactText } from '../redact.ts'
 import { checkConfig, type Need } from './checks.ts'
 import { usableCores } from './cores.ts'
 import { fillDefaults, nameDefaults } from './defaults.ts'
-import { type Env, readEnvironment } from './environment.ts'
+import { type Env, environmentForActors, readEnvironment } from './environment.ts'
 import { pathOf } from './key-path.ts'
 import { pemTexts } from './pem.ts'
 import { ConfigError, type Problem } from './problems.ts'
@@ -38,6 +38,8 @@ export type Loaded = {
   readonly warnings: readonly string[]
   /** Takes this configuration's secrets out of any text. */
   readonly redact: (text: string) => string
+  /** The environment for the threads that run actors. */
+  readonly actorsEnvironment: Readonly<Record<string, string>>
 }
 
 const fileName = 'tenantry.yml'
@@ -106,12 +108,14 @@ export function loadConfig(options: LoadOptions): Loaded {
   const checked = checkConfig(finished, needs, file === undefined ? undefined : shortName(file, cwd))
   for (const { path, what } of checked.problems) problems.push({ where: whereOf(tree, path), key: keyName(path), what })
   if (problems.length > 0) throw new ConfigError(problems)
+  const secrets = secretValues(tree)
   return {
     config: finished,
     tree,
     file,
     warnings: [...environment.warnings, ...checked.warnings],
-    redact: redactor(secretValues(tree)),
+    redact: redactor(secrets),
+    actorsEnvironment: environmentForActors(env, secrets),
   }
 }
 

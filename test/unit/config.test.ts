@@ -322,6 +322,23 @@ test('secrets are shown nowhere: print, explain, errors', () => {
   }
 })
 
+test('actors get the environment without what configures tenantry, and without its secrets by other names', () => {
+  const env = {
+    DATABASE_URL: 'postgres://me:s3cret-word@db/x',
+    KAFKA_BROKERS_FILE: '',
+    TENANTRY_LOG__LEVEL: 'warn',
+    TENANTRY_PORT: 'tcp://10.0.0.1',
+    PGPASSWORD: 's3cret-word',
+    ADS_API_KEY: 'another',
+    PATH: '/bin',
+  }
+  assert.equal(load(required, { env }).actorsEnvironment, {
+    TENANTRY_PORT: 'tcp://10.0.0.1',
+    ADS_API_KEY: 'another',
+    PATH: '/bin',
+  })
+})
+
 test('secrets do not belong in flags', () => {
   const flags = (key: string, value: string) => problems('', { flags: [{ key, value, flag: '--set' }] })
   assert.match(flags('kafka.sasl.password', 'x')[0] ?? '', /a secret on the command line/)

@@ -44,7 +44,7 @@ class Observed {
   readonly pool: WorkerPool
   #wake = () => {}
 
-  constructor(count: number, changes: { actors?: string; maxHeapMiB?: number } = {}) {
+  constructor(count: number, changes: { actors?: string; maxHeapMiB?: number; environment?: NodeJS.ProcessEnv } = {}) {
     const note = (event: string, _fields: Facts) => {
       this.lines.push(event)
       this.#wake()
@@ -245,6 +245,25 @@ test('one tenant’s message leaves nothing on prototypes for the next one’s',
     observed.decisions.map(({ outcome }) => outcome.kind),
     ['done', 'done'],
   )
+})
+
+test('a thread has the environment that it is given, and a copy of it', async () => {
+  process.env['NOT_FOR_ACTORS'] = 'secret'
+  const environment: NodeJS.ProcessEnv = { ...process.env, KEPT: 'yes' }
+  delete environment['NOT_FOR_ACTORS']
+  const observed = new Observed(1, { environment })
+  await observed.start()
+  try {
+    observed.pool.dispatch(0, [
+      { mailbox: 1, run: 1, opening: opening(chaos, 'acme'), records: [does('environment')(0)] },
+    ])
+    await observed.until(() => observed.decisions.length === 1)
+    assert.is(observed.decisions[0]?.outcome.kind, 'done')
+    assert.equal([environment['KEPT'], process.env['KEPT']], ['yes', undefined])
+  } finally {
+    delete process.env['NOT_FOR_ACTORS']
+    await observed.pool.stop()
+  }
 })
 
 test('an actor’s lines of log arrive, and a flood of them is cut and counted', async () => {
