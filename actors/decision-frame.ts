@@ -39,7 +39,7 @@ export const at = {
   words: 9,
   text: 10,
   bytes: 11,
-  /** Here a failed decision's own fields begin. A done one's are these; lengths are of text and bytes in this order. */
+  /** Here the fields of a failed decision and of a duplicate begin. A done one's are these; lengths are of text and bytes in this order. */
   body: 12,
   type: 12,
   keyDay: 13,
@@ -53,7 +53,7 @@ export const at = {
   effects: 20,
 } as const
 
-export const tags = { done: 0, failed: 1, row: 0, sql: 1, publish: 2 } as const
+export const tags = { done: 0, failed: 1, duplicate: 2, row: 0, sql: 1, publish: 2 } as const
 
 export const failureKinds: readonly Failure['kind'][] = ['bad-record', 'permanent', 'transient']
 

@@ -1,6 +1,6 @@
 import type { Effect, PublishEffect, RowEffect, Shape, SqlText } from '../core/effects.ts'
 import { escaped } from '../core/postgres/array-text.ts'
-import type { Decision, Done, Failed } from '../core/workers.ts'
+import type { Decision, Done, Duplicate, Failed } from '../core/workers.ts'
 import { at, type DecisionFrame, failureKinds, tags } from './decision-frame.ts'
 import { Words } from './wire.ts'
 
@@ -70,17 +70,18 @@ export class DecisionPacker {
     const textFrom = this.#textLength
     const bytesFrom = this.#bytesLength
     this.#count++
-    words.push(outcome.kind === 'done' ? tags.done : tags.failed)
+    words.push(tags[outcome.kind])
     words.pushLarge(mailbox)
     words.pushLarge(run)
     words.pushLarge(offset)
-    words.push(Math.min(0x7fffffff, Math.round(outcome.elapsedMs * 1_000)))
+    words.push(outcome.kind === 'duplicate' ? 0 : Math.min(0x7fffffff, Math.round(outcome.elapsedMs * 1_000)))
     words.push(outcome.kind === 'done' && outcome.publishes ? 1 : 0)
     words.push(0)
     words.push(0)
     words.push(0)
     if (outcome.kind === 'done') this.#addDone(outcome)
-    else this.#addFailed(outcome)
+    else if (outcome.kind === 'failed') this.#addFailed(outcome)
+    else this.#addDuplicate(outcome)
     words.set(head + at.words, words.length - head)
     words.set(head + at.text, this.#textLength - textFrom)
     words.set(head + at.bytes, this.#bytesLength - bytesFrom)
@@ -158,6 +159,12 @@ export class DecisionPacker {
     this.#string(failure.message)
     this.#string(failure.stack)
     this.#value(failure.sqlstate ?? null)
+  }
+
+  #addDuplicate({ type, traceId, messageId }: Duplicate): void {
+    this.#string(type)
+    this.#string(traceId)
+    this.#string(messageId)
   }
 
   #effect(effect: Effect): void {

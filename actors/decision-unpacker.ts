@@ -2,7 +2,7 @@ import type { DecisionColumns, Packed, ShapeColumns } from '../core/columns.ts'
 import type { Effect, Failure, PublishEffect, RowEffect, Shape, SqlEffect, SqlText } from '../core/effects.ts'
 import type { MessageKey } from '../core/message-key.ts'
 import { unescaped } from '../core/postgres/array-text.ts'
-import type { Decision, Done, Failed } from '../core/workers.ts'
+import type { Decision, Done, Duplicate, Failed } from '../core/workers.ts'
 import { at, type DecisionFrame, failureKinds, keyStride, tags } from './decision-frame.ts'
 import { WordReader } from './wire.ts'
 
@@ -69,7 +69,12 @@ class Answer implements DecisionColumns {
       const mailbox = reader.nextLarge()
       const run = reader.nextLarge()
       const offset = reader.nextLarge()
-      const outcome = tag === tags.done ? new PackedDone(this, done++, head, text, bytes) : failedAt(this, head, text)
+      const outcome =
+        tag === tags.done
+          ? new PackedDone(this, done++, head, text, bytes)
+          : tag === tags.failed
+            ? failedAt(this, head, text)
+            : duplicateAt(this, head, text)
       decisions.push({ mailbox, run, offset, outcome })
       reader.at = head + this.word(head + at.words)
       text += this.word(head + at.text)
@@ -252,6 +257,13 @@ function failedAt(answer: Answer, head: number, textAt: number): Failed {
     messageId,
     elapsedMs: answer.word(head + at.elapsed) / 1_000,
   }
+}
+
+function duplicateAt(answer: Answer, head: number, textAt: number): Duplicate {
+  const body = new Body(answer, head + at.body, textAt, 0)
+  const type = body.string()
+  const traceId = body.string()
+  return { kind: 'duplicate', messageId: body.string(), type, traceId }
 }
 
 /** Reads what follows a head, one thing after the other. */

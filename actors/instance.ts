@@ -8,15 +8,19 @@ import type { Decision, Done, Opening } from '../core/workers.ts'
 import { type ContextServices, type IncomingRecord, type Mailbox, MessageContext } from './context.ts'
 import type { Actor, Schema } from './define-actor.ts'
 import { failureOf, permanentFailure } from './failure.ts'
+import type { RecentIds } from './recent-ids.ts'
 import { isPromise, openState, unreadable, writeState } from './state.ts'
 
 /** An actor with its message types laid out for looking up. */
 export class LoadedActor {
   readonly actor: Actor
+  /** What it calls happens outside of every commit: for a copy its handler must not run. */
+  readonly calls: boolean
   readonly #schemas = new Map<string, Map<number, Schema>>()
 
   constructor(actor: Actor) {
     this.actor = actor
+    this.calls = actor.idempotency === 'message-id' && Object.keys(actor.dependencies).length > 0
     for (const [key, schema] of Object.entries(actor.messages)) {
       const at = /@(\d+)$/.exec(key)
       const type = at === null ? key : key.slice(0, at.index)
@@ -44,6 +48,8 @@ export class LoadedActor {
 /** Takes a decision, which will be in a commit of this lane. */
 export type Decide = (decision: Decision, lane: number) => void
 
+const none: ReadonlySet<number> = new Set()
+
 type Validation = Awaited<ReturnType<Schema['~standard']['validate']>>
 
 /**
@@ -56,11 +62,16 @@ export class Instance implements Mailbox {
   readonly actor: Actor
   readonly tenant: string
   readonly tenantBytes: Uint8Array
+  readonly calls: boolean
   state: unknown = undefined
   readonly #loaded: LoadedActor
   readonly #services: ContextServices
   readonly #decide: Decide
   readonly #lane: number
+  /** What the thread's instances with dependencies have done. */
+  readonly #recent: RecentIds
+  /** Offsets of records that wait, and whose messages were committed before. */
+  #known: Set<number> | undefined
   readonly #waiting = new Fifo<IncomingRecord>()
   #busy = false
   #ended = false
@@ -76,22 +87,38 @@ export class Instance implements Mailbox {
     loaded: LoadedActor,
     services: ContextServices,
     decide: Decide,
+    recent: RecentIds,
   ) {
     this.#lane = opening.lane
     this.mailbox = mailbox
     this.run = run
     this.actor = loaded.actor
+    this.calls = loaded.calls
     this.tenant = opening.tenant
     this.tenantBytes = Buffer.from(opening.tenant)
     this.#loaded = loaded
     this.#services = services
     this.#decide = decide
+    this.#recent = recent
     this.#open(opening)
   }
 
-  /** Takes records in offset order, after those it has; runs them now as far as it can without waiting. */
-  accept(records: readonly IncomingRecord[]): void {
+  /** The key of a record's message; null where it has none, or cannot be read. */
+  keyOf(record: IncomingRecord): MessageKey | null {
+    try {
+      return this.#key(decodeEnvelope(record, this.tenant, this.#services.limits))
+    } catch {
+      return null
+    }
+  }
+
+  /**
+   * Takes records in offset order, after those it has; runs them now as far as it can without waiting. `known` are the
+   * offsets of those whose messages were committed before.
+   */
+  accept(records: readonly IncomingRecord[], known: ReadonlySet<number> = none): void {
     if (this.#ended) return
+    if (known.size > 0) this.#known = new Set([...(this.#known ?? []), ...known])
     const idle = !this.#busy && this.#waiting.length === 0
     for (const record of records) this.#waiting.push(record)
     if (idle) this.#runOn()
@@ -151,6 +178,7 @@ export class Instance implements Mailbox {
     let envelope: Envelope | undefined
     try {
       envelope = decodeEnvelope(record, this.tenant, this.#services.limits)
+      if (this.calls && this.#isCopy(record, envelope)) return this.#duplicate(record, envelope)
       if (this.#unreadable !== undefined)
         return this.#failed(record, envelope, permanentFailure('state_unreadable', this.#unreadable))
       const result = this.#loaded.schemaOf(envelope)['~standard'].validate(envelope.payload)
@@ -198,6 +226,32 @@ export class Instance implements Mailbox {
     )
   }
 
+  /**
+   * Whether the message was committed before, or done by this run. The latter may be relied upon although it is not
+   * committed yet: a run is only ever taken back from some decision on to its end (`Mailbox.raiseRun`), so a copy's
+   * decision never outlives the one that it rests on, and a mailbox's decisions are committed in their order, or
+   * together. If the original becomes a dead letter instead, that is a new run, which handles the copy anew.
+   */
+  #isCopy(record: IncomingRecord, envelope: Envelope): boolean {
+    return this.#known?.delete(record.offset) === true || this.#recent.has(this.#nameInRun(envelope))
+  }
+
+  #nameInRun(envelope: Envelope): string {
+    return `${this.mailbox} ${this.run} ${messageKey(envelope.message_id).uuid}`
+  }
+
+  #duplicate(record: IncomingRecord, { message_id: messageId, type, trace_id: traceId }: Envelope): void {
+    this.#decide(
+      {
+        mailbox: this.mailbox,
+        run: this.run,
+        offset: record.offset,
+        outcome: { kind: 'duplicate', messageId, type, traceId },
+      },
+      this.#lane,
+    )
+  }
+
   #finish(record: IncomingRecord, envelope: Envelope, context: MessageContext): void {
     context.close()
     if (context.refusal !== undefined) throw context.refusal
@@ -207,6 +261,7 @@ export class Instance implements Mailbox {
         ? null
         : { version: definition.version, json: writeState(this.state, this.#services.limits) }
     this.#context = undefined
+    if (this.calls) this.#recent.add(this.#nameInRun(envelope))
     this.#decide(
       {
         mailbox: this.mailbox,

@@ -10,6 +10,7 @@ import type { DecisionFrame } from './decision-frame.ts'
 import { DecisionPacker, Told } from './decision-packer.ts'
 import { type DispatchFrame, unpackDispatches } from './dispatch-frame.ts'
 import { Instances } from './instances.ts'
+import { PostgresKeys } from './known-keys.ts'
 import { ReadConnections } from './read-connections.ts'
 import { PostgresReader } from './reader.ts'
 import { Tables } from './tables.ts'
@@ -62,6 +63,7 @@ export default async function work(setup: WorkerSetup): Promise<void> {
     actors.map(({ actor }) => actor),
     services,
     (decision, lane) => outbound.decide(decision, lane),
+    connections === undefined ? undefined : new PostgresKeys(connections, outbound.log),
   )
   const stopped = Promise.withResolvers<void>()
   setup.port.on('message', (message: ToWorker) => {

@@ -41,7 +41,7 @@ export type Decision = {
   readonly mailbox: number
   readonly run: number
   readonly offset: number
-  readonly outcome: Done | Failed
+  readonly outcome: Done | Failed | Duplicate
 }
 
 export type Done = {
@@ -75,6 +75,14 @@ export type Failed = {
   readonly messageId: string
   /** Milliseconds the handler took. */
   readonly elapsedMs: number
+}
+
+/** A copy of a message that was committed before, or that the same run has decided already: its handler did not run. */
+export type Duplicate = {
+  readonly kind: 'duplicate'
+  readonly messageId: string
+  readonly type: string
+  readonly traceId: string
 }
 
 export interface WorkersListener {

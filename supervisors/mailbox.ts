@@ -1,8 +1,8 @@
 import type { Failure } from '../core/effects.ts'
 import { Fifo } from '../core/fifo.ts'
 import { detached, type KafkaRecord } from '../core/kafka/source.ts'
-import type { Duplicate, Outcome, Skipped } from '../core/postgres/transactions.ts'
-import type { Done, Failed, Opening } from '../core/workers.ts'
+import type { Outcome, Skipped } from '../core/postgres/transactions.ts'
+import type { Done, Duplicate, Failed, Opening } from '../core/workers.ts'
 import type { ActorRole } from './engine.ts'
 import type { Partition } from './partition.ts'
 

@@ -7,8 +7,10 @@ import type { Commit, Outcome } from './transactions.ts'
 
 /** The keys that a commit claims, sorted, each with the index of its outcome; and outcomes whose key another has. */
 export type Claims = { readonly claims: readonly Claim[]; readonly copies: readonly number[] }
-export type Claim = {
-  readonly index: number
+export type Claim = AskedKey & { readonly index: number }
+
+/** A message's key: its id is unique for one tenant of one group. */
+export type AskedKey = {
   readonly key: MessageKey
   readonly tenant: string
   readonly group: string
@@ -42,7 +44,7 @@ export function claimsOf({ outcomes, partitions }: Commit): Claims {
   return { claims, copies }
 }
 
-function keyArrays(claims: readonly Claim[]) {
+function keyArrays(claims: readonly AskedKey[]) {
   return {
     uuids: plainArray(claims.map(({ key }) => key.uuid)),
     tenants: textArray(claims.map(({ tenant }) => tenant)),
@@ -134,4 +136,20 @@ export function releaseKeys(sql: postgres.Sql, claims: readonly Claim[]): Step {
       and claimed.tenant_id = named.tenant_id
       and claimed.group_name = named.group_name
       and claimed.day = named.day`)
+}
+
+/** The places of those that are there. Each is looked for in its day's partition alone, whatever the statistics say. */
+export function knownKeys(sql: postgres.Sql, asked: readonly AskedKey[]): postgres.PendingQuery<{ place: number }[]> {
+  const { uuids, tenants, groups, days } = keyArrays(asked)
+  return sql<{ place: number }[]>`
+    select (named.place - 1)::integer as place
+    from unnest(${uuids}::uuid[], ${tenants}::text[], ${groups}::text[], ${days}::integer[])
+      with ordinality as named (message_id, tenant_id, group_name, day, place)
+    cross join lateral (
+      select from sys.request_keys as known
+      where known.message_id = named.message_id
+        and known.tenant_id = named.tenant_id
+        and known.group_name = named.group_name
+        and known.day = named.day
+      limit 1) as found`
 }

@@ -1,6 +1,6 @@
 import type { Failure } from '../effects.ts'
 import type { KafkaRecord } from '../kafka/source.ts'
-import type { Done, Failed } from '../workers.ts'
+import type { Done, Duplicate, Failed } from '../workers.ts'
 
 /**
  * The port to PostgreSQL: group commits on lanes, and what ownership needs. Implemented by core/postgres/ and by the
@@ -47,12 +47,6 @@ export type Outcome = {
   readonly attempts: number
 }
 
-export type Duplicate = {
-  readonly kind: 'duplicate'
-  readonly messageId: string
-  readonly type: string
-  readonly traceId: string
-}
 export type Skipped = { readonly kind: 'skipped'; readonly reason: string }
 
 export type Commit = {

@@ -127,4 +127,15 @@ export const mutants: readonly Mutant[] = [
       },
     ],
   },
+  {
+    name: 'a copy is known by what a run had done that was taken back',
+    edits: [
+      { file: 'test/simulation/simulated-workers.ts', from: 'ids: new Set(),', to: 'ids: box?.ids ?? new Set(),' },
+      {
+        file: 'test/simulation/simulated-workers.ts',
+        from: 'for (const id of mailboxes) thread.boxes.delete(id)',
+        to: 'if (mailboxes.length === 0) thread.boxes.clear()',
+      },
+    ],
+  },
 ]

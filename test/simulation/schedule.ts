@@ -126,6 +126,8 @@ export type Options = {
   readonly hotRows: number
   readonly maxBatch: number
   readonly settings: EngineSettings
+  /** Workers look messages' keys up, as for an actor with dependencies. */
+  readonly looksUp: boolean
 }
 
 export type Schedule = {
@@ -178,6 +180,7 @@ function drawOptions(random: SeededRandom): Options {
     hotRows: random.chance(0.6) ? 0 : random.between(1, 3),
     maxBatch: random.pick([1, 10, 50, 200]),
     settings: drawSettings(random),
+    looksUp: !offsetMode && random.chance(0.3),
   }
 }
 

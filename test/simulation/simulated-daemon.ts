@@ -72,6 +72,7 @@ export class SimulatedDaemon {
       random: random.fork('workers'),
       chaos,
       actors: groups.flatMap(({ actors }) => actors),
+      known: (key) => server.tables.keys.has(key),
       breach,
     })
     this.engine = new Engine({
@@ -222,10 +223,19 @@ export class SimulatedDaemon {
 /** Every group has an actor for every topic. */
 export function actorsOf(options: Options): { topics: string[]; groups: { name: string; actors: SimulatedActor[] }[] } {
   const topics = Array.from({ length: options.topics }, (_, t) => `topic${t}`)
-  const { stateful, serial, offsetMode } = options
+  const { stateful, serial, offsetMode, looksUp } = options
   const groups = Array.from({ length: options.groups }, (_, g) => ({
     name: `group${g}`,
-    actors: topics.map((topic): SimulatedActor => ({ name: `actor${g}-${topic}`, stateful, serial, offsetMode })),
+    actors: topics.map(
+      (topic): SimulatedActor => ({
+        group: `group${g}`,
+        name: `actor${g}-${topic}`,
+        stateful,
+        serial,
+        offsetMode,
+        looksUp,
+      }),
+    ),
   }))
   return { topics, groups }
 }

@@ -2,14 +2,18 @@ import type { KafkaRecord } from '../../core/kafka/source.ts'
 import type { Decision, Dispatch, Workers, WorkersListener } from '../../core/workers.ts'
 import type { Chaos } from './chaos.ts'
 import type { EventLoop, Process } from './event-loop.ts'
+import { messageIn } from './message.ts'
 import { type Chain, chainOf, emptyChain, handle } from './handler.ts'
 import type { SeededRandom } from './seeded-random.ts'
 
 export type SimulatedActor = {
+  readonly group: string
   readonly name: string
   readonly stateful: boolean
   readonly serial: boolean
   readonly offsetMode: boolean
+  /** It has dependencies: a copy that its worker knows is not handled. */
+  readonly looksUp: boolean
 }
 
 export type SimulatedWorkersOptions = {
@@ -19,6 +23,8 @@ export type SimulatedWorkersOptions = {
   readonly random: SeededRandom
   readonly chaos: Chaos
   readonly actors: readonly SimulatedActor[]
+  /** Whether a key has been committed. */
+  readonly known: (key: string) => boolean
   readonly breach: (what: string) => void
 }
 
@@ -26,7 +32,12 @@ export type SimulatedWorkersOptions = {
 type Box = {
   readonly run: number
   readonly actor: SimulatedActor
+  readonly tenant: string
   readonly queue: KafkaRecord[]
+  /** Offsets of copies of what was committed when they came. */
+  readonly copies: Set<number>
+  /** What this run has done. */
+  readonly ids: Set<string>
   chain: Chain
   failed: boolean
 }
@@ -135,12 +146,21 @@ export class SimulatedWorkers implements Workers {
   }
 
   #take(thread: Thread, { mailbox, run, opening, records }: Dispatch): void {
-    const { breach, actors } = this.#options
+    const { breach, actors, known } = this.#options
     let box = thread.boxes.get(mailbox)
     if (opening) {
       const actor = actors[opening.actor]
       if (actor === undefined) throw new Error(`there is no actor ${opening.actor}`)
-      box = { run, actor, queue: [], chain: opening.state ? chainOf(opening.state.json) : emptyChain, failed: false }
+      box = {
+        run,
+        actor,
+        tenant: opening.tenant,
+        queue: [],
+        copies: new Set(),
+        ids: new Set(),
+        chain: opening.state ? chainOf(opening.state.json) : emptyChain,
+        failed: false,
+      }
       thread.boxes.set(mailbox, box)
     }
     if (box?.run !== run) {
@@ -150,6 +170,10 @@ export class SimulatedWorkers implements Workers {
       return
     }
     box.queue.push(...records)
+    for (const record of box.actor.looksUp ? records : []) {
+      const { id, kind } = messageIn(record)
+      if (kind !== 'bad' && known(`${box.actor.group}/${box.tenant}/${id}`)) box.copies.add(record.offset)
+    }
     if (box.actor.serial && box.queue.length > 1) breach(`a serial actor was sent ${box.queue.length} records at once`)
   }
 
@@ -184,7 +208,15 @@ export class SimulatedWorkers implements Workers {
       for (let i = 0; i < count && decisions.length < limit && !box.failed; i++) {
         const record = box.queue.shift()
         if (record === undefined) break
+        const { id, kind } = messageIn(record)
+        if (box.copies.delete(record.offset) || (kind !== 'bad' && box.ids.has(id))) {
+          chaos.mark('a copy that a worker knew')
+          const outcome = { kind: 'duplicate' as const, messageId: id, type: kind, traceId: '' }
+          decisions.push({ mailbox, run: box.run, offset: record.offset, outcome })
+          continue
+        }
         const { outcome, chain } = handle(record, box.chain, { ...box.actor, flaky: chaos.happens('handler fails') })
+        if (box.actor.looksUp && outcome.kind === 'done') box.ids.add(id)
         box.chain = chain
         box.failed = outcome.kind === 'failed'
         decisions.push({ mailbox, run: box.run, offset: record.offset, outcome })

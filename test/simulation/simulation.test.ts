@@ -38,6 +38,7 @@ const paths = [
   'add partitions',
   'trim log',
   'reset offsets',
+  'a copy that a worker knew',
 ]
 
 test(

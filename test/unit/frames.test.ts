@@ -7,7 +7,7 @@ import { WordReader, Words } from '../../actors/wire.ts'
 import { BadRecord } from '../../core/bad-record.ts'
 import type { Effect, Failure, Shape, SqlText } from '../../core/effects.ts'
 import type { Headers, KafkaRecord } from '../../core/kafka/source.ts'
-import type { Decision, Dispatch, Done, Failed } from '../../core/workers.ts'
+import type { Decision, Dispatch, Done, Duplicate, Failed } from '../../core/workers.ts'
 import { parseArray } from '../../core/postgres/array-values.ts'
 import { test } from '../harness.ts'
 
@@ -73,11 +73,17 @@ const failure: fc.Arbitrary<Failure> = fc.record(
   { noNullPrototype: true, requiredKeys: ['reason', 'errorClass', 'message', 'stack', 'kind'] },
 )
 const failed: fc.Arbitrary<Failed> = record({ kind: fc.constant('failed' as const), ...common, failure })
+const duplicate: fc.Arbitrary<Duplicate> = record({
+  kind: fc.constant('duplicate' as const),
+  messageId: text,
+  type: text,
+  traceId: text,
+})
 const decision: fc.Arbitrary<Decision> = record({
   mailbox: large,
   run: large,
   offset: large,
-  outcome: fc.oneof(done, failed),
+  outcome: fc.oneof(done, failed, duplicate),
 })
 
 test('decisions arrive as they were made, frame after frame, through the thread’s clone', () => {
@@ -150,7 +156,7 @@ test('what is cut out of a frame is what its decisions decode to, and two packer
 /** As plain objects, with buffers and Uint8Arrays of the same bytes the same. */
 function plain(decisions: readonly Decision[]): unknown {
   return decisions.map((one) => {
-    if (one.outcome.kind === 'failed') return one
+    if (one.outcome.kind !== 'done') return one
     const {
       kind,
       key: own,

@@ -7,6 +7,7 @@ import type { ContextServices, IncomingRecord } from '../../actors/context.ts'
 import { type Actor, type AnyContext, defineActor, TenantryError } from '../../actors/define-actor.ts'
 import { incoming } from '../../actors/dispatch-frame.ts'
 import { Instances } from '../../actors/instances.ts'
+import type { KnownKeys } from '../../actors/known-keys.ts'
 import { Tables } from '../../actors/tables.ts'
 import { systemClock } from '../../core/clock.ts'
 import { defaultLimits } from '../../core/limits.ts'
@@ -223,6 +224,53 @@ collecting('what has been handled is let go, also where more is always waiting',
   Reflect.apply(collect, undefined, [])
   const alive = handled.filter((each) => each.deref() !== undefined).length
   assert.ok(alive < 100, `${alive} of ${handled.length} records are kept`)
+})
+
+test('an actor without dependencies handles a copy: only its commit knows', async () => {
+  const { instances, decisions, decided } = running(recorder)
+  instances.dispatch({
+    mailbox: 1,
+    run: 1,
+    opening: open(),
+    records: [record(0, { turns: 0 }), record(0, { turns: 0 })],
+  })
+  await decided(2)
+  assert.equal(
+    decisions.map(({ outcome }) => outcome.kind),
+    ['done', 'done'],
+  )
+})
+
+test('records that are looked up keep their order, and the answers for a mailbox that has gone are dropped', async () => {
+  const asked: { readonly ids: number; readonly answer: (known: readonly boolean[]) => void }[] = []
+  const keys: KnownKeys = {
+    known(all) {
+      const { promise, resolve } = Promise.withResolvers<readonly boolean[]>()
+      asked.push({ ids: all.length, answer: resolve })
+      return promise
+    },
+  }
+  const decisions: Decision[] = []
+  const actor: Actor = { ...recorder, dependencies: { outside: { timeoutMs: 1 } } }
+  const instances = new Instances([actor], services, (decision) => decisions.push(decision), keys)
+  const go = (offset: number) => record(offset, { turns: 0 })
+  instances.dispatch({ mailbox: 1, run: 1, opening: open(), records: [go(0), go(1)] })
+  instances.dispatch({ mailbox: 1, run: 1, opening: null, records: [go(2)] })
+  instances.dispatch({ mailbox: 2, run: 1, opening: open(), records: [go(7)] })
+  instances.forget([2])
+  assert.equal([decisions, asked.map(({ ids }) => ids)], [[], [2, 1, 1]])
+  for (const { ids, answer } of asked) answer(Array.from({ length: ids }, (_, i) => i === 1))
+  await turns(1)
+  assert.equal(
+    decisions.map(({ offset, outcome }) => [offset, outcome.kind]),
+    [
+      [0, 'done'],
+      [1, 'duplicate'],
+      [2, 'done'],
+    ],
+  )
+  const last = decisions.at(-1)?.outcome
+  assert.is(last?.kind === 'done' && last.state?.json, '["m-0","m-2"]', 'a copy leaves no trace in the state')
 })
 
 function actorOf(
@@ -530,6 +578,7 @@ test('an integer past 2^53 survives the state exactly', async () => {
 test('in offset mode a decision has no key', async () => {
   const actor = defineActor({ group: 'g', topic: 't', idempotency: 'offset', messages: { go: anything }, receive() {} })
   const outcome = await outcomeOf(actor)
+  assert.ok(outcome.kind === 'done')
   assert.is(outcome.key, null)
   assert.is(outcome.messageId, 'm-0')
 })
