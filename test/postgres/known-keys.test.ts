@@ -1,3 +1,4 @@
+// runtimes: node, bun
 import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import postgres from 'postgres'

@@ -1,3 +1,4 @@
+// runtimes: node, bun
 import { createServer } from 'node:net'
 import postgres from 'postgres'
 import * as assert from 'uvu/assert'
