@@ -134,13 +134,13 @@ export class Engine {
       stopped: (partition, error) => this.#stopPartition(partition, error),
     })
     this.#outbox = new OutboxPublisher(publisher, ledger, clock, settings, {
-      refused: (partition, row, reason) => {
+      refused: (ref, row, reason) => {
         log.error(
           'outbox.refused',
-          { ...partition.facts, to: row.topic, reason },
+          { group: ref.group, topic: ref.topic, partition: ref.partition, to: row.topic, reason },
           'Kafka refuses a message for good; it becomes a dead letter.',
         )
-        return ledger.refuseOutbox(partition.ref, row.position, reason)
+        return ledger.refuseOutbox(ref, row.position, reason)
       },
       delivered: (count) => options.metrics.published(count),
       published: (partition, position) => {
@@ -369,7 +369,7 @@ export class Engine {
       { ...partition.facts, epoch: owned.epoch, watermark: owned.watermark, ahead: owned.ahead.length },
       'Took a partition over.',
     )
-    this.#outbox.open(partition)
+    this.#outbox.open(partition, owned.inherited)
     partition.group.source.seek(partition, owned.watermark, partition.token)
     this.#settled()
   }

@@ -1,13 +1,18 @@
-import type { OutboxPage, OutboxPosition, OutboxRow } from '../core/postgres/transactions.ts'
+import type { Inherited, OutboxPage, OutboxPosition, OutboxRow, PartitionRef } from '../core/postgres/transactions.ts'
 import type { Partition } from './partition.ts'
 
 /**
- * How far memory has a partition's outbox. What a last owner left, and what is committed while there is no room, is in
+ * How far memory has a partition's outbox, its own or one that it inherits. What a last owner left, and what is committed while there is no room, is in
  * the table alone: the feed is behind. What is committed while it is behind stays in the table, too, and is read in its
  * turn, so that nothing overtakes.
  */
 export class OutboxFeed {
   readonly partition: Partition
+  /** Null: the partition's own. */
+  readonly inherited: Inherited | null
+  /** Of an inherited one: out up to here, and not yet deleted. */
+  published: OutboxPosition | null = null
+  deleting = false
   /** The table may have rows after `last` that memory has not. */
   behind = true
   /** How many, as far as is known. */
@@ -17,8 +22,13 @@ export class OutboxFeed {
   /** Committed while a page is on its way, which may have them or not. */
   #meanwhile: OutboxRow[] | null = null
 
-  constructor(partition: Partition) {
+  constructor(partition: Partition, inherited: Inherited | null) {
     this.partition = partition
+    this.inherited = inherited
+  }
+
+  get ref(): PartitionRef {
+    return this.inherited?.ref ?? this.partition.ref
   }
 
   /** These rows have been committed. Returns those that go to memory; without `room` none do. */

@@ -1,7 +1,7 @@
-import type { Clock } from '../core/clock.ts'
+import { type Clock, sleep } from '../core/clock.ts'
 import { messageOf } from '../core/errors.ts'
 import type { Delivery, Publisher } from '../core/kafka/publisher.ts'
-import type { Ledger, OutboxPosition, OutboxRow } from '../core/postgres/transactions.ts'
+import type { Inherited, Ledger, OutboxPosition, OutboxRow, PartitionRef } from '../core/postgres/transactions.ts'
 import { OutboxFeed } from './outbox-feed.ts'
 import type { Partition } from './partition.ts'
 
@@ -14,7 +14,7 @@ const rowBytes = 300
 
 /** `refusing`: Kafka will never take it, which is not recorded yet. */
 type Pending = {
-  readonly partition: Partition
+  readonly feed: OutboxFeed
   readonly row: OutboxRow
   readonly bytes: number
   state: 'waiting' | 'delivered' | 'refusing' | 'refused'
@@ -25,7 +25,7 @@ type Away = { resting: boolean; failures: number; reason: string }
 
 export type OutboxEvents = {
   /** Kafka will never take this message. Resolves when that is recorded; until then the row must not be deleted. */
-  refused(partition: Partition, row: OutboxRow, reason: string): Promise<void>
+  refused(ref: PartitionRef, row: OutboxRow, reason: string): Promise<void>
   delivered(count: number): void
   /** Everything of this partition up to `position` is out, and its rows may be deleted. */
   published(partition: Partition, position: OutboxPosition): void
@@ -50,7 +50,8 @@ export class OutboxPublisher {
   readonly #clock: Clock
   readonly #settings: OutboxSettings
   readonly #events: OutboxEvents
-  readonly #feeds = new Map<Partition, OutboxFeed>()
+  /** Of each partition in the order in which they go out, its own last. */
+  readonly #feeds = new Map<Partition, readonly OutboxFeed[]>()
   #pending: Pending[] = []
   #bytes = 0
   #sending = false
@@ -70,21 +71,24 @@ export class OutboxPublisher {
   /** Committed and not yet known to be delivered, as far as is known. */
   get pending(): number {
     let pending = this.#pending.length
-    for (const { unread } of this.#feeds.values()) pending += unread
+    for (const feeds of this.#feeds.values()) for (const { unread } of feeds) pending += unread
     return pending
   }
 
-  /** The partition is ours: what its last owner left unpublished goes first. */
-  open(partition: Partition): void {
-    this.#feeds.set(partition, new OutboxFeed(partition))
+  /** The partition is ours: what it inherits, and what its last owner left unpublished, go first. */
+  open(partition: Partition, inherited: readonly Inherited[]): void {
+    this.#feeds.set(
+      partition,
+      [...inherited, null].map((from) => new OutboxFeed(partition, from)),
+    )
     this.#fill()
   }
 
   /** Just committed. */
   push(partition: Partition, rows: readonly OutboxRow[]): void {
-    const feed = this.#feeds.get(partition)
+    const feed = this.#feeds.get(partition)?.at(-1)
     if (feed === undefined) return
-    this.#hold(partition, feed.committed(rows, this.#hasRoom))
+    this.#hold(feed, feed.committed(rows, this.#hasRoom))
     this.#fill()
     this.#pump()
   }
@@ -92,7 +96,7 @@ export class OutboxPublisher {
   /** The partition has another owner, who publishes from the table. */
   drop(partition: Partition): void {
     this.#feeds.delete(partition)
-    this.#keep((pending) => pending.partition !== partition)
+    this.#keep(({ feed }) => feed.partition !== partition)
   }
 
   stop(): void {
@@ -103,11 +107,11 @@ export class OutboxPublisher {
     return this.#pending.length < this.#settings.outboxMaxPending && this.#bytes < maxHeldBytes
   }
 
-  #hold(partition: Partition, rows: readonly OutboxRow[]): void {
+  #hold(feed: OutboxFeed, rows: readonly OutboxRow[]): void {
     for (const row of rows) {
       const bytes = row.key.length + row.value.length + rowBytes
       this.#bytes += bytes
-      this.#pending.push({ partition, row, bytes, state: 'waiting' })
+      this.#pending.push({ feed, row, bytes, state: 'waiting' })
     }
   }
 
@@ -125,24 +129,29 @@ export class OutboxPublisher {
   /** Reads what only the table has, a page at a time, while there is room. */
   #fill(): void {
     if (this.#reading || this.#stopped || !this.#hasRoom) return
-    for (const [partition, feed] of this.#feeds) {
-      if (!feed.behind) continue
+    for (const [partition, feeds] of this.#feeds) {
+      const feed = feeds.find(({ behind }) => behind)
+      if (feed === undefined) continue
       // Behind the others, for the next time.
       this.#feeds.delete(partition)
-      this.#feeds.set(partition, feed)
+      this.#feeds.set(partition, feeds)
       this.#reading = true
-      void this.#read(partition, feed)
+      void this.#read(feed)
       return
     }
   }
 
-  async #read(partition: Partition, feed: OutboxFeed): Promise<void> {
+  #isOpen(feed: OutboxFeed): boolean {
+    return !this.#stopped && this.#feeds.get(feed.partition)?.includes(feed) === true
+  }
+
+  async #read(feed: OutboxFeed): Promise<void> {
     feed.asked()
     let pauseMs = 0
     try {
-      const page = await this.#ledger.readOutbox(partition.ref, feed.last)
+      const page = await this.#ledger.readOutbox(feed.ref, feed.last)
       if (this.#stopped) return
-      if (this.#feeds.get(partition) === feed) this.#hold(partition, feed.read(page))
+      if (this.#isOpen(feed)) this.#hold(feed, feed.read(page))
       if (this.#readFailures > 0) this.#events.trouble('postgres.outbox', null)
       this.#readFailures = 0
     } catch (thrown) {
@@ -243,7 +252,7 @@ export class OutboxPublisher {
 
   #refuse(pending: Pending, reason: string, failures: number): void {
     pending.state = 'refusing'
-    this.#events.refused(pending.partition, pending.row, reason).then(
+    this.#events.refused(pending.feed.ref, pending.row, reason).then(
       () => {
         pending.state = 'refused'
         if (failures > 0) this.#events.trouble('postgres.refused', null)
@@ -260,15 +269,41 @@ export class OutboxPublisher {
 
   /** Takes off what is done, and tells each partition how far it is published without a hole. */
   #sweep(): void {
-    const holes = new Set<Partition>()
-    const published = new Map<Partition, OutboxPosition>()
-    this.#keep(({ partition, row, state }) => {
-      if (state === 'waiting' || state === 'refusing') holes.add(partition)
-      else if (!holes.has(partition)) published.set(partition, row.position)
-      return holes.has(partition)
+    const holes = new Set<OutboxFeed>()
+    const published = new Map<OutboxFeed, OutboxPosition>()
+    this.#keep(({ feed, row, state }) => {
+      if (state === 'waiting' || state === 'refusing') holes.add(feed)
+      else if (!holes.has(feed)) published.set(feed, row.position)
+      return holes.has(feed)
     })
     this.#fill()
-    for (const [partition, position] of published) this.#events.published(partition, position)
+    for (const [feed, position] of published) {
+      if (feed.inherited === null) {
+        this.#events.published(feed.partition, position)
+      } else {
+        feed.published = position
+        void this.#delete(feed, feed.inherited)
+      }
+    }
+  }
+
+  /** Nothing is committed for an inherited partition any more that could take its rows along. */
+  async #delete(feed: OutboxFeed, inherited: Inherited): Promise<void> {
+    if (feed.deleting) return
+    feed.deleting = true
+    let failures = 0
+    while (feed.published !== null && this.#isOpen(feed)) {
+      const upTo = feed.published
+      try {
+        await this.#ledger.deleteOutbox(inherited, upTo)
+        if (feed.published === upTo) feed.published = null
+        failures = 0
+      } catch {
+        // Kept, they would only be sent once more after the next takeover.
+        await sleep(this.#clock, this.#backoffMs(failures++))
+      }
+    }
+    feed.deleting = false
   }
 }
 
@@ -276,13 +311,13 @@ export class OutboxPublisher {
 class Held {
   readonly #tenants = new Map<Partition, Set<string>>()
 
-  add({ partition, row }: Pending): void {
+  add({ feed: { partition }, row }: Pending): void {
     const tenants = this.#tenants.get(partition)
     if (tenants) tenants.add(row.tenant)
     else this.#tenants.set(partition, new Set([row.tenant]))
   }
 
-  has({ partition, row }: Pending): boolean {
+  has({ feed: { partition }, row }: Pending): boolean {
     return this.#tenants.get(partition)?.has(row.tenant) === true
   }
 }

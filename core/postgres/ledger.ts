@@ -2,8 +2,9 @@ import type postgres from 'postgres'
 import type { Random } from '../random.ts'
 import { TenantryError } from '../errors.ts'
 import { plainArray, textArray } from './array-text.ts'
-import { codeOf, missingProgressState } from './sqlstate.ts'
+import { codeOf, fencedState, missingProgressState } from './sqlstate.ts'
 import {
+  type Inherited,
   type Ledger,
   noProgressCode,
   type OutboxPage,
@@ -75,12 +76,28 @@ export class PostgresLedger implements Ledger {
 
   async takeOver(ref: PartitionRef): Promise<Ownership> {
     const row = await this.#raise(ref)
+    const inherited: Inherited[] = []
+    // One by one: commits take several partitions' locks in another order than this.
+    for (const older of await this.#inherits(ref)) {
+      const { epoch, seq } = await this.#raise(older)
+      inherited.push({ ref: older, epoch: Number(epoch), seq: Number(seq) })
+    }
     return {
       epoch: Number(row.epoch),
       seq: Number(row.seq),
       watermark: Number(row.watermark),
       ahead: rangesOf(row.ahead),
       kafkaOffset: Number(row.kafka_offset),
+      inherited,
+    }
+  }
+
+  async deleteOutbox({ ref, epoch, seq }: Inherited, upTo: OutboxPosition): Promise<void> {
+    try {
+      await this.#sql`
+        select sys.fn_delete_outbox(${ref.group}, ${ref.topicId}, ${ref.partition}, ${epoch}, ${seq}, ${upTo.seq}, ${upTo.index})`
+    } catch (error) {
+      if (codeOf(error) !== fencedState) throw error
     }
   }
 
@@ -140,6 +157,22 @@ export class PostgresLedger implements Ledger {
   async refuseOutbox(ref: PartitionRef, position: OutboxPosition, reason: string): Promise<void> {
     await this
       .#sql`select sys.fn_refuse_outbox(${ref.group}, ${ref.topic}, ${ref.topicId}, ${ref.partition}, ${position.seq}, ${position.index}, ${reason})`
+  }
+
+  async #inherits(ref: PartitionRef): Promise<PartitionRef[]> {
+    const rows = await this.#sql<{ topic_id: string; partition: number }[]>`
+      select older.topic_id, numbers.partition
+      from sys.consumed_topics as own
+      join sys.consumed_topics as older
+        on older.group_name = own.group_name and older.topic = own.topic and older.begun_at < own.begun_at
+      cross join generate_series(${ref.partition}::integer, older.partitions - 1, own.partitions) as numbers (partition)
+      where own.group_name = ${ref.group} and own.topic_id = ${ref.topicId}
+        and exists (
+          select from sys.partition_progress as known
+          where known.group_name = own.group_name and known.topic_id = older.topic_id and known.partition = numbers.partition
+        )
+      order by older.begun_at, numbers.partition`
+    return rows.map(({ topic_id, partition }) => ({ ...ref, topicId: topic_id, partition }))
   }
 
   async #raise(ref: PartitionRef): Promise<ProgressRow> {

@@ -116,7 +116,14 @@ export type Ownership = {
   readonly ahead: readonly Range[]
   /** -1 where none was written yet. */
   readonly kafkaOffset: number
+  /**
+   * Partitions of earlier topics of this name that are now under this owner's epoch, oldest first: partition q of them is
+   * with partition q modulo our count. What they left in the outbox goes out before anything of ours.
+   */
+  readonly inherited: readonly Inherited[]
 }
+
+export type Inherited = { readonly ref: PartitionRef; readonly epoch: number; readonly seq: number }
 
 export type OutboxRow = {
   readonly position: OutboxPosition
@@ -182,12 +189,15 @@ export interface Ledger {
     starts: readonly Start[],
   ): Promise<void>
   /**
-   * Raises the epoch: takes the partition's lock (ending a frozen holder after a while) and inserts (epoch + 1, seq + 1).
+   * Raises the epoch: takes the partition's lock (ending a frozen holder after a while) and inserts (epoch + 1, seq + 1);
+   * then that of the partitions which it inherits.
    * Rejects with `noProgressCode`, or with an infrastructure error.
    */
   takeOver(ref: PartitionRef): Promise<Ownership>
   /** Committed and perhaps not yet delivered: the rows after `after`, or the first, as many as a page has. */
   readOutbox(ref: PartitionRef, after: OutboxPosition | null): Promise<OutboxPage>
+  /** Deletes what was delivered, up to and including `upTo`; nothing where another has inherited it since. */
+  deleteOutbox(inherited: Inherited, upTo: OutboxPosition): Promise<void>
   /** The committed states of these tenants; tenants without one are left out. */
   loadStates(group: string, actor: string, tenants: readonly string[]): Promise<readonly StateRow[]>
   /** Adds to the log of offsets, from which the lag can be asked for in SQL. */

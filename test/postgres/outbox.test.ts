@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import * as assert from 'uvu/assert'
 import { after, before, test } from '../harness.ts'
 import { LaneStage } from './lane-stage.ts'
@@ -97,4 +98,50 @@ test('a message that Kafka refuses becomes a dead letter, also with a NUL in a h
     [[['tracestate', 'back\\u0000slash'], ['a=\u{fffd}b', '\\\\u0000 \\\u{fffd}'], 'MESSAGE_TOO_LARGE']],
   )
   assert.is((await stage.sql`select from sys.outbox where partition = 1`).length, 0)
+})
+
+test('who takes a recreated topic over inherits the old one, modulo the new count, and shuts its last owner out', async () => {
+  const refs = (topicId: string, count: number) =>
+    Array.from({ length: count }, (_, partition) => ({ group: 'g2', topic: 't2', topicId, partition }))
+  const [old, other] = [randomUUID(), randomUUID()]
+  const begin = (topicId: string, count: number) =>
+    stage.ledger.begin(
+      'g2',
+      't2',
+      topicId,
+      'cluster',
+      count,
+      refs(topicId, count).map((ref) => ({ ref, position: 0 })),
+    )
+  await begin(old, 5)
+  for (const ref of refs(old, 5)) await stage.ledger.takeOver(ref)
+  await begin(other, 2)
+  const [even, odd] = refs(other, 2)
+  if (even === undefined || odd === undefined) throw new Error('no partitions')
+  const { inherited } = await stage.ledger.takeOver(even)
+  assert.equal(
+    inherited.map(({ ref, epoch, seq }) => [ref.topicId, ref.partition, epoch, seq]),
+    [0, 2, 4].map((partition) => [old, partition, 2, 2]),
+  )
+  const [, second] = inherited
+  if (second === undefined) throw new Error('nothing inherited')
+  for (const place of [0, 1, 2])
+    await stage.sql`
+      insert into sys.outbox (group_name, topic_id, partition, seq, place, tenant_id, to_topic, message_id, record_key, record_value, record_headers)
+      values ('g2', ${old}, 2, 1, ${place}, 'acme', 'out', ${place}, '', '', '[]')`
+  const left = async () => (await stage.ledger.readOutbox(second.ref, null)).rows.map(({ messageId }) => messageId)
+  await stage.ledger.deleteOutbox(second, { seq: 1, index: 0 })
+  assert.equal(await left(), ['1', '2'])
+  // Whoever has it now deletes; the one before does not.
+  const [, again] = (await stage.ledger.takeOver(even)).inherited
+  await stage.ledger.deleteOutbox(second, { seq: 1, index: 1 })
+  assert.equal(await left(), ['1', '2'])
+  if (again !== undefined) await stage.ledger.deleteOutbox(again, { seq: 1, index: 2 })
+  assert.equal(await left(), [])
+  assert.equal(
+    (await stage.ledger.takeOver(odd)).inherited.map(({ ref }) => ref.partition),
+    [1, 3],
+  )
+  // The old topic inherits nothing of the new one, which a daemon with old metadata would otherwise shut out.
+  for (const ref of refs(old, 1)) assert.equal((await stage.ledger.takeOver(ref)).inherited, [])
 })

@@ -84,10 +84,10 @@ export class KafkaCluster {
   }
 
   /** Deletes the topic and creates another of its name. */
-  recreate(name: string): Topic {
+  recreate(name: string, partitions: number): Topic {
     const old = this.#topics.get(name)
     if (old) old.gone = true
-    return this.create(name, old?.logs.length ?? 1)
+    return this.create(name, partitions)
   }
 
   addPartition(name: string): void {

@@ -223,7 +223,7 @@ function drawHazards(random: SeededRandom): Hazards {
 /** Faults that change what the workload may expect so much that few seeds have them. */
 const rare: Readonly<Partial<Record<StrikeKind, number>>> = {
   'trim log': 0.06,
-  'recreate topic': 0.06,
+  'recreate topic': 0.1,
   'add partitions': 0.1,
   'reset offsets': 0.04,
   failover: 0.1,

@@ -69,11 +69,11 @@ export class Settled {
   #outbox(): Wanting | null {
     const { server, checker, excuses } = this.#world
     for (const [key, rows] of server.tables.outbox) {
-      if (rows.length > 0 && !this.#stoppedKey(key) && !excuses.recreated)
+      if (rows.length > 0 && !this.#stoppedKey(key) && !this.#anyStopped())
         return { rule: 'G6 an outbox never emptied', detail: `${key}: ${rows.length} rows, ${this.#daemons()}` }
     }
     const unpublished = checker.unpublished(server.tables.deadLetters)
-    if (unpublished.length > 0 && !excuses.failover && !excuses.recreated && !this.#anyStopped()) {
+    if (unpublished.length > 0 && !excuses.failover && !this.#anyStopped()) {
       return { rule: 'G6 committed but never published', detail: `${unpublished.length}, the first ${unpublished[0]}` }
     }
     return null

@@ -1,5 +1,6 @@
 import { TenantryError } from '../../core/errors.ts'
 import {
+  type Inherited,
   type Ledger,
   noProgressCode,
   type OutboxPage,
@@ -80,6 +81,11 @@ export class SimulatedLedger implements Ledger {
     raising(ref)
     chaos.at('take over sent', client.process)
     const row = await this.#raise(ref)
+    const inherited: Inherited[] = []
+    for (const older of await this.#inherits(ref)) {
+      const { epoch, seq } = await this.#raise(older)
+      inherited.push({ ref: older, epoch, seq })
+    }
     chaos.at('taken over', client.process)
     return {
       epoch: row.epoch,
@@ -87,7 +93,19 @@ export class SimulatedLedger implements Ledger {
       watermark: row.watermark,
       ahead: row.ahead,
       kafkaOffset: row.kafkaOffset,
+      inherited,
     }
+  }
+
+  async deleteOutbox({ ref, epoch, seq }: Inherited, upTo: OutboxPosition): Promise<void> {
+    await this.#options.client.once('delete outbox', {
+      locks: [`partition ${refKey(ref)}`],
+      run: ({ tables, changes }) => {
+        const last = tables.last(ref)
+        if (last?.epoch === epoch && last.seq === seq) changes.push({ kind: 'unoutbox', ref, upTo })
+        return true
+      },
+    })
   }
 
   readOutbox(ref: PartitionRef, after: OutboxPosition | null): Promise<OutboxPage> {
@@ -124,6 +142,23 @@ export class SimulatedLedger implements Ledger {
       run: ({ changes }) => {
         changes.push({ kind: 'refused', ref, position })
         return true
+      },
+    })
+  }
+
+  #inherits(ref: PartitionRef): Promise<PartitionRef[]> {
+    return this.#options.client.once('inherits', {
+      run: ({ tables }) => {
+        const topics = tables.topics.filter(({ group, topic }) => group === ref.group && topic === ref.topic)
+        const own = topics.findIndex(({ topicId }) => topicId === ref.topicId)
+        const count = topics[own]?.partitions ?? 1
+        return topics
+          .slice(0, Math.max(own, 0))
+          .flatMap(({ topicId, partitions }) =>
+            Array.from({ length: partitions }, (_, partition) => ({ ...ref, topicId, partition })).filter(
+              ({ partition }) => partition % count === ref.partition,
+            ),
+          )
       },
     })
   }

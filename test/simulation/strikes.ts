@@ -79,7 +79,7 @@ export class Strikes {
         this.#trim()
         break
       case 'recreate topic':
-        this.#recreate()
+        this.#recreate(forMs)
         break
       case 'add partitions':
         this.#addPartition()
@@ -150,13 +150,15 @@ export class Strikes {
     log.start = this.#random.between(log.start, log.end)
   }
 
-  #recreate(): void {
+  #recreate(forMs: number): void {
     const { cluster, groups, excuses } = this.#world
     const topic = this.#random.any(cluster.topics())
     // A tenant's state outlives the topic, and the old topic's last owner is not fenced from it yet.
     if (topic === undefined || this.#world.schedule.options.stateful) return
     excuses.recreated = true
-    cluster.recreate(topic.name)
+    // Who deletes one topic may well delete others: then the old one's messages wait when the new one comes.
+    for (const output of outputs) if (this.#random.chance(0.5)) cluster.outputGoesAway(output, forMs)
+    cluster.recreate(topic.name, this.#random.between(1, topic.logs.length))
     const kept = this.#random.chance(0.3)
     for (const group of groups) {
       if (!kept) group.forget(topic.name)

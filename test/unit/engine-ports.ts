@@ -72,6 +72,7 @@ export function stubLedger(parts: Partial<Ledger> = {}): Ledger {
     begin: unexpected,
     takeOver: unexpected,
     readOutbox: unexpected,
+    deleteOutbox: unexpected,
     loadStates: unexpected,
     recordOffsets: unexpected,
     refuseOutbox: unexpected,
@@ -79,7 +80,7 @@ export function stubLedger(parts: Partial<Ledger> = {}): Ledger {
   }
 }
 
-export const taken: Ownership = { epoch: 1, seq: 1, watermark: 0, ahead: [], kafkaOffset: -1 }
+export const taken: Ownership = { epoch: 1, seq: 1, watermark: 0, ahead: [], kafkaOffset: -1, inherited: [] }
 
 export function partition(number = 0, source: Source = stubSource()): Partition {
   const group = {

@@ -1,5 +1,11 @@
 import type { Delivery, Publisher } from '../../core/kafka/publisher.ts'
-import type { OutboxPage, OutboxPosition, OutboxRow, PartitionRef } from '../../core/postgres/transactions.ts'
+import type {
+  Inherited,
+  OutboxPage,
+  OutboxPosition,
+  OutboxRow,
+  PartitionRef,
+} from '../../core/postgres/transactions.ts'
 import { isAfter } from '../../supervisors/outbox-feed.ts'
 import { OutboxPublisher } from '../../supervisors/outbox-publisher.ts'
 import { HandClock, partition, stubLedger } from './engine-ports.ts'
@@ -15,6 +21,9 @@ export class OutboxStage implements Publisher {
   readonly clock = new HandClock()
   readonly outbox: OutboxPublisher
   readonly partition = partition()
+  /** A partition of an earlier topic that this one inherits, and what is in the table of it. */
+  readonly inherited: Inherited = { ref: { group: 'g', topic: 't', topicId: 'old', partition: 0 }, epoch: 7, seq: 70 }
+  left: OutboxRow[] = []
   /** Committed, by position. */
   table: OutboxRow[] = []
   /** Everything that Kafka took, copies too. */
@@ -31,6 +40,9 @@ export class OutboxStage implements Publisher {
   constructor(settings: { readonly outboxMaxPending?: number } = {}) {
     const ledger = stubLedger({
       readOutbox: (ref, after) => this.#read(ref, after),
+      deleteOutbox: async (_inherited, upTo) => {
+        this.left = this.left.filter(({ position }) => isAfter(position, upTo))
+      },
       refuseOutbox: (_ref, position) => this.#refuse(position),
     })
     this.outbox = new OutboxPublisher(
@@ -39,7 +51,7 @@ export class OutboxStage implements Publisher {
       this.clock,
       { backoffMinMs: 100, backoffMaxMs: 1_000, outboxMaxPending: 1_000, ...settings },
       {
-        refused: (_partition, row, reason) => ledger.refuseOutbox(this.partition.ref, row.position, reason),
+        refused: (ref, row, reason) => ledger.refuseOutbox(ref, row.position, reason),
         delivered() {},
         published: (_partition, upTo) => {
           this.table = this.table.filter(({ position }) => isAfter(position, upTo))
@@ -73,8 +85,9 @@ export class OutboxStage implements Publisher {
     })
   }
 
-  async #read(_ref: PartitionRef, after: OutboxPosition | null): Promise<OutboxPage> {
-    const further = after === null ? this.table : this.table.filter(({ position }) => isAfter(position, after))
+  async #read(ref: PartitionRef, after: OutboxPosition | null): Promise<OutboxPage> {
+    const table = ref === this.inherited.ref ? this.left : this.table
+    const further = after === null ? table : table.filter(({ position }) => isAfter(position, after))
     const page = {
       rows: further.slice(0, this.pageRows),
       more: Math.max(0, further.length - this.pageRows),

@@ -9,7 +9,7 @@ const messages = (from: number, to: number) => Array.from({ length: to - from + 
 test('what a last owner left goes out page by page, and before what is committed later', async () => {
   const stage = new OutboxStage()
   stage.table = messages(1, 10)
-  stage.outbox.open(stage.partition)
+  stage.outbox.open(stage.partition, [])
   stage.commit(message(11))
   stage.commit(message(12))
   await settled()
@@ -26,7 +26,7 @@ test('what is committed while the last page is on its way goes out once, whether
     new Promise((resolve) => {
       answer = resolve
     })
-  stage.outbox.open(stage.partition)
+  stage.outbox.open(stage.partition, [])
   await settled()
   // The page has 3 and not 4; both commits are heard of before it comes.
   stage.outbox.push(stage.partition, [message(3)])
@@ -40,7 +40,7 @@ test('what is committed while the last page is on its way goes out once, whether
 
 test('what is committed while there is no room stays in the table, counts as pending, and follows', async () => {
   const stage = new OutboxStage({ outboxMaxPending: 4 })
-  stage.outbox.open(stage.partition)
+  stage.outbox.open(stage.partition, [])
   await settled()
   stage.answer = () => ({ kind: 'failed', reason: 'away' })
   stage.commit(...messages(1, 5))
@@ -59,7 +59,7 @@ test('a page that cannot be read is asked for again, and what was committed mean
   const stage = new OutboxStage()
   stage.table = messages(1, 2)
   stage.reading = () => Promise.reject(new Error('PostgreSQL is away'))
-  stage.outbox.open(stage.partition)
+  stage.outbox.open(stage.partition, [])
   stage.commit(message(3))
   await settled()
   assert.equal([...stage.troubles.keys()], ['postgres.outbox'])
@@ -72,7 +72,7 @@ test('a page that cannot be read is asked for again, and what was committed mean
 test('a partition that was lost while its page was read publishes nothing', async () => {
   const stage = new OutboxStage()
   stage.table = messages(1, 2)
-  stage.outbox.open(stage.partition)
+  stage.outbox.open(stage.partition, [])
   stage.outbox.drop(stage.partition)
   await settled()
   assert.equal(stage.published, [])
@@ -81,7 +81,7 @@ test('a partition that was lost while its page was read publishes nothing', asyn
 
 test('a message that Kafka refuses does not stop what waits behind it, however long recording that takes', async () => {
   const stage = new OutboxStage({ outboxMaxPending: 10_000 })
-  stage.outbox.open(stage.partition)
+  stage.outbox.open(stage.partition, [])
   await settled()
   let recorded = () => {}
   stage.refusing = () =>
@@ -101,7 +101,7 @@ test('a message that Kafka refuses does not stop what waits behind it, however l
 
 test('a topic that is away holds up those alone who publish to it, each in order, and its messages are kept', async () => {
   const stage = new OutboxStage({ outboxMaxPending: 10_000 })
-  stage.outbox.open(stage.partition)
+  stage.outbox.open(stage.partition, [])
   await settled()
   stage.answer = ({ topic }) => (topic === 'away' ? { kind: 'failed', reason: 'it does not exist' } : null)
   stage.commit(
@@ -132,7 +132,7 @@ test('a topic that is away holds up those alone who publish to it, each in order
 
 test('what could not be delivered is no trouble any more when its partition has another owner', async () => {
   const stage = new OutboxStage()
-  stage.outbox.open(stage.partition)
+  stage.outbox.open(stage.partition, [])
   await settled()
   stage.answer = () => ({ kind: 'failed', reason: 'away' })
   stage.commit(message(1))
@@ -140,4 +140,15 @@ test('what could not be delivered is no trouble any more when its partition has 
   assert.is(stage.troubles.size, 1)
   stage.outbox.drop(stage.partition)
   assert.is(stage.troubles.size, 0)
+})
+
+test('what an earlier topic of this name left goes out before anything of the new one, and is deleted by itself', async () => {
+  const stage = new OutboxStage()
+  stage.left = Array.from({ length: 7 }, (_, i) => message(90 + i, 0, { tenant: 'old' }))
+  stage.table = messages(1, 4)
+  stage.outbox.open(stage.partition, [stage.inherited])
+  stage.commit(message(5))
+  await settled()
+  assert.equal(stage.firstCopies, [...Array.from({ length: 7 }, (_, i) => `old ${90 + i}.0`), ...ids(1, 5)])
+  assert.equal([stage.left, stage.table, stage.outbox.pending], [[], [], 0])
 })
