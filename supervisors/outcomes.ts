@@ -195,6 +195,8 @@ export class Outcomes {
     for (const suspect of suspects) {
       const { mailbox, failure } = suspect
       if (mailbox.closed) continue
+      // Dropped meanwhile, by a drain or a revoke: what is next now is another record.
+      if (mailbox.items.at(mailbox.decidedCount + mailbox.inFlightCount) !== suspect.decided.item) continue
       if (failure.sqlstate === stateElsewhereState) this.#block(mailbox, 'state_elsewhere')
       else if (systemic !== null) this.#ail(suspect, systemic)
       else if (suspect.held !== 'no' && !this.#overdue(suspect)) this.#holdBack(suspect)
