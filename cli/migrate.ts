@@ -24,13 +24,13 @@ export function migrateCommand(): Command {
 
   migrate
     .command('status')
-    .description('say what is applied; exits with 7 when something is missing or differs')
+    .description('say what is applied; exits with 7 when something is missing or differs, or is of a newer tenantry')
     .option('--json', 'print one JSON array')
     .action(async (_flags, command: Command) => {
       const { migrateStatus } = await import('../core/postgres/migrate.ts')
       const status = await explained(migrateStatus(urlOf(command)))
-      const state = ({ appliedAt, changed }: (typeof status)[number]) =>
-        changed ? 'changed' : appliedAt === undefined ? 'missing' : 'applied'
+      const state = ({ appliedAt, changed, newer }: (typeof status)[number]) =>
+        newer ? 'newer' : changed ? 'changed' : appliedAt === undefined ? 'missing' : 'applied'
       if (wantsJson(command))
         json(status.map((one) => ({ ...one, appliedAt: one.appliedAt ?? null, state: state(one) })))
       else data(table(status.map((one) => [fourDigits(one.number), one.name, state(one), one.appliedAt ?? ''])))

@@ -18,6 +18,8 @@ export type MigrationStatus = {
   readonly appliedAt: string | undefined
   /** The file is not what was applied. */
   readonly changed: boolean
+  /** Applied by a newer version of tenantry; this one has no such file. */
+  readonly newer: boolean
 }
 
 const folder = new URL('../../migrations/', import.meta.url)
@@ -72,15 +74,28 @@ export async function migrateStatus(url: string): Promise<readonly MigrationStat
   const known = await migrations()
   return withClient(url, async (sql) => {
     const applied = await appliedOf(sql)
-    return known.map(({ number, name, checksum }) => {
+    const own = known.map(({ number, name, checksum }) => {
       const row = applied.get(number)
       return {
         number,
         name,
         appliedAt: row?.applied_at.toISOString(),
         changed: row !== undefined && row.checksum !== checksum,
+        newer: false,
       }
     })
+    const newest = known.at(-1)?.number ?? 0
+    const others = [...applied.values()].filter(({ number }) => number > newest)
+    return [
+      ...own,
+      ...others.map(({ number, name, applied_at: at }) => ({
+        number,
+        name,
+        appliedAt: at.toISOString(),
+        changed: false,
+        newer: true,
+      })),
+    ]
   })
 }
 

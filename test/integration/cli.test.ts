@@ -95,6 +95,20 @@ test(
     const later = await run('migrate', 'status', '--json')
     assert.is(later.code, 0)
     assert.ok(statuses.parse(JSON.parse(later.stdout)).every(({ state }) => state === 'applied'))
+
+    const sql = postgres(database.url, { max: 1, onnotice() {} })
+    await sql`insert into sys.migrations (number, name, checksum) values (9999, 'to_come', '')`
+    const newer = await run('migrate', 'status', '--json')
+    await sql`delete from sys.migrations where number = 9999`
+    await sql.end()
+    assert.is(newer.code, 7)
+    assert.equal(
+      statuses
+        .parse(JSON.parse(newer.stdout))
+        .map(({ state }) => state)
+        .slice(-2),
+      ['applied', 'newer'],
+    )
   },
   { timeoutMs: 120_000 },
 )
