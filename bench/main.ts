@@ -1,4 +1,4 @@
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import { Command, InvalidArgumentError, Option } from 'commander'
 import { data, say, tellError } from '../cli/output.ts'
 import { exitCodeOf } from '../cli/exit.ts'
 import { TenantryError } from '../core/errors.ts'
@@ -115,8 +115,8 @@ function shared(command: Command): Command {
   return command
     .exitOverride()
     .option('--on <names>', `of ${Object.keys(pairs).join(', ')}: the two drivers on Node, and Bun`, list)
-    .option('--runtime <name>', 'only node, or only bun')
-    .option('--driver <name>', 'only confluent, or only platformatic')
+    .addOption(new Option('--runtime <name>', 'only this one').choices(['node', 'bun']))
+    .addOption(new Option('--driver <name>', 'only this one').choices(['confluent', 'platformatic']))
     .option('--mode <names>', 'of message-id, offset', list)
     .addOption(new Option('--ids <kind>', 'of the messages').choices(['v4', 'v7']).default('v7'))
     .option('--tenants <count>', 'over which messages are spread', count, 1_000)
@@ -230,6 +230,6 @@ function count(text: string): number {
 try {
   await program.parseAsync()
 } catch (error) {
-  if (!(error instanceof CommanderError && error.exitCode === 0)) tellError(error, false)
+  tellError(error, false)
   process.exitCode = exitCodeOf(error)
 }

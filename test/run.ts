@@ -15,7 +15,7 @@ interface Job {
 
 const UNIT_JOBS = 2
 
-const { values, positionals } = parseArgs({ allowPositionals: true, options: { runtime: { type: 'string' } } })
+const { filters, runtimes } = asked()
 const abort = new AbortController()
 const results: FileResult[] = []
 
@@ -41,15 +41,27 @@ process.exitCode = await main().catch((error: unknown) => {
   return 1
 })
 
+/** What the command line asks for. Ends the process where it is wrong. */
+function asked(): { readonly filters: readonly string[]; readonly runtimes: readonly Runtime[] } {
+  try {
+    const { values, positionals } = parseArgs({ allowPositionals: true, options: { runtime: { type: 'string' } } })
+    const { runtime } = values
+    if (runtime === undefined) return { filters: positionals, runtimes: ['node', 'bun'] }
+    if (runtime === 'node' || runtime === 'bun') return { filters: positionals, runtimes: [runtime] }
+    throw new Error(`--runtime is node or bun, not ${runtime}`)
+  } catch (error) {
+    print(`${messageOf(error)}\nnpm test [-- PATH…] [--runtime node|bun]`)
+    process.exit(2)
+  }
+}
+
 async function main(): Promise<number> {
-  const files = findTestFiles(positionals)
+  const files = findTestFiles(filters)
   const jobs = files.flatMap((file) =>
-    file.runtimes
-      .filter((runtime) => values.runtime === undefined || values.runtime === runtime)
-      .map((runtime) => ({ file, runtime })),
+    file.runtimes.filter((runtime) => runtimes.includes(runtime)).map((runtime) => ({ file, runtime })),
   )
   if (jobs.length === 0) {
-    print(`no test file matches: ${positionals.join(' ')}`)
+    print(`no test file for ${runtimes.join(' or ')} matches: ${filters.join(' ')}`)
     return 1
   }
   const needed = needServices(jobs.map((job) => job.file))
@@ -95,7 +107,7 @@ async function runJobs(jobs: readonly Job[], atOnce: number, env: Readonly<Recor
 
 /** `test.only` is for one file at a time: in a whole run it would leave tests out unseen. */
 function refuseOnly(result: FileResult): FileResult {
-  if (!result.only || positionals.length > 0) return result
+  if (!result.only || filters.length > 0) return result
   return {
     ...result,
     ok: false,

@@ -1,4 +1,4 @@
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import { Command, InvalidArgumentError, Option } from 'commander'
 import { exitCodeOf } from '../../cli/exit.ts'
 import { data, tellError } from '../../cli/output.ts'
 import { ownRuntime } from '../../tools/run/runtime.ts'
@@ -66,6 +66,6 @@ function count(text: string): number {
 try {
   await program.parseAsync()
 } catch (error) {
-  if (!(error instanceof CommanderError && error.exitCode === 0)) tellError(error, false)
+  tellError(error, false)
   process.exitCode = exitCodeOf(error)
 }

@@ -32,7 +32,12 @@ export const minute = 60_000
 export const perSecond = 800
 
 /** How much more than usual: `CHAOS=10 npm test -- test/chaos` kills ten times as often. */
-export const scale = Math.max(1, Number(process.env['CHAOS'] ?? 1))
+export const scale = scaleOf(process.env['CHAOS'] ?? '1')
+
+function scaleOf(text: string): number {
+  if (!/^[1-9]\d{0,3}$/.test(text)) throw new Error(`CHAOS is a whole number from 1, not "${text}"`)
+  return Number(text)
+}
 
 export type StageOptions = {
   /** Whose servers: the shared ones when left out. */

@@ -1,7 +1,9 @@
+import { spawnSync } from 'node:child_process'
+import { join } from 'node:path'
 import * as assert from 'uvu/assert'
 import { test } from '../harness.ts'
 import { runFile } from '../runner/run-file.ts'
-import type { Runtime } from '../runner/runtimes.ts'
+import { checkout, type Runtime } from '../runner/runtimes.ts'
 
 // The canary: files that a test runner is tempted to take as good.
 const RED: Readonly<Record<string, RegExp>> = {
@@ -45,4 +47,18 @@ test('a file that leaves a server and a timer open ends, and is green', async ()
   const result = await run('leaves-handles-open')
   assert.ok(result.ok, result.output)
   assert.is(result.passed, 1)
+})
+
+test('a command line that names no runtime or no option that there is runs nothing, and says so', () => {
+  const runner = join(checkout, 'test/run.ts')
+  for (const [args, said] of [
+    [['--runtime', 'nod'], /^--runtime is node or bun, not nod\n/],
+    [['--runtme', 'node'], /^Unknown option '--runtme'/],
+    [['no-such-file', '--runtime', 'bun'], /^no test file for bun matches: no-such-file\n/],
+  ] as const) {
+    const { status, stdout, stderr } = spawnSync(process.execPath, [runner, ...args], { encoding: 'utf8' })
+    assert.match(stdout, said)
+    assert.ok(status === 1 || status === 2, String(status))
+    assert.is(stderr.includes('    at '), false, stderr)
+  }
 })
