@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { closeSync, openSync, readFileSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, readFileSync, readSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { z } from 'zod'
 import { TenantryError } from '../../core/errors.ts'
@@ -39,6 +39,9 @@ export class DaemonProcess {
   readonly #child: ChildProcess
   #told = false
   #url: string | undefined
+  /** Bytes of its log that were read, and what they hold. */
+  #read = 0
+  readonly #events = new Map<string, LogLine[]>()
 
   constructor(options: DaemonProcessOptions) {
     const { program = process.execPath, flags = [], args, cwd, env = process.env, logFile } = options
@@ -110,10 +113,8 @@ export class DaemonProcess {
 
   /** Its log lines with this event. */
   events(name: string): readonly LogLine[] {
-    return this.log()
-      .split('\n')
-      .filter((text) => text.includes(`"event":"${name}"`))
-      .flatMap((text) => line.safeParse(parsed(text)).data ?? [])
+    this.#readOn()
+    return this.#events.get(name) ?? []
   }
 
   /** Its metrics by name and labels; none while it does not answer. */
@@ -125,6 +126,26 @@ export class DaemonProcess {
       return samplesOf(await answer.text())
     } catch {
       return new Map()
+    }
+  }
+
+  /** Reads the lines that are new: whoever waits for one asks many times a second. */
+  #readOn(): void {
+    const file = openSync(this.logFile, 'r')
+    try {
+      const bytes = Buffer.alloc(Math.max(0, fstatSync(file).size - this.#read))
+      readSync(file, bytes, 0, bytes.length, this.#read)
+      const whole = bytes.subarray(0, bytes.lastIndexOf('\n') + 1)
+      this.#read += whole.length
+      for (const text of whole.toString().split('\n')) {
+        const found = line.safeParse(parsed(text)).data
+        if (found === undefined) continue
+        const before = this.#events.get(found.event)
+        if (before === undefined) this.#events.set(found.event, [found])
+        else before.push(found)
+      }
+    } finally {
+      closeSync(file)
     }
   }
 
@@ -145,6 +166,6 @@ function parsed(text: string): unknown {
   try {
     return JSON.parse(text)
   } catch {
-    return undefined // the line is not whole yet
+    return undefined // something else than its log wrote there
   }
 }
