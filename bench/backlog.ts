@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import { type Admin, ListOffsetTimestamps } from '@platformatic/kafka'
 import { systemClock } from '../core/clock.ts'
 import { TenantryError } from '../core/errors.ts'
@@ -140,6 +141,6 @@ async function recordsIn(admin: Admin, topic: string, partitions: number): Promi
 async function until(condition: () => Promise<boolean>, what: string): Promise<void> {
   for (let tries = 0; !(await condition()); tries++) {
     if (tries > 200) throw new TenantryError('TENANTRY_BENCH_KAFKA', `Waited for ${what}, in vain.`)
-    await new Promise((resolve) => setTimeout(resolve, 50))
+    await pause(50)
   }
 }

@@ -41,3 +41,11 @@ export function sleep(clock: Clock, ms: number, signal?: AbortSignal): Promise<v
     signal?.addEventListener('abort', onAbort, { once: true })
   })
 }
+
+/** How long to wait before trying anew, after so many failures in a row: from `first` on twice as long each time. */
+export function backOffMs(
+  failures: number,
+  { first, most }: { readonly first: number; readonly most: number },
+): number {
+  return Math.min(most, first * 2 ** Math.max(0, failures - 1))
+}

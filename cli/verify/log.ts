@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import { Consumer, ListOffsetTimestamps } from '@platformatic/kafka'
 import { messageOf, TenantryError } from '../../core/errors.ts'
 import { unavailable } from '../../core/kafka/cluster.ts'
@@ -125,7 +126,7 @@ export class Log {
       } catch (error) {
         if (attempt === tries) throw unreadable(topic, partition, from, messageOf(error), error)
       }
-      await new Promise((resolve) => setTimeout(resolve, 100 * attempt))
+      await pause(100 * attempt)
     }
   }
 

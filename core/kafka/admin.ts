@@ -1,5 +1,5 @@
 import { Admin, ConfigResourceTypes, IncrementalAlterConfigOperationTypes } from '@platformatic/kafka'
-import type { Clock } from '../clock.ts'
+import { type Clock, sleep } from '../clock.ts'
 import { isOneOf } from './coordinator.ts'
 import { isUnknownTopic, unavailable, withDeadline } from './cluster.ts'
 import { clientOptions, type KafkaConnection } from './options.ts'
@@ -111,7 +111,7 @@ export class TopicAdmin {
       if (topic && topic.partitions >= spec.partitions) return
       if (this.#clock.monotonic() > deadline)
         throw unavailable(`see topic ${spec.name} after creating it`, new Error('it did not appear within 10 s'))
-      await new Promise<void>((resolve) => this.#clock.after(50, resolve))
+      await sleep(this.#clock, 50)
     }
   }
 }

@@ -12,7 +12,7 @@ import {
   leaveGroupV5,
   syncGroupV5,
 } from '@platformatic/kafka'
-import { sleep, type Timer } from '../clock.ts'
+import { backOffMs, sleep, type Timer } from '../clock.ts'
 import type { Cluster } from './cluster.ts'
 import { withDeadline } from './cluster.ts'
 import { failure } from './consumer-membership.ts'
@@ -258,9 +258,7 @@ export class ClassicMembership implements Membership {
       return this.#untilStopped()
     }
     if (!isOneOf(error, fenced)) this.#listener?.failed(failure(error))
-    await sleep(clock, Math.min(retryMs.most, retryMs.first * 2 ** (this.#failures - 1)), this.#ending.signal).catch(
-      () => undefined,
-    )
+    await sleep(clock, backOffMs(this.#failures, retryMs), this.#ending.signal).catch(() => undefined)
   }
 
   #untilStopped(): Promise<void> {

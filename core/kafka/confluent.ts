@@ -1,5 +1,5 @@
 import { setImmediate as turn } from 'node:timers/promises'
-import type { Timer } from '../clock.ts'
+import { backOffMs, type Timer } from '../clock.ts'
 import { errorOf, TenantryError } from '../errors.ts'
 import { Cluster } from './cluster.ts'
 import { type Addon, checkNativeConfig, loadAddon } from './confluent-addon.ts'
@@ -26,6 +26,8 @@ const idlePollMs = 500
 /** A pause shorter than this is kept in memory: the addon's own throws away what it has fetched. */
 const pauseGraceMs = 250
 const heldRecords = 1_000
+/** Before a new client takes the place of one that has failed. */
+const restartMs = { first: 500, most: 10_000 } as const
 
 type Rebalance = { readonly kind: 'assigned' | 'revoked' | 'lost'; readonly partitions: readonly TopicPartition[] }
 
@@ -229,7 +231,7 @@ export class ConfluentSource implements Source, NativeOwner {
       if (this.#fatal) this.#trouble?.tell(this.#fatal)
       if (this.#fatal?.code === instanceFencedCode) return this.#untilStopped()
       this.#restarts += 1
-      await this.#wait(Math.min(10_000, 250 * 2 ** Math.min(6, this.#restarts)))
+      await this.#wait(backOffMs(this.#restarts, restartMs))
     }
   }
 

@@ -1,5 +1,5 @@
 import { consumerGroupHeartbeatV1 } from '@platformatic/kafka'
-import type { Timer } from '../clock.ts'
+import { backOffMs, type Timer } from '../clock.ts'
 import { errorOf, TenantryError } from '../errors.ts'
 import { systemRandom } from '../random.ts'
 import type { Cluster } from './cluster.ts'
@@ -105,11 +105,7 @@ export class ConsumerMembership implements Membership {
       if (this.#stopped) return
       const urgent = this.#urgent
       this.#urgent = false
-      const ms = urgent
-        ? 0
-        : this.#failures > 0
-          ? Math.min(retryMs.most, retryMs.first * 2 ** (this.#failures - 1))
-          : this.#intervalMs
+      const ms = urgent ? 0 : this.#failures > 0 ? backOffMs(this.#failures, retryMs) : this.#intervalMs
       this.#timer = this.#options.clock.after(ms, () => this.#beat())
     })
   }

@@ -5,7 +5,7 @@ import {
   ConnectionPool,
   initProducerIdV5,
 } from '@platformatic/kafka'
-import type { Clock } from '../clock.ts'
+import { backOffMs, type Clock, sleep } from '../clock.ts'
 import { messageOf } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { Cluster, reasonOf, withDeadline } from './cluster.ts'
@@ -36,6 +36,7 @@ export type OutgoingMessage = OutgoingRecord & {
 const maxBatchBytes = 512 * 1024
 const maxRequestBytes = 8 * 1024 * 1024
 const maxRequestMs = 15_000
+const retryMs = { first: 20, most: 1_000 } as const
 
 /**
  * Sends messages with acks of all replicas, idempotently (a retry is recognised by the broker), placed as Java's producer
@@ -120,7 +121,7 @@ export class KafkaPublisher implements Publisher {
     const { clock } = this.#options
     const until = clock.monotonic() + deadlineMs
     while (clock.monotonic() < until && [...this.#partitions.values()].some((partition) => !partition.idle)) {
-      await new Promise<void>((resolve) => clock.after(10, resolve))
+      await sleep(clock, 10)
     }
     this.#stopped = true
     await withDeadline(clock, this.#pool.close(), 2_000)
@@ -293,7 +294,7 @@ export class KafkaPublisher implements Publisher {
   #delay(partition: OutgoingPartition): void {
     const { clock } = this.#options
     partition.attempts += 1
-    const ms = Math.min(1_000, 20 * 2 ** Math.min(6, partition.attempts - 1))
+    const ms = backOffMs(partition.attempts, retryMs)
     partition.notBefore = clock.monotonic() + ms
     clock.after(ms, () => {
       // Not by comparing times: a timer may run a moment early, and no other would come.

@@ -1,5 +1,5 @@
 import type { ClusterMetadata } from '@platformatic/kafka'
-import type { Clock } from '../clock.ts'
+import { type Clock, sleep } from '../clock.ts'
 import { errorOf } from '../errors.ts'
 import type { Cluster } from './cluster.ts'
 import { retryMs } from './membership.ts'
@@ -83,7 +83,7 @@ export class Topology {
         }
         return fresh
       }
-      if (!fresh || !this.#knows(fresh, topics)) await this.#pause()
+      if (!fresh || !this.#knows(fresh, topics)) await sleep(this.#clock, retryMs.first)
     }
   }
 
@@ -94,12 +94,6 @@ export class Topology {
       }
     }
     return true
-  }
-
-  #pause(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#clock.after(retryMs.first, resolve)
-    })
   }
 
   #refresh(): Promise<void> {

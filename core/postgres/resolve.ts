@@ -1,5 +1,5 @@
 import type postgres from 'postgres'
-import type { Clock } from '../clock.ts'
+import { type Clock, sleep } from '../clock.ts'
 import { errorOf, TenantryError } from '../errors.ts'
 import { plainArray, textArray } from './array-text.ts'
 import type { Backend } from './lane-connection.ts'
@@ -67,6 +67,6 @@ async function ended(control: postgres.Sql, clock: Clock, backend: Backend): Pro
       where pid = ${backend.pid} and extract(epoch from backend_start)::text = ${backend.startedAt}`
     if (rows.length === 0) return true
     if (clock.monotonic() >= deadline) return false
-    await new Promise<void>((resolve) => clock.after(lookMs, resolve))
+    await sleep(clock, lookMs)
   }
 }

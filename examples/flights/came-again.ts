@@ -1,8 +1,8 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import type postgres from 'postgres'
 import { Log } from '../../cli/verify/log.ts'
 import { positionsOf } from '../../tools/run/positions.ts'
 import { commands } from './messages.ts'
-import { pause } from './stage.ts'
 
 /** What a crash leaves for the next daemon. */
 export type CameAgain = {

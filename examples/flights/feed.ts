@@ -1,9 +1,9 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import { systemClock } from '../../core/clock.ts'
 import { TenantryError } from '../../core/errors.ts'
 import { KafkaPublisher, type OutgoingMessage } from '../../core/kafka/producer.ts'
 import { silentLog } from '../../core/log.ts'
 import type { FlightMessages } from './messages.ts'
-import { pause } from './stage.ts'
 
 const slice = 10_000
 /** One flight in so many is sent twice, as producers do that lost an answer: with the same message id. */

@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import { checkout } from '../../cli/dev/programs.ts'
 import { effectsPlace, orderPlace } from '../../cli/verify/places.ts'
 import { verify } from '../../cli/verify/verify.ts'
@@ -12,7 +13,7 @@ import { Feed } from './feed.ts'
 import { readFlights } from './flights.ts'
 import { FlightMessages } from './messages.ts'
 import { type CameAgain, deliveredOf, whatCameAgain } from './came-again.ts'
-import { pause, setStage, type Stage } from './stage.ts'
+import { setStage, type Stage } from './stage.ts'
 
 export type PlayOptions = {
   readonly flights: number

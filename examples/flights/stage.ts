@@ -125,7 +125,3 @@ function databaseAt(server: string, name: string): string {
   url.pathname = `/${name}`
   return url.href
 }
-
-export function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms))
-}
