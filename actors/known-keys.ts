@@ -1,6 +1,7 @@
 import type { Log } from '../core/log.ts'
 import { messageOf } from '../core/errors.ts'
 import { type AskedKey, knownKeys } from '../core/postgres/keys.ts'
+import { blameOf, codeOf } from '../core/postgres/sqlstate.ts'
 import type { ReadConnections } from './read-connections.ts'
 
 /** Says which messages were committed before, by whichever daemon. */
@@ -53,18 +54,22 @@ export class PostgresKeys implements KnownKeys {
 
   /** The places of those that are there. */
   async #lookUp(asked: readonly AskedKey[]): Promise<ReadonlySet<number>> {
-    if (asked.length === 0) return new Set()
-    try {
-      const rows = await this.#connections.read('', (sql) => knownKeys(sql, asked), Number.POSITIVE_INFINITY)
-      return new Set(rows.map(({ place }) => place))
-    } catch (error) {
-      // The commit finds the copies all the same.
-      this.#log.error(
-        'keys.lookup_failed',
-        { error: messageOf(error) },
-        "Messages' keys could not be looked up: handlers run for copies, too, and call again what they call. See that this login may read sys.request_keys.",
-      )
-      return new Set()
+    while (asked.length > 0) {
+      try {
+        const rows = await this.#connections.read('', (sql) => knownKeys(sql, asked), Number.POSITIVE_INFINITY)
+        return new Set(rows.map(({ place }) => place))
+      } catch (error) {
+        // Somebody's lock on the keys, which ends.
+        if (blameOf(codeOf(error)) === 'held') continue
+        // The commit finds the copies all the same.
+        this.#log.error(
+          'keys.lookup_failed',
+          { error: messageOf(error) },
+          "Messages' keys could not be looked up: handlers run for copies, too, and call again what they call. See that this login may read sys.request_keys.",
+        )
+        break
+      }
     }
+    return new Set()
   }
 }
