@@ -282,9 +282,10 @@ export class EngineStage {
       takeOver: async ({ partition }): Promise<Ownership> => {
         const epoch = (this.#epochs.get(partition) ?? 0) + 1
         this.#epochs.set(partition, epoch)
-        return { epoch, seq: epoch, watermark: 0, ahead: [], kafkaOffset: -1 }
+        return { epoch, seq: epoch, watermark: 0, ahead: [], kafkaOffset: -1, inherited: [] }
       },
       readOutbox: async () => ({ rows: [], more: 0 }),
+      deleteOutbox: async () => {},
       loadStates: async (_group, _actor, tenants) => tenants.flatMap((tenant) => this.state(tenant) ?? []),
       recordOffsets: async () => {},
       refuseOutbox: async () => {},

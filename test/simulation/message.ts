@@ -8,7 +8,9 @@ import type { KafkaRecord } from '../../core/kafka/source.ts'
  * - `bad commit`: a deferred constraint refuses it at the commit
  * - `refused`: Kafka refuses what it publishes
  */
-export type Kind = 'good' | 'poison' | 'bad' | 'bad effect' | 'bad commit' | 'refused'
+export type Kind = (typeof kinds)[number]
+
+const kinds = ['good', 'poison', 'bad', 'bad effect', 'bad commit', 'refused'] as const
 
 /** What a record's value says. The simulated handler does what it is told. */
 export type Message = {
@@ -28,9 +30,21 @@ export function recordOf(offset: number, timestamp: number, tenant: Buffer | nul
   return record
 }
 
-/** The message in a record. Sources, mailboxes and workers pass records on as they are. */
+/** The message in a record: most are passed on as they are, some are copied. */
 export function messageIn(record: KafkaRecord): Message {
-  const message = read.get(record)
-  if (message === undefined) throw new Error(`a record at ${record.offset} that nobody produced`)
+  let message = read.get(record)
+  if (message === undefined) {
+    message = parsed(record.value?.toString() ?? '')
+    if (message === undefined) throw new Error(`a record at ${record.offset} that nobody produced`)
+    read.set(record, message)
+  }
   return message
+}
+
+function parsed(value: string): Message | undefined {
+  const [, id, word, publishes, row] = /^(\S+) (.+) (\d+) (-?\d+)$/.exec(value) ?? []
+  const kind = kinds.find((one) => one === word)
+  return id === undefined || kind === undefined
+    ? undefined
+    : { id, kind, publishes: Number(publishes), row: Number(row) }
 }
