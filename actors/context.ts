@@ -148,6 +148,11 @@ export class MessageContext implements AnyContext {
     this.#add(effect, bytes)
   }
 
+  /** Of the effects, about. */
+  get bytes(): number {
+    return this.#bytes
+  }
+
   /** Whether messages are among the effects. */
   get publishes(): boolean {
     return this.#published > 0

@@ -32,8 +32,8 @@ export const at = {
   mailbox: 1,
   run: 3,
   offset: 5,
-  /** Microseconds: finer than the clock, and they fit for 35 minutes. */
-  elapsed: 7,
+  /** Of a done decision's effects and state, about. */
+  weight: 7,
   publishes: 8,
   /** Of the whole decision: words, characters of text, bytes. */
   words: 9,

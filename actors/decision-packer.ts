@@ -74,7 +74,7 @@ export class DecisionPacker {
     words.pushLarge(mailbox)
     words.pushLarge(run)
     words.pushLarge(offset)
-    words.push(outcome.kind === 'duplicate' ? 0 : Math.min(0x7fffffff, Math.round(outcome.elapsedMs * 1_000)))
+    words.push(outcome.kind === 'done' ? outcome.bytes : 0)
     words.push(outcome.kind === 'done' && outcome.publishes ? 1 : 0)
     words.push(0)
     words.push(0)

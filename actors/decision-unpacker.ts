@@ -188,8 +188,8 @@ class PackedDone implements Done, Packed {
     return this.#word(at.stateVersion) >= 0
   }
 
-  get elapsedMs(): number {
-    return this.#word(at.elapsed) / 1_000
+  get bytes(): number {
+    return this.#word(at.weight)
   }
 
   get type(): string {
@@ -255,7 +255,6 @@ function failedAt(answer: Answer, head: number, textAt: number): Failed {
     type,
     traceId,
     messageId,
-    elapsedMs: answer.word(head + at.elapsed) / 1_000,
   }
 }
 

@@ -78,7 +78,6 @@ export class Instance implements Mailbox {
   #unreadable: string | undefined
   /** Of the message that runs now; a slow handler of a mailbox taken away is told through it. */
   #context: MessageContext | undefined
-  #started = 0
 
   constructor(
     mailbox: number,
@@ -165,7 +164,6 @@ export class Instance implements Mailbox {
   }
 
   #runOn(): void {
-    this.#started = this.#services.clock.monotonic()
     while (!this.#ended && !this.#busy) {
       const record = this.#waiting.shift()
       if (record === undefined) return
@@ -278,7 +276,7 @@ export class Instance implements Mailbox {
           type: envelope.type,
           traceId: envelope.trace_id,
           messageId: envelope.message_id,
-          elapsedMs: this.#elapsed(),
+          bytes: context.bytes + (state?.json.length ?? 0),
         },
       },
       this.#lane,
@@ -306,7 +304,6 @@ export class Instance implements Mailbox {
           type: envelope?.type ?? '',
           traceId: envelope?.trace_id ?? '',
           messageId: envelope?.message_id ?? '',
-          elapsedMs: this.#elapsed(),
         },
       },
       this.#lane,
@@ -315,14 +312,6 @@ export class Instance implements Mailbox {
 
   #key(envelope: Envelope): MessageKey | null {
     return this.actor.idempotency === 'offset' ? null : messageKey(envelope.message_id)
-  }
-
-  /** Since the step began; the end of one is the beginning of the next, so a message costs one look at the clock. */
-  #elapsed(): number {
-    const now = this.#services.clock.monotonic()
-    const elapsed = now - this.#started
-    this.#started = now
-    return elapsed
   }
 }
 

@@ -61,8 +61,8 @@ export type Done = {
   readonly type: string
   readonly traceId: string
   readonly messageId: string
-  /** Milliseconds the handler took. */
-  readonly elapsedMs: number
+  /** What its effects and its state take, about. */
+  readonly bytes: number
 }
 
 export type Failed = {
@@ -73,8 +73,6 @@ export type Failed = {
   readonly type: string
   readonly traceId: string
   readonly messageId: string
-  /** Milliseconds the handler took. */
-  readonly elapsedMs: number
 }
 
 /** A copy of a message that was committed before, or that the same run has decided already: its handler did not run. */

@@ -251,6 +251,8 @@ function engineSettings(config: Config): EngineSettings {
     offsetIntervalMs: consumer.offsetIntervalMs,
     releaseMs: Math.floor(consumer.releaseTimeoutMs * 0.8),
     idleMailboxes: 100_000,
+    // Those of all workers: together they stay far below one worker's heap.
+    idleStateBytes: backpressure.budgetBytes / 2,
     outboxMaxPending: backpressure.outboxRows,
   }
 }

@@ -132,7 +132,7 @@ export class Dispatcher {
       if (mailbox === undefined) break
       mailbox.ready = false
       const records: KafkaRecord[] = []
-      while (records.length < quantumRecords && mailbox.dispatchable) {
+      while (records.length < quantumRecords && slot.records < workerCreditRecords && mailbox.dispatchable) {
         const item = mailbox.takeNext()
         if (item === undefined) break
         records.push(item.record)

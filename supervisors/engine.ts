@@ -68,6 +68,8 @@ export type EngineSettings = CommitterSettings &
     readonly releaseMs: number
     /** Empty mailboxes whose instances stay warm. */
     readonly idleMailboxes: number
+    /** Bytes of these instances' states, about. */
+    readonly idleStateBytes: number
   }
 
 export type EngineOptions = {
@@ -122,7 +124,9 @@ export class Engine {
     this.#options = options
     const { clock, random, log, settings, ledger, workers, publisher } = options
     this.#dispatcher = new Dispatcher(workers, settings)
-    this.#mailboxes = new Mailboxes(settings.idleMailboxes, (mailbox) => this.#dispatcher.withdraw(mailbox))
+    this.#mailboxes = new Mailboxes(settings.idleMailboxes, settings.idleStateBytes, (mailbox) =>
+      this.#dispatcher.withdraw(mailbox),
+    )
     this.#intake = new Intake(settings)
     this.#states = new States(ledger, clock, {
       loaded: (mailbox, state) => this.#outcomes.stateLoaded(mailbox, state),
@@ -269,6 +273,7 @@ export class Engine {
       mailboxes: this.#mailboxes,
       troubles: this.#troubles,
       bytes: this.#intake.bytes,
+      bytesToWrite: this.#intake.bytesToWrite,
       paused: this.#intake.reasons,
       inFlight: this.#dispatcher.inFlight,
       outboxPending: this.#outbox.pending,
@@ -289,7 +294,7 @@ export class Engine {
     this.#intake.hold('outbox', this.#outbox.pending > this.#options.settings.outboxMaxPending)
     this.#intake.update(this.#partitions.values())
     this.#states.flush()
-    this.#dispatcher.flush()
+    if (!this.#intake.crowded) this.#dispatcher.flush()
     if (this.#drained && this.#undone() === 0 && this.#outbox.pending === 0) this.#drained()
   }
 

@@ -1,7 +1,7 @@
 import type { Partition } from './partition.ts'
 
 export type IntakeSettings = {
-  /** Bytes of records queued, in flight and uncommitted that the daemon holds at most. */
+  /** Bytes that the daemon holds at most: of records queued, in flight and uncommitted, and of what they want written. */
   readonly budgetBytes: number
   /** The same in records: small ones cost more in objects than in bytes. */
   readonly budgetRecords: number
@@ -24,6 +24,7 @@ export class Intake {
   readonly #settings: IntakeSettings
   readonly #holds = new Set<string>()
   #bytes = 0
+  #written = 0
   #records = 0
   #overBudget = false
 
@@ -35,6 +36,11 @@ export class Intake {
     return this.#bytes
   }
 
+  /** Of these, what decisions want written. */
+  get bytesToWrite(): number {
+    return this.#written
+  }
+
   get reasons(): readonly string[] {
     return this.#overBudget ? ['budget', ...this.#holds] : [...this.#holds]
   }
@@ -42,6 +48,17 @@ export class Intake {
   took(bytes: number): void {
     this.#bytes += bytes
     this.#records++
+  }
+
+  /** A decision wants so many bytes written; less than 0 when they have been, or it was taken back. */
+  weighed(bytes: number): void {
+    this.#bytes += bytes
+    this.#written += bytes
+  }
+
+  /** So much waits to be written that nothing more should be handled meanwhile. */
+  get crowded(): boolean {
+    return this.#written > this.#settings.budgetBytes / 2
   }
 
   gave(bytes: number): void {

@@ -11,7 +11,10 @@ export class Item {
   record: KafkaRecord
   /** Where the positions begin that this record covers: its own offset, or the start of the gap before it. */
   readonly from: number
-  readonly bytes: number
+  /** What it takes in memory by itself. */
+  readonly ownBytes: number
+  /** With what its decision wants written, once it has one. */
+  bytes: number
   attempts = 0
   decided: Decided | null = null
   detached = false
@@ -21,6 +24,7 @@ export class Item {
   constructor(record: KafkaRecord, from: number, bytes: number) {
     this.record = record
     this.from = from
+    this.ownBytes = bytes
     this.bytes = bytes
   }
 
@@ -101,7 +105,8 @@ export class Mailbox {
   ready = false
   /** The committed state, between its reading and the opening that carries it. */
   state: Opening['state'] = null
-  stateKnown = false
+  /** Of the instance's state, about. */
+  stateBytes = 0
   lastCommittedAt = 0
   closed = false
   /** Past its bound: its partition is paused. */
@@ -177,6 +182,10 @@ export class Mailbox {
     this.inFlightBytes -= item.bytes
     const decided = new Decided(this, item, result)
     item.decided = decided
+    if (result.kind === 'done') {
+      item.bytes += result.bytes
+      this.bytes += result.bytes
+    }
     return decided
   }
 
@@ -190,23 +199,27 @@ export class Mailbox {
 
   /**
    * Ends the run: nothing that is in flight will be heard, and the decisions after the first `keepDecided` are taken
-   * back. The items stay where they are, queued again.
+   * back. The items stay where they are, queued again. Returns the bytes of what the decisions wanted written.
    */
-  raiseRun(keepDecided: number): void {
+  raiseRun(keepDecided: number): number {
+    let freed = 0
     for (let i = keepDecided; i < this.decidedCount; i++) {
       const item = this.items.at(i)
       if (item?.decided) {
         item.decided.dropped = true
         item.decided = null
+        freed += item.bytes - item.ownBytes
+        item.bytes = item.ownBytes
       }
     }
+    this.bytes -= freed
     this.decidedCount = Math.min(this.decidedCount, keepDecided)
     this.inFlightCount = 0
     this.inFlightBytes = 0
     this.run++
     this.open = false
     this.state = null
-    this.stateKnown = false
+    return freed
   }
 
   /** How many decided items stand before `decided`; its own place in the decided zone. */

@@ -4,19 +4,22 @@ import type { Partition } from './partition.ts'
 
 /**
  * All mailboxes of the daemon. An empty one is kept for a while, least recently used first out, because its worker still
- * holds the instance; past `idleMailboxes` it costs nothing any more.
+ * holds the instance; past `idleMailboxes` of them, or `idleStateBytes` of state, it costs nothing any more.
  */
 export class Mailboxes {
   readonly #byId = new Map<number, Mailbox>()
   readonly #idleMailboxes: number
+  readonly #idleStateBytes: number
   readonly #evict: (mailbox: Mailbox) => void
   #nextId = 1
   #oldest: Mailbox | null = null
   #newest: Mailbox | null = null
   #idleCount = 0
+  #idleBytes = 0
 
-  constructor(idleMailboxes: number, evict: (mailbox: Mailbox) => void) {
+  constructor(idleMailboxes: number, idleStateBytes: number, evict: (mailbox: Mailbox) => void) {
     this.#idleMailboxes = idleMailboxes
+    this.#idleStateBytes = idleStateBytes
     this.#evict = evict
   }
 
@@ -56,7 +59,8 @@ export class Mailboxes {
     else this.#oldest = mailbox
     this.#newest = mailbox
     this.#idleCount++
-    while (this.#idleCount > this.#idleMailboxes && this.#oldest) {
+    this.#idleBytes += mailbox.stateBytes
+    while ((this.#idleCount > this.#idleMailboxes || this.#idleBytes > this.#idleStateBytes) && this.#oldest) {
       const oldest = this.#oldest
       this.#evict(oldest)
       this.close(oldest)
@@ -74,5 +78,6 @@ export class Mailboxes {
     mailbox.idlePrevious = null
     mailbox.idleNext = null
     this.#idleCount--
+    this.#idleBytes -= mailbox.stateBytes
   }
 }

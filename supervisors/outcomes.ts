@@ -91,7 +91,10 @@ export class Outcomes {
       this.#block(mailbox, outcome.failure.reason)
       return
     }
-    this.#options.push(mailbox.decide(outcome))
+    const decided = mailbox.decide(outcome)
+    this.#options.intake.weighed(item.bytes - item.ownBytes)
+    if (outcome.kind === 'done' && outcome.stateful) mailbox.stateBytes = outcome.bytes
+    this.#options.push(decided)
     if (outcome.kind === 'failed') {
       this.#withdraw(mailbox, mailbox.decidedCount)
       this.#resume(mailbox)
@@ -117,6 +120,7 @@ export class Outcomes {
 
   /** The worker has gone with this run. What it decided stands; the rest runs again. */
   runLost(mailbox: Mailbox): void {
+    if (mailbox.items.length === 0) return this.close(mailbox)
     mailbox.raiseRun(mailbox.decidedCount)
     this.#resume(mailbox)
   }
@@ -153,7 +157,7 @@ export class Outcomes {
       if (result.kind === 'done') processed++
       else if (result.kind === 'duplicate') duplicates++
       else if (result.kind === 'failed') deadLettered++
-      bytes += decided.item.bytes
+      bytes += decided.item.ownBytes
       if (record.timestamp > 0) metrics.latency(now - record.timestamp)
       if (record.timestamp > mailbox.partition.committedTimestamp)
         mailbox.partition.committedTimestamp = record.timestamp
@@ -236,8 +240,8 @@ export class Outcomes {
     mailbox.heldTimes = 0
     const { result } = decided
     const known = result.kind === 'done' || result.kind === 'failed' ? result : null
-    const { key = null, type = '', traceId = '', messageId = '', elapsedMs = 0 } = known ?? {}
-    this.#decideNext(mailbox, { kind: 'failed', failure, key, type, traceId, messageId, elapsedMs })
+    const { key = null, type = '', traceId = '', messageId = '' } = known ?? {}
+    this.#decideNext(mailbox, { kind: 'failed', failure, key, type, traceId, messageId })
     this.#resume(mailbox)
   }
 
@@ -278,7 +282,8 @@ export class Outcomes {
     const { mailboxes, states, dispatcher, intake, settings } = this.#options
     const item = mailbox.commitOldest()
     if (item === undefined) return
-    intake.gave(item.bytes)
+    intake.weighed(item.ownBytes - item.bytes)
+    intake.gave(item.ownBytes)
     mailbox.lastCommittedAt = now
     if (this.#ailing.size > 0) this.#recovered(mailbox)
     mailbox.heldSince = 0
@@ -314,7 +319,6 @@ export class Outcomes {
         type: '',
         traceId: '',
         messageId: '',
-        elapsedMs: 0,
       })
     }
   }
@@ -348,7 +352,7 @@ export class Outcomes {
 
   #withdraw(mailbox: Mailbox, keepDecided: number): void {
     this.#options.dispatcher.withdraw(mailbox)
-    mailbox.raiseRun(keepDecided)
+    this.#options.intake.weighed(-mailbox.raiseRun(keepDecided))
   }
 }
 

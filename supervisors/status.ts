@@ -31,6 +31,8 @@ export type EngineStatus = {
   /** Records at workers. */
   readonly inFlight: number
   readonly bytes: number
+  /** Of these, what decisions want written. */
+  readonly bytesToWrite: number
   /** Why intake is paused for all partitions. */
   readonly paused: readonly string[]
   readonly outboxPending: number
@@ -48,6 +50,7 @@ export function statusOf(engine: {
   mailboxes: Mailboxes
   troubles: ReadonlyMap<string, string>
   bytes: number
+  bytesToWrite: number
   paused: readonly string[]
   inFlight: number
   outboxPending: number
@@ -68,6 +71,7 @@ export function statusOf(engine: {
     queued: mailboxes.reduce((sum, mailbox) => sum + mailbox.queuedCount, 0),
     inFlight: engine.inFlight,
     bytes: engine.bytes,
+    bytesToWrite: engine.bytesToWrite,
     paused: engine.paused,
     outboxPending: engine.outboxPending,
     blocked: mailboxes

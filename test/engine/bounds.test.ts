@@ -61,3 +61,46 @@ test('a record that waits for long does not keep the batch that it came in', asy
   assert.ok((last?.value?.buffer.byteLength ?? Number.NaN) < 1 << 20)
   assert.equal([last?.key?.toString(), last?.value?.toString()], ['waits', '{}'])
 })
+
+test('what decisions want written counts: intake and workers wait until it has been', async () => {
+  const stage = new EngineStage({ settings: { budgetBytes: 1_000_000, workerCreditRecords: 10 } })
+  await stage.assign()
+  stage.weight = 100_000
+  stage.answer = () => new Promise(() => {})
+  await stage.send(times(200, 'a'))
+  assert.ok(stage.engine.status().bytesToWrite < 1_700_000, `${stage.engine.status().bytesToWrite} bytes to be written`)
+  assert.equal([...stage.paused], [0])
+})
+
+test('a commit has no more bytes than it may, effects included', async () => {
+  const stage = new EngineStage({ settings: { commitMaxBytes: 1_000_000 } })
+  await stage.assign()
+  stage.weight = 100_000
+  await stage.send(times(200, 'a'))
+  assert.is(stage.committed.length, 200)
+  assert.ok(Math.max(...stage.sizes) <= 10, `commits of ${stage.sizes.join()}`)
+  assert.is(stage.engine.status().bytes, 0)
+})
+
+test('instances that wait for their next message have a bound in bytes of state', async () => {
+  const stage = new EngineStage({ stateful: true, settings: { idleStateBytes: 1_000_000 } })
+  await stage.assign()
+  stage.weight = 100_000
+  await stage.send(Array.from({ length: 100 }, (_, i) => `t${i}`))
+  assert.is(stage.committed.length, 100)
+  assert.is(stage.engine.status().mailboxes, 10)
+})
+
+test('a lost thread’s idle instances are not read anew before somebody needs them', async () => {
+  const stage = new EngineStage({ stateful: true })
+  await stage.assign()
+  await stage.send(Array.from({ length: 100 }, (_, i) => `t${i}`))
+  const asked = stage.statesAsked
+  stage.engine.workersListener.lost(0, new Error('gone'))
+  stage.engine.workersListener.ready(0)
+  await stage.clock.pass(1_000)
+  assert.is(stage.statesAsked, asked)
+  await stage.send(['t1'])
+  assert.is(stage.statesAsked, asked + 1)
+  assert.is(stage.committed.length, 101)
+})

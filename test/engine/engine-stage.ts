@@ -89,6 +89,7 @@ const settings: EngineSettings = {
   offsetIntervalMs: 1_000,
   releaseMs: 20_000,
   idleMailboxes: 1_000,
+  idleStateBytes: 1 << 20,
   outboxMaxPending: 1_000,
 }
 
@@ -123,6 +124,11 @@ export class EngineStage {
   deliver: (messages: readonly OutboxRow[]) => Promise<readonly Delivery[]> = async (messages) =>
     messages.map(() => ({ kind: 'delivered' }))
   effects: (offset: number) => Pick<Done, 'effects' | 'publishes'> = () => ({ effects: [], publishes: false })
+  /** Bytes that each decision says its effects and state take. */
+  weight = 0
+  /** Tenants whose states were asked for. */
+  statesAsked = 0
+  readonly #stateful: boolean
   /** A worker that says nothing. */
   mute = false
   description: TopicDescription
@@ -133,6 +139,7 @@ export class EngineStage {
 
   constructor(options: StageOptions = {}) {
     const { partitions = 1, stateful = false } = options
+    this.#stateful = stateful
     this.description = { topic, id: '00000000-0000-4000-8000-000000000001', partitions }
     const group: GroupOptions = {
       name: 'g',
@@ -249,13 +256,13 @@ export class EngineStage {
         kind: 'done',
         key: null,
         ...this.effects(offset),
-        stateful: false,
+        stateful: this.#stateful,
         packed: null,
-        state: null,
+        state: this.#stateful ? { version: 1, json: '{}' } : null,
         type: 'go',
         traceId: '',
         messageId: `m${offset}`,
-        elapsedMs: 0,
+        bytes: this.weight,
       },
     }))
   }
@@ -286,7 +293,10 @@ export class EngineStage {
       },
       readOutbox: async () => ({ rows: [], more: 0 }),
       deleteOutbox: async () => {},
-      loadStates: async (_group, _actor, tenants) => tenants.flatMap((tenant) => this.state(tenant) ?? []),
+      loadStates: async (_group, _actor, tenants) => {
+        this.statesAsked += tenants.length
+        return tenants.flatMap((tenant) => this.state(tenant) ?? [])
+      },
       recordOffsets: async () => {},
       refuseOutbox: async () => {},
     }

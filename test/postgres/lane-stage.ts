@@ -119,14 +119,14 @@ export class LaneStage {
       type: 'go',
       traceId: '',
       messageId: id ?? '',
-      elapsedMs: 0,
+      bytes: 0,
     }
     return this.#outcome(tenant, partition, result)
   }
 
   failed({ tenant = 'acme', partition = 0, id = randomUUID() }: Doing, failure: Failure): Outcome {
     const key = id === null ? null : messageKey(id)
-    const result: Failed = { kind: 'failed', failure, key, type: 'go', traceId: '', messageId: id ?? '', elapsedMs: 0 }
+    const result: Failed = { kind: 'failed', failure, key, type: 'go', traceId: '', messageId: id ?? '' }
     return this.#outcome(tenant, partition, result)
   }
 

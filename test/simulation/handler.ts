@@ -37,6 +37,9 @@ function shape(table: string): Shape {
   return { key: table, table, columns, bare: columns.map(() => false) }
 }
 
+/** What each message's effects and state are said to take. */
+export const writtenBytes = 100
+
 export type Handled = { readonly outcome: Done | Failed; readonly chain: Chain }
 
 /**
@@ -49,7 +52,7 @@ export function handle(
   options: { name: string; stateful: boolean; offsetMode: boolean; flaky: boolean },
 ): Handled {
   const message = messageIn(record)
-  const known = { type: message.kind, traceId: '', messageId: message.id, elapsedMs: 1 }
+  const known = { type: message.kind, traceId: '', messageId: message.id }
   const key = options.offsetMode ? null : { uuid: message.id, day: 0 }
   if (message.kind === 'bad')
     return {
@@ -71,6 +74,7 @@ export function handle(
       packed: null,
       stateful: state !== null,
       state,
+      bytes: writtenBytes,
       ...known,
     },
     chain: next,

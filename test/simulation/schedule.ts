@@ -207,6 +207,7 @@ function drawSettings(random: SeededRandom): EngineSettings {
     offsetIntervalMs: random.pick([200, 1_000]),
     releaseMs: releaseTimeoutMs * 0.8,
     idleMailboxes: random.pick([0, 2, 1_000]),
+    idleStateBytes: random.pick([0, 1_000, 1 << 20]),
     outboxMaxPending: random.pick([3, 100, 10_000]),
   }
 }

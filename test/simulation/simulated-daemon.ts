@@ -8,6 +8,7 @@ import type { Chaos } from './chaos.ts'
 import { type EventLoop, Process, VirtualClock } from './event-loop.ts'
 import type { KafkaCluster } from './kafka-cluster.ts'
 import { type KafkaGroup, keyOf } from './kafka-group.ts'
+import { writtenBytes } from './handler.ts'
 import { PostgresClient } from './postgres-client.ts'
 import type { PostgresServer } from './postgres-server.ts'
 import { type Options, releaseTimeoutMs } from './schedule.ts'
@@ -162,9 +163,13 @@ export class SimulatedDaemon {
     const { options, violate } = this.#options
     const status = this.engine.status()
     const poll = status.partitions.length * options.maxBatch * largestRecord
-    if (status.bytes > options.settings.budgetBytes + poll)
+    // What is at workers may all be decided when half of the budget is to be written already.
+    const atWorkers = options.workers * options.settings.workerCreditRecords * writtenBytes
+    if (status.bytesToWrite > options.settings.budgetBytes / 2 + atWorkers)
+      violate('G7 over the budget', `${this.process.name}: ${status.bytesToWrite} bytes to be written`)
+    if (status.bytes - status.bytesToWrite > options.settings.budgetBytes + poll)
       violate('G7 over the budget', `${this.process.name}: ${status.bytes} bytes of ${options.settings.budgetBytes}`)
-    if (status.bytes < 0 || status.inFlight < 0 || status.queued < 0)
+    if (status.bytes < 0 || status.bytesToWrite < 0 || status.inFlight < 0 || status.queued < 0)
       violate('G7 a count below zero', JSON.stringify([status.bytes, status.inFlight, status.queued]))
     return status
   }

@@ -48,11 +48,11 @@ const effect: fc.Arbitrary<Effect> = fc.oneof(
   }),
 )
 const key = fc.option(record({ uuid: fc.uuid(), day: fc.nat(100_000) }), { nil: null })
-const elapsedMs = fc.nat(1_000_000).map((microseconds) => microseconds / 1_000)
-const common = { key, type: text, traceId: text, messageId: fc.oneof(text, fc.uuid()), elapsedMs }
+const common = { key, type: text, traceId: text, messageId: fc.oneof(text, fc.uuid()) }
 const done: fc.Arbitrary<Done> = record({
   kind: fc.constant('done' as const),
   ...common,
+  bytes: fc.nat(),
   effects: fc.array(effect, { maxLength: 5 }),
   state: fc.option(record({ version: fc.nat(), json: fc.json() }), { nil: null }),
 }).map((one) => ({
@@ -157,22 +157,11 @@ test('what is cut out of a frame is what its decisions decode to, and two packer
 function plain(decisions: readonly Decision[]): unknown {
   return decisions.map((one) => {
     if (one.outcome.kind !== 'done') return one
-    const {
-      kind,
-      key: own,
-      type,
-      traceId,
-      messageId,
-      elapsedMs: took,
-      state,
-      publishes,
-      stateful,
-      effects,
-    } = one.outcome
+    const { kind, key: own, type, traceId, messageId, bytes: taken, state, publishes, stateful, effects } = one.outcome
     const readable = effects.map((each) =>
       each.kind === 'publish' ? { ...each, key: [...each.key], value: [...each.value] } : each,
     )
-    const outcome = { kind, key: own, type, traceId, messageId, took, state, publishes, stateful, effects: readable }
+    const outcome = { kind, key: own, type, traceId, messageId, taken, state, publishes, stateful, effects: readable }
     return { ...one, outcome }
   })
 }
@@ -194,7 +183,7 @@ test('a shape crosses once for each thread and is one object over all of them', 
       type: 't',
       traceId: '',
       messageId: 'm',
-      elapsedMs: 0,
+      bytes: 0,
     },
   })
   const known = new Map<string, Shape>()
@@ -231,7 +220,6 @@ test('types of bad records are not remembered, however many there are', () => {
         type: `hostile-${i}`,
         traceId: '',
         messageId: '',
-        elapsedMs: 0,
       },
     })
   }
