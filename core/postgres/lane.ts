@@ -18,7 +18,7 @@ import {
   type Traceability,
   traceSteps,
 } from './group-commit.ts'
-import { claimNewKeys, type Claims, claimsOf, insertKeys, releaseKeys } from './keys.ts'
+import { type Asked, askedKeys, insertKeys, knownKeys } from './keys.ts'
 import { type Backend, LaneConnection, type LaneLimits } from './lane-connection.ts'
 import { lookUp } from './resolve.ts'
 import { type Run, runsOf } from './runs.ts'
@@ -97,7 +97,7 @@ export class PostgresLane implements Lane {
       result =
         mode.kind === 'optimistic'
           ? await this.#optimistic(connection, commit, split)
-          : await this.#checked(connection, commit, claimsOf(commit), split, mode.settle)
+          : await this.#checked(connection, commit, askedKeys(commit), split, mode.settle)
     } catch (error) {
       // Not even its text could be written, such as one longer than V8 allows (2^29 characters): what had been sent is
       // cut off, and halves of the commit find out whose effects they are.
@@ -134,35 +134,29 @@ export class PostgresLane implements Lane {
     return this.#finish(connection, { commit, steps, raw: effects.raw, split })
   }
 
+  /** Looks the keys up first. Another lane's that come in between are met when these are inserted: `duplicates`. */
   async #checked(
     connection: LaneConnection,
     commit: Commit,
-    { claims, copies }: Claims,
+    { asked, copies }: Asked,
     split: boolean,
     settle: (duplicates: readonly number[]) => Commit,
   ): Promise<CommitResult> {
     const { sql } = connection
-    const opened = [begin(sql), fence(sql, commit)]
-    const asked = claimNewKeys(sql, claims)
-    const ended = send(connection, [...opened, { of: 'own', query: asked }])
-    const known = await this.#answered(connection, asked)
+    const lookUp = knownKeys(sql, asked)
+    const ended = send(connection, [begin(sql), fence(sql, commit), { of: 'own', query: lookUp }])
+    const known = await this.#answered(connection, lookUp)
     if (known instanceof Error) {
       const rolledBack = send(connection, [{ of: 'own', query: sql`rollback` }])
       const ends = await this.#answered(connection, Promise.all([ended, rolledBack]))
       return this.#refused(ends instanceof Error ? ends : ends.flat(), known, split)
     }
-    const duplicates = new Set(known.map(({ place }) => claims[place]?.index ?? -1))
+    const duplicates = known.map(({ place }) => asked[place]?.index ?? -1)
     const settled = settle([...duplicates, ...copies].sort((a, b) => a - b))
-    // What came after a duplicate of its instance runs again: a key left behind would make a duplicate of it.
-    const kept = new Set(settled.outcomes)
-    const released = claims.filter(({ index }) => {
-      const outcome = commit.outcomes[index]
-      return !duplicates.has(index) && outcome !== undefined && !kept.has(outcome)
-    })
-    const release = released.length > 0 ? [releaseKeys(sql, released)] : []
-    const { steps, raw } = this.#effects(sql, settled, runsOf(settled.outcomes), split)
-    const rest = [...release, recordProgress(sql, settled), ...steps]
-    return this.#finish(connection, { commit: settled, steps: rest, raw, split })
+    const runs = runsOf(settled.outcomes)
+    const effects = this.#effects(sql, settled, runs, split)
+    const steps = [recordProgress(sql, settled), ...insertKeys(sql, settled, runs), ...effects.steps]
+    return this.#finish(connection, { commit: settled, steps, raw: effects.raw, split })
   }
 
   #effects(sql: postgres.Sql, commit: Commit, runs: readonly Run[] | undefined, split: boolean) {

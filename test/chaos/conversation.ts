@@ -11,7 +11,7 @@ export type Ends = {
   readonly stopped: () => void
 }
 
-const keys = /request_keys|fn_claim_new_keys/
+const keys = /request_keys/
 
 /** One connection's bytes, cut into PostgreSQL's messages. Everything passes, until the moment has come. */
 export class Conversation {

@@ -117,7 +117,7 @@ test('two lanes that commit one message at the same time: one of them does it', 
   }
 })
 
-test('a key that was claimed for a message which then is left out of its commit can be claimed again', async () => {
+test('a message that is left out of its commit leaves no key behind', async () => {
   const [known, later] = [v4(), v4()]
   assert.is((await stage.run(lane, [does(known, known)])).kind, 'committed')
   // What the instance did after the duplicate rests on a state that never was: it is left out, and runs again.

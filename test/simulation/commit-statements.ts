@@ -59,27 +59,22 @@ export function insertKeys(commit: Commit): Step {
   }
 }
 
-/** Waits for whoever else inserts these keys, then tells `found` the places of those that another has. */
-export function claimKeys(commit: Commit, found: (duplicates: number[]) => void): Step {
+/** Tells `found` the places of those whose key is there, or stands before them. Waits for nobody, and takes no lock. */
+export function lookKeysUp(commit: Commit, found: (duplicates: number[]) => void): Step {
   return {
     of: 'own',
     point: 'keys',
-    locks: () =>
-      [...new Set(commit.outcomes.flatMap((outcome) => keyOf(commit, outcome) ?? []))]
-        .sort()
-        .map((key) => `key ${key}`),
+    locks: none,
     run: ({ tables }) => {
-      const owners = new Map<string, number>()
+      const owners = new Set<string>()
       const duplicates: number[] = []
       // By position, whatever the order of decisions: the first copy owns the key.
-      const places = commit.outcomes.map((_, place) => place)
-      for (const place of places) {
-        const outcome = commit.outcomes[place]
-        const key = outcome && keyOf(commit, outcome)
-        if (!key) continue
+      commit.outcomes.forEach((outcome, place) => {
+        const key = keyOf(commit, outcome)
+        if (!key) return
         if (tables.keys.has(key) || owners.has(key)) duplicates.push(place)
-        else owners.set(key, place)
-      }
+        else owners.add(key)
+      })
       found(duplicates)
       return null
     },

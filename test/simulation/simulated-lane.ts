@@ -9,7 +9,7 @@ import type {
   PartitionRef,
   Resolution,
 } from '../../core/postgres/transactions.ts'
-import { claimKeys, effectSteps, fence, insertKeys, recordProgress, rollback, type Step } from './commit-statements.ts'
+import { effectSteps, fence, insertKeys, lookKeysUp, recordProgress, rollback, type Step } from './commit-statements.ts'
 import type { PostgresClient } from './postgres-client.ts'
 import { type Backend, ServerError, type Statement } from './postgres-server.ts'
 import { refKey } from './postgres-tables.ts'
@@ -152,7 +152,10 @@ export class SimulatedLane implements Lane {
   ): Promise<CommitResult> {
     const { server, process } = this.#client
     let known: number[] | null = null
-    const asked = await this.#answers(backend, [fence(commit), claimKeys(commit, (duplicates) => (known = duplicates))])
+    const asked = await this.#answers(backend, [
+      fence(commit),
+      lookKeysUp(commit, (duplicates) => (known = duplicates)),
+    ])
     if (asked === null) return unknown()
     const wrong = asked.find(({ error }) => error !== null)
     if (wrong) {
@@ -162,7 +165,7 @@ export class SimulatedLane implements Lane {
     server.chaos.at('settle', process)
     const settled = settle(known ?? [])
     this.#checkSettled(commit, settled, known ?? [])
-    return this.#send(backend, settled, [recordProgress(settled), ...effectSteps(settled)])
+    return this.#send(backend, settled, [recordProgress(settled), insertKeys(settled), ...effectSteps(settled)])
   }
 
   async #send(backend: Backend, commit: Commit, steps: readonly Step[]): Promise<CommitResult> {
