@@ -17,6 +17,8 @@ export type UpkeepOptions = {
 const dayMs = 86_400_000
 /** Days that have a partition before their first key comes. */
 const daysAhead = 2
+/** Kept days that get one later, for a backlog from before the first start or of a long pause. */
+const daysBack = 62
 const intervalMs = 600_000
 /** Small batches: short locks, and dead rows that vacuum can keep up with. */
 const batchRows = 10_000
@@ -32,9 +34,8 @@ export class Upkeep implements Lifecycle {
     this.#options = options
   }
 
-  /** Makes the partitions that are needed now; the rest goes on behind. */
+  /** Fails never and waits for nothing: keys of a day without a partition are known all the same. */
   async start(): Promise<void> {
-    await this.#createDays()
     this.#again(0)
   }
 
@@ -46,31 +47,20 @@ export class Upkeep implements Lifecycle {
 
   #again(ms: number): void {
     this.#timer = this.#options.clock.after(ms, () => {
-      this.#running = this.#round().catch((error: unknown) => {
-        this.#options.log.warn(
-          'upkeep.failed',
-          { error: messageOf(error) },
-          'Old rows could not be cleared away; trying again later.',
-        )
-      })
+      this.#running = this.#round()
       void this.#running.then(() => {
         if (!this.#stopped) this.#again(intervalMs)
       })
     })
   }
 
-  async #createDays(): Promise<void> {
-    const today = Math.floor(this.#options.clock.now() / dayMs)
-    for (let day = today - 1; day <= today + daysAhead; day++)
-      await this.#options.control`select sys.fn_create_key_day(${day})`
-  }
-
   async #round(): Promise<void> {
     const { control, clock, keysMs, progressMs, traceabilityMs, offsetsLogMs } = this.#options
-    await this.#createDays()
     const now = clock.now()
-    await control`select sys.fn_drop_key_days(${Math.floor((now - keysMs) / dayMs)})`
     const before = (ms: number) => new Date(now - ms)
+    const firstDay = Math.floor((now - keysMs) / dayMs)
+    await this.#part(() => this.#createDays(Math.floor(now / dayMs), firstDay))
+    await this.#part(() => control`select sys.fn_drop_key_days(${firstDay})`)
     await this.#batches(
       () => control<Deleted[]>`select sys.fn_trim_default_keys(${before(keysMs)}, ${batchRows}) as deleted`,
     )
@@ -85,9 +75,33 @@ export class Upkeep implements Lifecycle {
     )
   }
 
-  async #batches(deleteBatch: () => Promise<Deleted[]>): Promise<void> {
-    for (let deleted = batchRows; deleted >= batchRows && !this.#stopped; )
-      deleted = (await deleteBatch())[0]?.deleted ?? 0
+  /** The kept days, so that the default partition, which each new one locks and reads, has few keys; the next ones first. */
+  async #createDays(today: number, firstDay: number): Promise<void> {
+    const { control } = this.#options
+    const next = Array.from({ length: daysAhead + 1 }, (_, i) => today + i)
+    const past = Array.from({ length: Math.min(daysBack, today - firstDay) }, (_, i) => today - 1 - i)
+    for (const day of [...next, ...past]) if (!this.#stopped) await control`select sys.fn_add_key_day(${day})`
+  }
+
+  /** What fails is tried again in the next round, and keeps nothing else from being done. */
+  async #part(work: () => PromiseLike<unknown>): Promise<void> {
+    if (this.#stopped) return
+    try {
+      await work()
+    } catch (error) {
+      this.#options.log.warn(
+        'upkeep.failed',
+        { error: messageOf(error) },
+        'A part of the upkeep of tables was not done; trying again later.',
+      )
+    }
+  }
+
+  #batches(deleteBatch: () => Promise<Deleted[]>): Promise<void> {
+    return this.#part(async () => {
+      for (let deleted = batchRows; deleted >= batchRows && !this.#stopped; )
+        deleted = (await deleteBatch())[0]?.deleted ?? 0
+    })
   }
 }
 

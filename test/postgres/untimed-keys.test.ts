@@ -1,0 +1,134 @@
+import { randomUUID } from 'node:crypto'
+import postgres from 'postgres'
+import * as assert from 'uvu/assert'
+import type { Facts } from '../../core/errors.ts'
+import { silentLog } from '../../core/log.ts'
+import { migrateUp, migrations } from '../../core/postgres/migrate.ts'
+import { Upkeep } from '../../core/postgres/upkeep.ts'
+import { after, before, test } from '../harness.ts'
+import { eventually, type FreshDatabase, freshDatabase } from '../services.ts'
+import { HandClock } from '../unit/engine-ports.ts'
+
+// Keys by day: what a new day costs those who commit, and what becomes of keys that are there already.
+
+const dayMs = 86_400_000
+const today = 20_800
+
+let database: FreshDatabase
+let sql: postgres.Sql
+
+before(async () => {
+  database = await freshDatabase()
+  sql = postgres(database.url, { max: 4, onnotice() {}, connection: { lock_timeout: 500 } })
+  for (const { number, name, sql: text, checksum } of await migrations()) {
+    if (number > 10) break
+    await sql.unsafe(text)
+    await sql`
+      create table if not exists sys.migrations (
+        number integer primary key, name text not null, checksum text not null, applied_at timestamptz not null default clock_timestamp()
+      )`
+    await sql`insert into sys.migrations (number, name, checksum) values (${number}, ${name}, ${checksum})`
+  }
+})
+
+after(async () => {
+  await sql.end({ timeout: 1 })
+  await database.drop()
+})
+
+const claim = (on: postgres.Sql | postgres.TransactionSql, id: string, day: number) =>
+  on`select sys.fn_claim_keys(array[${id}]::uuid[], array['acme'], array['g'], array[${day}]::integer[])`
+
+async function placeOf(id: string): Promise<string | undefined> {
+  const [row] = await sql<{ place: string }[]>`
+    select tableoid::regclass::text as place from sys.request_keys where message_id = ${id}`
+  return row?.place
+}
+
+test('keys that are there keep being known when ids without a time get a partition of their own', async () => {
+  const [untimed, old, timed] = [randomUUID(), randomUUID(), randomUUID()]
+  await sql`select sys.fn_create_key_day(${today})`
+  await claim(sql, untimed, 0)
+  await claim(sql, old, today - 400)
+  await claim(sql, timed, today)
+  await migrateUp(database.url)
+  assert.equal(
+    [await placeOf(untimed), await placeOf(old), await placeOf(timed)],
+    ['sys.request_keys_untimed', 'sys.request_keys_default', `sys.request_keys_${today}`],
+  )
+  for (const [id, day] of [
+    [untimed, 0],
+    [old, today - 400],
+    [timed, today],
+  ] as const)
+    await assertRejects(() => claim(sql, id, day), /processed before/)
+  const again = randomUUID()
+  await claim(sql, again, 0)
+  assert.is(await placeOf(again), 'sys.request_keys_untimed')
+})
+
+async function assertRejects(work: () => PromiseLike<unknown>, expected: RegExp): Promise<void> {
+  try {
+    await work()
+  } catch (error) {
+    assert.match(error instanceof Error ? error.message : '', expected)
+    return
+  }
+  assert.unreachable('it was taken')
+}
+
+test('a new day waits for no commit of ids without a time, and none waits for it', async () => {
+  await sql.begin(async (commit) => {
+    await claim(commit, randomUUID(), 0)
+    await sql.begin(async (creating) => {
+      await creating`select sys.fn_create_key_day(${today + 1})`
+      await claim(sql, randomUUID(), 0)
+    })
+  })
+})
+
+test('a day is left to the default partition when that is too large to be locked and read', async () => {
+  await claim(sql, randomUUID(), today + 900)
+  await assertRejects(() => sql`select sys.fn_add_key_day(${today + 2}, 0)`, /too large to add day 20802/)
+  const [row] = await sql<{ created: boolean }[]>`select sys.fn_add_key_day(${today + 2}) as created`
+  assert.is(row?.created, true)
+})
+
+test('upkeep does not keep anybody from starting, and does the rest when one part of it fails', async () => {
+  const clock = new HandClock()
+  await clock.turn((today + 10) * dayMs)
+  const failed: Facts[] = []
+  const log = { ...silentLog, warn: (_event: string, fields: Facts) => void failed.push(fields) }
+  const upkeep = new Upkeep({
+    control: sql,
+    clock,
+    log,
+    keysMs: 5 * dayMs,
+    progressMs: dayMs,
+    traceabilityMs: dayMs,
+    offsetsLogMs: dayMs,
+  })
+  const stale = randomUUID()
+  await claim(sql, stale, 0)
+  await sql`update sys.request_keys set seen_at = '1999-01-01' where message_id = ${stale}`
+  await sql.begin(async (holder) => {
+    await holder`lock table sys.request_keys_default in access share mode`
+    await upkeep.start()
+    await clock.turn(1)
+    await eventually(async () => (await placeOf(stale)) === undefined, { what: 'old keys are deleted' })
+  })
+  await eventually(() => clock.waiting > 0)
+  assert.ok(failed.some(({ error }) => String(error).includes('lock timeout')))
+  await clock.turn(600_000)
+  const kept = [5, 6, 7, 8, 9, 10, 11, 12].map((ahead) => today + ahead)
+  await eventually(async () => (await days()).join() === kept.join(), { what: `there are days ${kept.join()}` })
+  await upkeep.stop()
+})
+
+async function days(): Promise<number[]> {
+  const rows = await sql<{ day: number }[]>`
+    select substring(child.relname from '[0-9]+$')::integer as day
+    from pg_inherits join pg_class as child on child.oid = inhrelid
+    where inhparent = 'sys.request_keys'::regclass and child.relname ~ '[0-9]+$' order by 1`
+  return rows.map(({ day }) => day)
+}
