@@ -215,9 +215,16 @@ function drawSettings(random: SeededRandom): EngineSettings {
 /** How long a source keeps revoked partitions for its owner. */
 export const releaseTimeoutMs = 4_000
 
+/** What has few opportunities takes more of them. */
+const seldom: Readonly<Partial<Record<Hazard, readonly [number, ...number[]]>>> = {
+  'late batch': [0.5, 1],
+  'lost told late': [0.1, 0.3, 0.6],
+}
+
 function drawHazards(random: SeededRandom): Hazards {
   const drawn: Partial<Record<Hazard, number>> = {}
-  for (const hazard of hazards) if (random.chance(0.3)) drawn[hazard] = random.pick([0.005, 0.02, 0.1])
+  for (const hazard of hazards)
+    if (random.chance(0.3)) drawn[hazard] = random.pick(seldom[hazard] ?? [0.005, 0.02, 0.1])
   return drawn
 }
 
