@@ -1,0 +1,56 @@
+import postgres from 'postgres'
+import * as assert from 'uvu/assert'
+import type { Effect, Failure } from '../../core/effects.ts'
+import { requireSchema } from '../../core/postgres/migrate.ts'
+import { PostgresLedger } from '../../core/postgres/ledger.ts'
+import { systemRandom } from '../../core/random.ts'
+import { after, before, test } from '../harness.ts'
+import { LaneStage, row } from './lane-stage.ts'
+
+// A daemon's login need not own the schema: one of the groups' roles and its actors' tables are enough.
+
+const login = `app_${process.pid}`
+let stage: LaneStage
+let own: postgres.Sql
+let url: string
+
+before(async () => {
+  stage = await LaneStage.create((sql) => sql`create table effects (tenant_id text, what text)`)
+  await stage.sql`create role ${stage.sql(login)} login in role actuator`
+  await stage.sql`grant select, insert on effects to ${stage.sql(login)}`
+  const address = new URL(stage.url)
+  address.username = login
+  url = address.href
+  own = postgres(url, { max: 2, onnotice() {} })
+})
+
+after(async () => {
+  await own?.end({ timeout: 1 })
+  await stage.sql`drop owned by ${stage.sql(login)}`
+  await stage.sql`drop role ${stage.sql(login)}`
+  await stage.end()
+})
+
+test('it starts, takes partitions over, and commits whatever a commit may hold', async () => {
+  await requireSchema(own)
+  const ledger = new PostgresLedger({ control: own, random: systemRandom, frozenAfterMs: 300 })
+  for (const owned of stage.owned) Object.assign(owned, await ledger.takeOver(owned.ref))
+  const lane = await stage.lane({ url })
+  const event: Effect = {
+    kind: 'publish',
+    topic: 'events',
+    messageId: '0198c2f4-7a3b-7c1d-8e2f-123456789abc',
+    key: Buffer.from('acme'),
+    value: Buffer.from('{}'),
+    headers: [],
+  }
+  const failure: Failure = { reason: 'handler', errorClass: 'Error', message: 'no', stack: '', kind: 'permanent' }
+  const written = row('effects', { tenant_id: 'acme', what: 'row' })
+  const ofItsOwn: Effect = { kind: 'sql', text: ["insert into effects values ('acme', 'sql')"], values: [] }
+  const result = await stage.run(lane, [stage.done({ effects: [written, ofItsOwn, event] }), stage.failed({}, failure)])
+  assert.is(result.kind, 'committed', JSON.stringify(result))
+  assert.is((await stage.sql`select from effects`).length, 2)
+  const [first] = stage.owned
+  assert.ok(first)
+  assert.is((await ledger.readOutbox(first.ref, null)).rows.length, 1)
+})
