@@ -6,6 +6,9 @@ import { type Encode, encoderOf } from '../core/sql-text.ts'
 
 export type Row = Readonly<Record<string, unknown>>
 
+/** The column that holds the tenant, in the tables that have it. */
+export const tenantColumn = 'tenant_id'
+
 export type TableRules = {
   /** Name of the column that holds the tenant, in the tables that have one. */
   readonly tenantColumn: string

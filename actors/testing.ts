@@ -12,7 +12,7 @@ import type { Reader } from './context.ts'
 import type { Actor } from './define-actor.ts'
 import { incoming } from './dispatch-frame.ts'
 import { Instances } from './instances.ts'
-import { type Row, Tables, type TableSource } from './tables.ts'
+import { type Row, Tables, tenantColumn, type TableSource } from './tables.ts'
 
 export type TestOptions = {
   /**
@@ -282,7 +282,7 @@ function declaredTables(
       references: [],
     })),
   }
-  return new Tables(catalog, { tenantColumn: 'tenant_id', maxDepth })
+  return new Tables(catalog, { tenantColumn, maxDepth })
 }
 
 /** SQL's own words for types that PostgreSQL's catalog calls otherwise. */

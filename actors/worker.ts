@@ -13,7 +13,7 @@ import { Instances } from './instances.ts'
 import { PostgresKeys } from './known-keys.ts'
 import { ReadConnections } from './read-connections.ts'
 import { PostgresReader } from './reader.ts'
-import { Tables } from './tables.ts'
+import { tenantColumn, Tables } from './tables.ts'
 import { loadTopology } from './topology.ts'
 
 /** What a thread is given when its task begins. */
@@ -22,10 +22,8 @@ export type WorkerSetup = {
   readonly actors: string
   readonly catalog: Catalog
   readonly limits: Limits
-  readonly tenantColumn: string
   /** For `ctx.query`; '' where no actor reads. */
   readonly databaseUrl: string
-  readonly maxDecisionsPerFrame: number
 }
 
 export type LogLine = {
@@ -51,12 +49,12 @@ export default async function work(setup: WorkerSetup): Promise<void> {
   for (const intrinsic of [Object.prototype, Array.prototype, Function.prototype]) Object.preventExtensions(intrinsic)
   const connections =
     setup.databaseUrl === '' ? undefined : new ReadConnections({ url: setup.databaseUrl, clock: systemClock })
-  const outbound = new Outbound(setup.port, setup.maxDecisionsPerFrame)
+  const outbound = new Outbound(setup.port)
   const services = {
     clock: systemClock,
     log: outbound.log,
     limits: setup.limits,
-    tables: new Tables(setup.catalog, { tenantColumn: setup.tenantColumn, maxDepth: setup.limits.maxDepth }),
+    tables: new Tables(setup.catalog, { tenantColumn, maxDepth: setup.limits.maxDepth }),
     reader: new PostgresReader(connections),
   }
   const instances = new Instances(
@@ -93,10 +91,12 @@ export default async function work(setup: WorkerSetup): Promise<void> {
 /** Lines of log that wait for the supervisor; an actor that logs in a loop loses the rest, counted. */
 const maxLines = 1_000
 
+/** A long frame is answered in parts, so that commits begin early. */
+const decisionsPerFrame = 256
+
 /** Answers on their way out: together for what was handled together, and never more than a frame's worth late. */
 class Outbound {
   readonly #port: MessagePort
-  readonly #maxDecisions: number
   readonly #told = new Told()
   /** By lane: a frame is of one commit's decisions as far as can be. */
   readonly #packers = new Map<number, DecisionPacker>()
@@ -104,9 +104,8 @@ class Outbound {
   #dropped = 0
   #scheduled = false
 
-  constructor(port: MessagePort, maxDecisions: number) {
+  constructor(port: MessagePort) {
     this.#port = port
-    this.#maxDecisions = maxDecisions
   }
 
   ready(): void {
@@ -120,7 +119,7 @@ class Outbound {
       this.#packers.set(lane, packer)
     }
     packer.add(decision)
-    if (packer.count >= this.#maxDecisions) this.flush()
+    if (packer.count >= decisionsPerFrame) this.flush()
     else this.#schedule()
   }
 

@@ -21,12 +21,7 @@ export type PlannedPartition = {
  * Plans one transaction: the batch's outcomes, and one progress row for every partition in `touched` (gaps passed,
  * outbox rows delivered), which come first and in that order, and every other that an outcome came from.
  */
-export function planCommit(
-  id: string,
-  clusterId: string,
-  batch: readonly Decided[],
-  touched: Iterable<Partition>,
-): Plan {
+export function planCommit(id: string, batch: readonly Decided[], touched: Iterable<Partition>): Plan {
   const partitions: PlannedPartition[] = []
   const indices = new Map<Partition, number>()
   const include = (partition: Partition): number => {
@@ -45,7 +40,7 @@ export function planCommit(
     decided.partition = index
     partitions[index]?.progress.add(decided.item.from, decided.record.offset + 1)
   }
-  return { commit: { id, clusterId, partitions: partitions.map(partitionCommit), outcomes: batch }, batch, partitions }
+  return { commit: { id, partitions: partitions.map(partitionCommit), outcomes: batch }, batch, partitions }
 }
 
 function partitionCommit({ partition, progress }: PlannedPartition): PartitionCommit {
@@ -68,7 +63,7 @@ export function planSettled(plan: Plan, duplicates: readonly number[]): Plan {
   const known = new Set(duplicates.map((index) => plan.batch[index]))
   const batch = plan.batch.filter((decided) => !decided.dropped)
   const partitions = plan.partitions.map((planned) => planned.partition)
-  const settled = planCommit(plan.commit.id, plan.commit.clusterId, batch, partitions)
+  const settled = planCommit(plan.commit.id, batch, partitions)
   const outcomes = batch.map((decided) => (known.has(decided) ? asDuplicate(decided) : decided))
   return { ...settled, commit: { ...settled.commit, outcomes } }
 }

@@ -12,7 +12,6 @@ import type { Partition } from './partition.ts'
 
 /** What a committer tells the engine. Every call is made with the committer in a state that allows `push`. */
 export interface CommitHost {
-  clusterId(group: string): string
   /** The plan is durable; it took `elapsedMs` from sending to answer. */
   committed(plan: Plan, elapsedMs: number): void
   /** A commit ended otherwise, for the metrics: `duplicates`, `fenced`, `unknown`, or whom a refusal blames. */
@@ -146,7 +145,7 @@ export class Committer {
     const touched = this.#takeTouched()
     const group = first?.mailbox.partition.group.name ?? touched[0]?.group.name
     if (group === undefined) return
-    this.#send(planCommit(this.#random.uuid(), this.#host.clusterId(group), batch, touched))
+    this.#send(planCommit(this.#random.uuid(), batch, touched))
   }
 
   #nextBatch(): Decided[] {

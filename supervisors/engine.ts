@@ -175,7 +175,6 @@ export class Engine {
           clock,
           random,
           {
-            clusterId: (group) => this.#ownership.clusterId(group),
             committed: (plan, elapsedMs) => this.#outcomes.committed(plan, elapsedMs),
             missed: (plan, reason) =>
               options.metrics.commitFailed(plan.partitions[0]?.partition.group.name ?? '', reason),

@@ -35,7 +35,6 @@ export class Ownership {
   readonly #events: OwnershipEvents
   /** What each group's topic was begun with, so that twelve partitions ask once. */
   readonly #begun = new Map<string, Promise<TopicDescription>>()
-  readonly #clusters = new Map<string, string>()
 
   constructor(
     ledger: Ledger,
@@ -51,11 +50,6 @@ export class Ownership {
     this.#log = log
     this.#settings = settings
     this.#events = events
-  }
-
-  /** The Kafka cluster's id as this group's source told it; '' before the first claim. */
-  clusterId(group: string): string {
-    return this.#clusters.get(group) ?? ''
   }
 
   /** The topic's id or partition count changed: the next claim looks again. */
@@ -189,7 +183,6 @@ export class Ownership {
         { group: group.name, clusterId, recorded: progress.clusterId },
       )
     }
-    this.#clusters.set(group.name, clusterId)
     if (progress.partitions < description.partitions) {
       const starts = await this.#starts(group, description, progress.partitions, progress.recreated)
       await this.#ledger.begin(group.name, topic, description.id, clusterId, description.partitions, starts)

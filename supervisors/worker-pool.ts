@@ -21,14 +21,10 @@ export type WorkerPoolOptions = {
   readonly limits: Limits
   readonly clock: Clock
   readonly log: Log
-  /** The column that holds the tenant, in the tables that have one; `tenant_id` when left out. */
-  readonly tenantColumn?: string
   /** Where `ctx.query` reads; without it, actors that query fail. */
   readonly databaseUrl?: string
   /** `process.env` of the threads, a copy; the process's own when left out. */
   readonly environment?: Readonly<NodeJS.ProcessEnv>
-  /** Decisions in one frame at most: a long frame is answered in parts, so that commits begin early. 256 when left out. */
-  readonly maxDecisionsPerFrame?: number
   /** Heap of one thread in MiB; Node's own default when left out. Buffers are not counted in it, and Bun ignores it. */
   readonly maxHeapMiB?: number
 }
@@ -182,22 +178,13 @@ export class WorkerPool implements Workers {
       for (let rest = nextMessage(port); rest !== undefined; rest = nextMessage(port)) hear(rest)
       this.#ended(piscina, thread, generation, error, ready.reject)
     }
-    const {
-      actors,
-      catalog,
-      limits,
-      tenantColumn = 'tenant_id',
-      databaseUrl = '',
-      maxDecisionsPerFrame = 256,
-    } = this.#options
+    const { actors, catalog, limits, databaseUrl = '' } = this.#options
     const setup: WorkerSetup = {
       port: theirs,
       actors,
       catalog,
       limits,
-      tenantColumn,
       databaseUrl,
-      maxDecisionsPerFrame,
     }
     thread.ended = piscina.run(setup, { transferList: [theirs] }).then(
       () => ended(new TenantryError('TENANTRY_WORKER_ENDED', 'a worker thread ended its task by itself')),

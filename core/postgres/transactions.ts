@@ -52,7 +52,6 @@ export type Skipped = { readonly kind: 'skipped'; readonly reason: string }
 export type Commit = {
   /** A UUID, new for every content. */
   readonly id: string
-  readonly clusterId: string
   readonly partitions: readonly PartitionCommit[]
   /** In commit order; within a mailbox that is offset order. May be empty: progress alone. */
   readonly outcomes: readonly Outcome[]

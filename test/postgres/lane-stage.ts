@@ -135,7 +135,6 @@ export class LaneStage {
     const used = [...new Set(outcomes.map(({ partition }) => partition))]
     return {
       id: randomUUID(),
-      clusterId: 'cluster',
       partitions: used.map((number) => {
         const { ref, epoch, seq, watermark } = this.partition(number, owned)
         return { ref, epoch, seq, watermark: watermark + 1, ahead: [], kafkaOffset: -1, published: null }
