@@ -16,8 +16,8 @@ import { eventually, type FreshDatabase, freshDatabase } from '../services.ts'
 
 // An actor with dependencies calls nothing for a message that is known to be a copy, on a real server.
 
-/** Files go by path: chaos.ts, counter.ts, dependent.ts. */
-const dependent = 2
+/** The only one in its folder. */
+const dependent = 0
 
 let database: FreshDatabase
 let sql: postgres.Sql
@@ -32,7 +32,7 @@ before(async () => {
   sql = postgres(database.url, { max: 2, onnotice() {} })
   pool = new WorkerPool({
     count: 1,
-    actors: join(import.meta.dirname, '../fixtures/actors/worker-pool'),
+    actors: join(import.meta.dirname, '../fixtures/actors/dependent'),
     catalog: { tables: [] },
     limits: defaultLimits,
     clock: systemClock,
