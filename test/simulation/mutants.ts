@@ -78,8 +78,8 @@ export const mutants: readonly Mutant[] = [
     edits: [
       {
         file: 'supervisors/committer.ts',
-        from: 'this.#segments.unshift(plan.batch.slice(0, middle), plan.batch.slice(middle))',
-        to: 'this.#segments.unshift(plan.batch.slice(middle), plan.batch.slice(0, middle))',
+        from: '{ batch: batch.slice(0, middle), doubted }, { batch: batch.slice(middle), doubted }',
+        to: '{ batch: batch.slice(middle), doubted }, { batch: batch.slice(0, middle), doubted }',
       },
     ],
   },
