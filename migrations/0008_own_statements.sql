@@ -4,8 +4,8 @@ create function sys.fn_enter_statement(tenant text, commit_id text) returns void
   language plpgsql
 as $$
 begin
+  reset session authorization;
   reset all;
-  reset role;
   perform
     pg_catalog.set_config('app.tenant_id', tenant, true),
     pg_catalog.set_config('plan_cache_mode', 'auto', true),
@@ -13,7 +13,8 @@ begin
 end;
 $$;
 
--- After actors' own statements. Raises TY005 when this is no longer the transaction that set the marker.
+-- After actors' own statements. Raises TY005 when this is no longer the transaction that set the marker, or not one that
+-- may write.
 create function sys.fn_leave_statements(commit_id text) returns void
   language plpgsql
 as $$
@@ -21,8 +22,11 @@ begin
   if pg_catalog.current_setting('tenantry.commit', true) is distinct from commit_id then
     raise exception 'a statement of an actor ended the transaction' using errcode = 'TY005';
   end if;
+  if pg_catalog.current_setting('transaction_read_only') = 'on' then
+    raise exception 'a statement of an actor made the transaction read-only' using errcode = 'TY005';
+  end if;
+  reset session authorization;
   reset all;
-  reset role;
 end;
 $$;
 

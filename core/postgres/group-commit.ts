@@ -111,13 +111,19 @@ export function effectSteps(
   return [{ of: 'effect', query: sql`${insert} on conflict (${sql([...conflict])}) ${action}` }]
 }
 
-/** The last state of each instance, sorted. */
+/**
+ * The last state of each instance, sorted. A tenant that comes in two partitions has two, which PostgreSQL refuses as
+ * one statement's rows: bisecting commits the first, and the other is found to belong elsewhere.
+ */
 export function stateSteps(sql: postgres.Sql, { outcomes, partitions }: Commit): Step[] {
   const last = new Map<string, Outcome>()
   for (let i = 0; i < outcomes.length; i++) {
     const outcome = outcomes[i]
     if (outcome?.result.kind === 'done' && outcome.result.stateful)
-      last.set(`${partitions[outcome.partition]?.ref.group}\n${outcome.actor}\n${outcome.tenant}`, outcome)
+      last.set(
+        `${partitions[outcome.partition]?.ref.group}\n${outcome.actor}\n${outcome.tenant}\n${outcome.partition}`,
+        outcome,
+      )
   }
   if (last.size === 0) return []
   const rows = [...last].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, outcome]) => outcome)

@@ -1,5 +1,6 @@
 import * as assert from 'uvu/assert'
 import type { Effect, Failure } from '../../core/effects.ts'
+import type { Outcome } from '../../core/postgres/transactions.ts'
 import type { PostgresLane } from '../../core/postgres/lane.ts'
 import { after, before, test } from '../harness.ts'
 import { eventually } from '../services.ts'
@@ -162,6 +163,36 @@ test('what an actor’s statement leaves to the session is not the next tenant�
   await stage.sql`delete from effects`
 })
 
+test('a statement that makes the transaction read-only is to blame for it', async () => {
+  const readOnly = sql("select set_config('transaction_read_only', 'on', true)")
+  const result = await stage.run(lane, [stage.done({ effects: [readOnly] })])
+  assert.equal(result.kind === 'refused' && [result.step, result.blame, result.failure.sqlstate], [
+    'effect',
+    'statement',
+    'TY005',
+  ])
+  await goesOn()
+})
+
+test('a session that a statement makes another user’s is its own again', async () => {
+  const role = `other_${process.pid}`
+  await stage.sql`create role ${stage.sql(role)}`
+  await stage.sql`grant usage on schema sys to ${stage.sql(role)}`
+  await stage.sql`grant insert on sys.request_keys to ${stage.sql(role)}`
+  try {
+    const changing = sql(`select set_config('session_authorization', '${role}', false)`)
+    const own = await stage.lane()
+    await stage.run(own, [stage.done({ effects: [changing] })])
+    await stage.takeAllOver()
+    const result = await stage.run(own, [stage.done({ effects: [sql("insert into effects values ('acme', 'mine')")] })])
+    assert.is(result.kind, 'committed', JSON.stringify(result))
+    await stage.sql`delete from effects`
+  } finally {
+    await stage.sql`drop owned by ${stage.sql(role)}`
+    await stage.sql`drop role ${stage.sql(role)}`
+  }
+})
+
 test('a statement that takes another role is to blame for what that role may not', async () => {
   const role = `role_of_${process.pid}`
   await stage.sql`create role ${stage.sql(role)}`
@@ -174,6 +205,24 @@ test('a statement that takes another role is to blame for what that role may not
   } finally {
     await stage.sql`drop role ${stage.sql(role)}`
   }
+})
+
+test('a tenant’s first states from two partitions are not one: the second is found to belong elsewhere', async () => {
+  const stateful = (partition: number): Outcome => {
+    const outcome = stage.done({ tenant: 'twice', partition })
+    const state = { version: 1, json: `{"partition":${partition}}` }
+    return outcome.result.kind === 'done'
+      ? { ...outcome, result: { ...outcome.result, stateful: true, state } }
+      : outcome
+  }
+  const both = [stateful(0), stateful(2)]
+  for (const blame of ['again', 'statement'] as const) {
+    const result = await stage.run(lane, both)
+    assert.equal(result.kind === 'refused' && [result.step, result.blame], ['effect', blame])
+  }
+  assert.is((await stage.run(lane, both.slice(0, 1))).kind, 'committed')
+  const second = await stage.run(lane, both.slice(1))
+  assert.equal(second.kind === 'refused' && second.failure.sqlstate, 'TY004')
 })
 
 test('effects too long to be written at once are refused, not thrown', async () => {
