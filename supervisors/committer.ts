@@ -102,7 +102,7 @@ export class Committer {
   /** Waits in a row. */
   #failures = 0
   #troubled = false
-  /** When a commit last succeeded. */
+  /** When effects were last committed. */
   #committedAt = 0
 
   constructor(lane: Lane, clock: Clock, random: Random, host: CommitHost, settings: CommitterSettings) {
@@ -244,12 +244,14 @@ export class Committer {
   #committed(plan: Plan): void {
     this.#setbacks = 0
     this.#failures = 0
-    this.#committedAt = this.#clock.monotonic()
+    const now = this.#clock.monotonic()
+    // Progress and dead letters say nothing of whether effects can be written.
+    if (plan.commit.outcomes.some(({ result }) => result.kind === 'done')) this.#committedAt = now
     if (this.#troubled) {
       this.#troubled = false
       this.#host.trouble(null)
     }
-    const elapsedMs = this.#committedAt - this.#sentAt
+    const elapsedMs = now - this.#sentAt
     this.#size.took(plan.batch.length, elapsedMs)
     for (const decided of plan.batch) decided.mailbox.partition.uncommitted--
     this.#host.committed(plan, elapsedMs)
@@ -284,7 +286,11 @@ export class Committer {
       const { heldSince = 0 } = plan.batch[0]?.mailbox ?? {}
       this.#setback(plan, failure, patience, heldSince > 0 && this.#committedAt > heldSince ? 'limited' : 'unlimited')
       this.#wait(shownOf(failure))
-    } else if (blame === 'infrastructure' || (step === 'own' && blame === 'held')) {
+    } else if (step === 'own' && blame === 'held') {
+      // Ours may take too long for what it is given.
+      this.#setback(plan, failure, patience, null)
+      this.#wait(shownOf(failure))
+    } else if (blame === 'infrastructure') {
       this.#again(plan)
       this.#wait(shownOf(failure))
     } else if (step === 'own') {

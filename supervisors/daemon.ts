@@ -246,6 +246,7 @@ function engineSettings(config: Config): EngineSettings {
     heldRetryMs: 1_000,
     heldLimitMs: 60_000,
     systemicWindowMs: 60_000,
+    systemicLimitMs: 600_000,
     systemicRetryMs: 5_000,
     maxIdLength: limits.maxIdLength,
     offsetIntervalMs: consumer.offsetIntervalMs,

@@ -107,7 +107,8 @@ export class Mailbox {
   state: Opening['state'] = null
   /** Of the instance's state, about. */
   stateBytes = 0
-  lastCommittedAt = 0
+  /** Monotonic time at which a message of it was last processed; below 0: none was. */
+  processedAt = -1
   closed = false
   /** Past its bound: its partition is paused. */
   full = false

@@ -15,17 +15,17 @@ import type { Mailboxes } from './mailboxes.ts'
 import type { OutboxPublisher } from './outbox-publisher.ts'
 import type { Partition } from './partition.ts'
 import { nobody } from './router.ts'
+import { SharedFailures, type SharedFailuresSettings } from './shared-failures.ts'
 import type { States } from './states.ts'
 
-export type OutcomesSettings = {
+export type OutcomesSettings = SharedFailuresSettings & {
   readonly mailboxMaxRecords: number
   readonly mailboxMaxBytes: number
   /** A tenant held back by a lock or a time limit is tried again after this. */
   readonly heldRetryMs: number
   /** Held back for longer than this, it is a failed attempt. */
   readonly heldLimitMs: number
-  /** Failures are the system's, not the tenants', when most tenants active within this time fail alike. */
-  readonly systemicWindowMs: number
+  /** What nobody is to blame for is tried again after this. */
   readonly systemicRetryMs: number
 }
 
@@ -43,9 +43,6 @@ export type OutcomesOptions = {
   readonly trouble: (key: string, reason: string | null) => void
   readonly settled: () => void
 }
-
-/** Fewer tenants than this failing alike never count as the system's failure: it may be their own. */
-const systemicTenants = 3
 
 /** Longest pause between attempts of a mailbox that is held back. */
 const maxHeldRetryMs = 30_000
@@ -67,11 +64,11 @@ function isBlocking(reason: string): reason is BlockingReason {
 /** What becomes of a mailbox's records: what a decision, a commit, a failure and a lost run do to it. */
 export class Outcomes {
   readonly #options: OutcomesOptions
-  /** Held because most tenants failed alike, by the SQLSTATE, and not committed since. */
-  readonly #ailing = new Map<Mailbox, string>()
+  readonly #shared: SharedFailures
 
   constructor(options: OutcomesOptions) {
     this.#options = options
+    this.#shared = new SharedFailures(options.settings, () => options.mailboxes.values())
   }
 
   /** A worker's decision. One of an older run, or for a mailbox that has gone, is dropped. */
@@ -84,13 +81,13 @@ export class Outcomes {
         `a worker decided offset ${decision.offset}, but ${item?.record.offset ?? 'nothing'} is its mailbox's oldest in flight`,
       )
     }
-    this.#options.dispatcher.answered(mailbox, item)
     const { outcome } = decision
     if (outcome.kind === 'failed' && isBlocking(outcome.failure.reason)) {
       this.#withdraw(mailbox, mailbox.decidedCount)
       this.#block(mailbox, outcome.failure.reason)
       return
     }
+    this.#options.dispatcher.answered(mailbox, item)
     const decided = mailbox.decide(outcome)
     this.#options.intake.weighed(item.bytes - item.ownBytes)
     if (outcome.kind === 'done' && outcome.stateful) mailbox.stateBytes = outcome.bytes
@@ -132,7 +129,7 @@ export class Outcomes {
 
   /** The mailbox is not ours any more. */
   close(mailbox: Mailbox): void {
-    this.#recovered(mailbox)
+    this.#released(mailbox)
     this.#withdraw(mailbox, 0)
     this.dropQueued(mailbox)
     this.#options.mailboxes.close(mailbox)
@@ -161,9 +158,13 @@ export class Outcomes {
       if (record.timestamp > 0) metrics.latency(now - record.timestamp)
       if (record.timestamp > mailbox.partition.committedTimestamp)
         mailbox.partition.committedTimestamp = record.timestamp
+      if (result.kind === 'done') {
+        mailbox.processedAt = monotonic
+        if (this.#shared.any) this.#processed(decided, monotonic)
+      }
       if (mailbox.closed) return
       if (result.kind === 'done' && result.publishes) collectPublished(published, decided, result)
-      this.#committedOldest(mailbox, monotonic)
+      this.#committedOldest(mailbox)
     })
     const group = plan.partitions[0]?.partition.group.name ?? ''
     metrics.committed(group, { processed, duplicates, deadLettered, bytes, elapsedMs })
@@ -189,27 +190,25 @@ export class Outcomes {
     mailbox.waitingReason = 'its effects failed to commit'
   }
 
-  /**
-   * Whose failure it was. When most of the tenants that are active fail alike, something they share is broken (a missing
-   * table, a revoked right, a bad deploy): nobody gets a dead letter, and all try again later.
-   */
+  /** Whose failure it was: the tenant's, then it is its message's outcome; or nobody's, then all try again later. */
   judge(suspects: readonly Suspect[]): void {
-    const systemic = this.#systemic(suspects)
-    if (systemic !== null) this.#options.trouble('effects', systemic)
+    const now = this.#options.clock.monotonic()
+    for (const suspect of suspects) this.#shared.note(suspect, now)
     for (const suspect of suspects) {
       const { mailbox, failure } = suspect
       if (mailbox.closed) continue
       // Dropped meanwhile, by a drain or a revoke: what is next now is another record.
       if (mailbox.items.at(mailbox.decidedCount + mailbox.inFlightCount) !== suspect.decided.item) continue
+      const shared = this.#shared.shared(suspect, now)
       if (failure.sqlstate === stateElsewhereState) this.#block(mailbox, 'state_elsewhere')
-      else if (systemic !== null) this.#ail(suspect, systemic)
+      else if (shared !== null) this.#ail(suspect, `${shownOf(failure)}: ${shared}`)
       else if (suspect.held !== 'no' && !this.#overdue(suspect)) this.#holdBack(suspect)
       else this.#convict(suspect)
     }
   }
 
-  #ail({ mailbox, failure }: Suspect, reason: string): void {
-    this.#ailing.set(mailbox, failure.sqlstate ?? '')
+  #ail({ mailbox }: Suspect, reason: string): void {
+    this.#options.trouble('effects', reason)
     this.#hold(mailbox, reason, this.#options.settings.systemicRetryMs)
   }
 
@@ -235,7 +234,7 @@ export class Outcomes {
 
   /** It fails by itself: its failure is its outcome. */
   #convict({ mailbox, decided, failure }: Suspect): void {
-    this.#recovered(mailbox)
+    this.#released(mailbox)
     mailbox.heldSince = 0
     mailbox.heldTimes = 0
     const { result } = decided
@@ -245,47 +244,22 @@ export class Outcomes {
     this.#resume(mailbox)
   }
 
-  /** It has committed, or is somebody else's, or has failed by itself. */
-  #recovered(mailbox: Mailbox): void {
-    if (this.#ailing.delete(mailbox) && this.#ailing.size === 0) this.#options.trouble('effects', null)
+  #processed(decided: Decided, now: number): void {
+    this.#shared.processed(decided.mailbox, decided, now)
+    if (!this.#shared.any) this.#options.trouble('effects', null)
   }
 
-  #systemic(suspects: readonly Suspect[]): string | null {
-    const states = new Map<string, Suspect[]>()
-    for (const suspect of suspects) {
-      const state = suspect.failure.sqlstate ?? ''
-      if (state === stateElsewhereState) continue
-      const alike = states.get(state)
-      if (alike) alike.push(suspect)
-      else states.set(state, [suspect])
-    }
-    const now = this.#options.clock.monotonic()
-    for (const [state, alike] of states) {
-      const failing = new Set(alike.map(({ mailbox }) => mailbox))
-      // They try again one by one: who failed with the others is not judged alone.
-      for (const [mailbox, known] of this.#ailing) if (known === state) failing.add(mailbox)
-      const [example] = alike
-      if (failing.size < systemicTenants || example === undefined) continue
-      let healthy = 0
-      for (const mailbox of this.#options.mailboxes.values()) {
-        const active =
-          mailbox.lastCommittedAt > 0 && now - mailbox.lastCommittedAt < this.#options.settings.systemicWindowMs
-        if (active && !failing.has(mailbox)) healthy++
-      }
-      if (failing.size > healthy)
-        return `${failing.size} of ${failing.size + healthy} active tenants fail alike (${shownOf(example.failure)}): this is not the tenants' fault`
-    }
-    return null
+  /** It is closed, blocked, or has failed by itself. */
+  #released(mailbox: Mailbox): void {
+    if (this.#shared.released(mailbox)) this.#options.trouble('effects', null)
   }
 
-  #committedOldest(mailbox: Mailbox, now: number): void {
+  #committedOldest(mailbox: Mailbox): void {
     const { mailboxes, states, dispatcher, intake, settings } = this.#options
     const item = mailbox.commitOldest()
     if (item === undefined) return
     intake.weighed(item.ownBytes - item.bytes)
     intake.gave(item.ownBytes)
-    mailbox.lastCommittedAt = now
-    if (this.#ailing.size > 0) this.#recovered(mailbox)
     mailbox.heldSince = 0
     mailbox.heldTimes = 0
     const { mailboxMaxRecords, mailboxMaxBytes } = settings
@@ -341,6 +315,7 @@ export class Outcomes {
   }
 
   #block(mailbox: Mailbox, reason: BlockingReason, facts: Facts = {}): void {
+    this.#released(mailbox)
     mailbox.waiting = 'blocked'
     mailbox.waitingReason = `${reason}: ${blockingReasons[reason]}`
     this.#options.log.error(

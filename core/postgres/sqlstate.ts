@@ -46,6 +46,11 @@ export function isServerError(error: unknown): error is Error & {
   return error instanceof Error && error.name === 'PostgresError'
 }
 
+/** Whether it is about objects, rights and features of the database (a missing table), rather than about values. */
+export function concernsAll(sqlstate: string): boolean {
+  return /^(0A|28|3D|3F|42|54)/.test(sqlstate)
+}
+
 /**
  * Classes whose messages name objects and limits: connection, transaction state, rollback, access and syntax, resources,
  * locks, intervention, system. The others' quote values (`invalid input syntax for type integer: "…"`).

@@ -118,7 +118,7 @@ test('what PostgreSQL quotes of a message stays out of log and readiness', async
   stage.answer = everybody(refused('statement', '22P02', `invalid input syntax for type integer: "${secret}"`))
   await stage.send(tenants)
   await stage.clock.pass(1_000)
-  assert.match(stage.reasons.join(), 'active tenants fail alike (SQLSTATE 22P02)')
+  assert.match(stage.reasons.join(), 'SQLSTATE 22P02: 64 of 64 active tenants fail alike')
   assert.not.match(JSON.stringify([stage.lines, stage.reasons]), secret)
 })
 
@@ -138,3 +138,106 @@ test('a failure of everybody ends with its cause: ready again, all processed, no
 function refused(blame: 'infrastructure' | 'again' | 'statement', sqlstate: string, message?: string) {
   return { kind: 'refused', step: 'effect', blame, failure: refusal(sqlstate, message) } as const
 }
+
+for (const perCommit of [1, 8]) {
+  test(`a table that is dropped costs no dead letter, with commits of ${perCommit}`, async () => {
+    const stage = new EngineStage({ settings: { commitMaxRecords: perCommit } })
+    await stage.assign()
+    const some = tenants.slice(0, 20)
+    await stage.send(some)
+    stage.answer = everybody(refused('statement', '42P01', 'no table'))
+    for (let i = 0; i < 60; i++) {
+      await stage.send(some)
+      await stage.clock.pass(2_000)
+    }
+    assert.match(stage.reasons.join(), 'no table')
+    assert.equal(
+      stage.committed.filter((one) => !one.endsWith(':done')),
+      [],
+    )
+    stage.answer = (commit) => ({ kind: 'committed', commit })
+    await stage.clock.pass(30_000)
+    assert.is(stage.committed.filter((one) => one.endsWith(':done')).length, 61 * some.length)
+    assert.equal(stage.reasons, [])
+  })
+}
+
+test('a constraint that everybody breaks costs two dead letters at most, at a low rate, too', async () => {
+  const stage = new EngineStage()
+  await stage.assign()
+  const some = tenants.slice(0, 20)
+  await stage.send(some)
+  stage.answer = everybody(refused('statement', '23514'))
+  for (const tenant of some) {
+    await stage.send([tenant])
+    await stage.clock.pass(1_000)
+  }
+  assert.is(stage.committed.filter((one) => one.endsWith(':failed')).length, 2)
+  stage.answer = (commit) => ({ kind: 'committed', commit })
+  await stage.clock.pass(30_000)
+  assert.is(stage.committed.length, 40)
+  assert.equal(stage.reasons, [])
+})
+
+test('a statement that only one tenant gets wrong is its own failure as soon as another’s like it is processed', async () => {
+  const stage = new EngineStage()
+  await stage.assign()
+  stage.answer = poison('t40', refused('statement', '42703', 'no column'))
+  await stage.send(['t40'])
+  await stage.clock.pass(30_000)
+  assert.equal(stage.committed, [], 'nobody knows yet')
+  await stage.send(['t1'])
+  await stage.clock.pass(10_000)
+  assert.equal(stage.committed, ['t1/1:done', 't40/0:failed'])
+  assert.equal(stage.reasons, [])
+})
+
+test('progress and dead letters do not show that effects can be written', async () => {
+  const stage = new EngineStage({ partitions: 2 })
+  await stage.assign()
+  stage.answer = everybody(refused('infrastructure', '53100'))
+  await stage.send(['t0'], 0)
+  await stage.send(['t1'], 1)
+  await stage.clock.pass(300_000)
+  assert.equal(stage.committed, [])
+  stage.answer = (commit) => ({ kind: 'committed', commit })
+  await stage.clock.pass(120_000)
+  assert.equal(stage.committed.sort(), ['t0/0:done', 't1/0:done'])
+})
+
+test('a statement of ours that takes too long is given less', async () => {
+  const stage = new EngineStage()
+  await stage.assign()
+  const slow = { kind: 'refused', step: 'own', blame: 'held', failure: refusal('57014') } as const
+  stage.answer = (commit) => (commit.outcomes.length > 20 ? slow : { kind: 'committed', commit })
+  await stage.send(tenants)
+  await stage.clock.pass(30_000)
+  assert.is(stage.committed.length, tenants.length)
+  assert.equal(stage.reasons, [])
+})
+
+test('who failed with the others and then cannot read its state keeps nobody from being ready', async () => {
+  const stage = new EngineStage({ stateful: true })
+  await stage.assign()
+  const some = tenants.slice(0, 5)
+  stage.answer = everybody(refused('statement', '42P01', 'no table'))
+  await stage.send(some)
+  stage.state = (tenant) => (tenant === 't0' ? { tenant, version: 1, json: '{}', partition: 7 } : undefined)
+  stage.answer = (commit) => ({ kind: 'committed', commit })
+  await stage.clock.pass(30_000)
+  assert.is(stage.committed.length, 4)
+  assert.is(stage.engine.status().blocked.length, 1)
+  assert.equal(stage.reasons, [])
+})
+
+test('a blocked tenant has nothing in flight', async () => {
+  const stage = new EngineStage({ stateful: true })
+  await stage.assign()
+  stage.unreadable = true
+  await stage.send(['t0', 't0'])
+  assert.is(stage.engine.status().inFlight, 0)
+  let drained: { abandoned: number } | undefined
+  void stage.engine.drain(5_000).then((result) => (drained = result))
+  await stage.clock.pass(1_000)
+  assert.equal(drained, { abandoned: 0 })
+})

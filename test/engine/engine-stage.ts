@@ -84,6 +84,7 @@ const settings: EngineSettings = {
   heldRetryMs: 1_000,
   heldLimitMs: 60_000,
   systemicWindowMs: 60_000,
+  systemicLimitMs: 600_000,
   systemicRetryMs: 5_000,
   maxIdLength: 256,
   offsetIntervalMs: 1_000,
@@ -129,6 +130,8 @@ export class EngineStage {
   /** Tenants whose states were asked for. */
   statesAsked = 0
   readonly #stateful: boolean
+  /** Workers cannot read any state. */
+  unreadable = false
   /** A worker that says nothing. */
   mute = false
   description: TopicDescription
@@ -248,6 +251,12 @@ export class EngineStage {
   }
 
   #decisions({ mailbox, run, records }: Dispatch): Decision[] {
+    const [first] = records
+    if (this.unreadable && first !== undefined) {
+      const failure = { reason: 'state_unreadable', errorClass: '', message: '', stack: '', kind: 'permanent' } as const
+      const outcome = { kind: 'failed', failure, key: null, type: '', traceId: '', messageId: '' } as const
+      return [{ mailbox, run, offset: first.offset, outcome }]
+    }
     return records.map(({ offset }) => ({
       mailbox,
       run,

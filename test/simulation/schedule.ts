@@ -202,6 +202,7 @@ function drawSettings(random: SeededRandom): EngineSettings {
     heldRetryMs: 200,
     heldLimitMs: 60_000,
     systemicWindowMs: 60_000,
+    systemicLimitMs: 5_000,
     systemicRetryMs: 1_000,
     maxIdLength: 256,
     offsetIntervalMs: random.pick([200, 1_000]),

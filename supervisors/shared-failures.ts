@@ -1,0 +1,101 @@
+import { concernsAll } from '../core/postgres/sqlstate.ts'
+import type { Suspect } from './committer.ts'
+import type { Mailbox } from './mailbox.ts'
+
+/** Fewer tenants than this failing alike never count as everybody's failure: it may be their own. */
+const fewest = 3
+
+export type SharedFailuresSettings = {
+  /** Tenants have failed alike when they did so within this time. */
+  readonly systemicWindowMs: number
+  /** A value or a constraint that everybody's messages break is the messages' own fault after this time. */
+  readonly systemicLimitMs: number
+}
+
+/** Tenants that failed with one SQLSTATE, and when. */
+type Alike = { since: number; readonly tenants: Map<string, number> }
+
+/** Held because it may not be its own failure; `what` is its kind of message. */
+type Ailing = { readonly sqlstate: string; readonly what: string; readonly since: number }
+
+/**
+ * Tells a tenant's own failure from one that all share: a missing table, a revoked right, a bad deploy. For those nobody
+ * gets a dead letter. What it goes by:
+ * - an SQLSTATE that is about the database's objects and rights is a message's own fault only when the like of it has
+ *   been committed for another tenant since
+ * - any other is shared when more tenants have failed so, of late, than have had a message processed since the first
+ */
+export class SharedFailures {
+  readonly #settings: SharedFailuresSettings
+  readonly #mailboxes: () => Iterable<Mailbox>
+  readonly #alike = new Map<string, Alike>()
+  readonly #ailing = new Map<Mailbox, Ailing>()
+  /** When a kind of message was last processed for a tenant that does not ail. Kept only while one does. */
+  readonly #processed = new Map<string, number>()
+
+  constructor(settings: SharedFailuresSettings, mailboxes: () => Iterable<Mailbox>) {
+    this.#settings = settings
+    this.#mailboxes = mailboxes
+  }
+
+  /** Somebody is held for it. */
+  get any(): boolean {
+    return this.#ailing.size > 0
+  }
+
+  /** To be told of all suspects of a commit, before the first is asked about. */
+  note({ mailbox, failure, held }: Suspect, now: number): void {
+    const { sqlstate } = failure
+    if (held !== 'no' || sqlstate === undefined) return
+    const alike = this.#alike.get(sqlstate) ?? { since: now, tenants: new Map<string, number>() }
+    for (const [tenant, at] of alike.tenants)
+      if (now - at > this.#settings.systemicWindowMs) alike.tenants.delete(tenant)
+    if (alike.tenants.size === 0) alike.since = now
+    alike.tenants.set(mailbox.tenant, now)
+    this.#alike.set(sqlstate, alike)
+  }
+
+  /** Why it is not this tenant's own failure, which then ails until `recovered`; null when it is. */
+  shared(suspect: Suspect, now: number): string | null {
+    const { mailbox, failure, held } = suspect
+    const { sqlstate } = failure
+    if (held !== 'no' || sqlstate === undefined) return null
+    const known = this.#ailing.get(mailbox)
+    const ailing = known?.sqlstate === sqlstate ? known : { sqlstate, what: kindOf(suspect.decided), since: now }
+    const reason = this.#reason(ailing, now)
+    if (reason !== null) this.#ailing.set(mailbox, ailing)
+    return reason
+  }
+
+  /** A message of this mailbox was processed. */
+  processed(mailbox: Mailbox, decided: Suspect['decided'], now: number): void {
+    this.#ailing.delete(mailbox)
+    for (const [sqlstate, { tenants }] of this.#alike)
+      if (tenants.delete(mailbox.tenant) && tenants.size === 0) this.#alike.delete(sqlstate)
+    if (this.any) this.#processed.set(kindOf(decided), now)
+    else this.#processed.clear()
+  }
+
+  /** It is held no longer: closed, blocked, or found to have failed by itself. True when it was the last one. */
+  released(mailbox: Mailbox): boolean {
+    return this.#ailing.delete(mailbox) && !this.any
+  }
+
+  #reason({ sqlstate, what, since }: Ailing, now: number): string | null {
+    if (concernsAll(sqlstate)) {
+      const processed = this.#processed.get(what) ?? Number.NEGATIVE_INFINITY
+      return processed >= since ? null : 'nobody else has had the like of it processed since'
+    }
+    const alike = this.#alike.get(sqlstate)
+    if (alike === undefined || alike.tenants.size < fewest || now - since > this.#settings.systemicLimitMs) return null
+    const healthy = new Set<string>()
+    for (const mailbox of this.#mailboxes())
+      if (mailbox.processedAt > alike.since && !alike.tenants.has(mailbox.tenant)) healthy.add(mailbox.tenant)
+    const failing = alike.tenants.size
+    return failing > healthy.size ? `${failing} of ${failing + healthy.size} active tenants fail alike` : null
+  }
+}
+
+function kindOf({ actor, result }: Suspect['decided']): string {
+  return `${actor}\n${result.kind === 'skipped' ? '' : result.type}`
+}
