@@ -111,14 +111,14 @@ export class Dispatcher {
     if (slot) slot.up = true
   }
 
-  /** Sends what credit allows. Called at the end of every event. */
-  flush(): void {
+  /** Tells workers what to forget and, with `more`, sends what credit allows. Called at the end of every event. */
+  flush(more: boolean): void {
     this.#slots.forEach((slot, worker) => {
       if (slot.forget.length > 0) {
         this.#workers.forget(worker, slot.forget)
         slot.forget = []
       }
-      if (!slot.up || this.#held || slot.ready.length === 0) return
+      if (!more || !slot.up || this.#held || slot.ready.length === 0) return
       const dispatches = this.#fill(slot)
       if (dispatches.length > 0) this.#workers.dispatch(worker, dispatches)
     })

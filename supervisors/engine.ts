@@ -293,7 +293,7 @@ export class Engine {
     this.#intake.hold('outbox', this.#outbox.pending > this.#options.settings.outboxMaxPending)
     this.#intake.update(this.#partitions.values())
     this.#states.flush()
-    if (!this.#intake.crowded) this.#dispatcher.flush()
+    this.#dispatcher.flush(!this.#intake.crowded)
     if (this.#drained && this.#undone() === 0 && this.#outbox.pending === 0) this.#drained()
   }
 
@@ -395,7 +395,8 @@ export class Engine {
   }
 
   #fenced(partition: Partition): void {
-    if (partition.phase === 'gone') return
+    // Stopped, it stays so, and is named.
+    if (partition.phase === 'gone' || partition.phase === 'stopped') return
     const { log, metrics } = this.#options
     metrics.fenced(partition.group.name)
     log.warn(
