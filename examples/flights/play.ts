@@ -69,7 +69,7 @@ export async function play(options: PlayOptions): Promise<Result> {
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, onSignal)
   try {
     const messages = new FlightMessages(await flightsRead, startOfToday())
-    const steady = Math.min(mostSteady, Math.round(count / 20))
+    const steady = Math.min(mostSteady, Math.round(count / 4))
     const backlog = count - steady
     const display = new Display(count)
     const settings = Object.entries(stage.durability).map(([name, value]) => `${name} ${value}`)
@@ -109,6 +109,7 @@ export async function play(options: PlayOptions): Promise<Result> {
     await watch.until(daemon, () => watch.done >= total, 20)
     const rate = backlog / watch.busySeconds
     display.say(`The backlog is done: ${number(rate)} flights a second.`)
+    await eventsDone(stage, daemon, watch)
 
     display.say(`Now ${number(steady)} flights at ${number(steadyPerSecond)} a second.`)
     const due = feed.steady(backlog, count, steadyPerSecond)
