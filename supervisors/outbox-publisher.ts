@@ -97,6 +97,8 @@ export class OutboxPublisher {
   drop(partition: Partition): void {
     this.#feeds.delete(partition)
     this.#keep(({ feed }) => feed.partition !== partition)
+    this.#fill()
+    this.#pump()
   }
 
   stop(): void {

@@ -1,6 +1,6 @@
 import * as assert from 'uvu/assert'
 import { test } from '../harness.ts'
-import { settled } from './engine-ports.ts'
+import { partition, settled } from './engine-ports.ts'
 import { message, OutboxStage } from './outbox-stage.ts'
 
 const ids = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => `acme ${from + i}.0`)
@@ -140,6 +140,26 @@ test('what could not be delivered is no trouble any more when its partition has 
   assert.is(stage.troubles.size, 1)
   stage.outbox.drop(stage.partition)
   assert.is(stage.troubles.size, 0)
+})
+
+test('what waits in the table for room goes out when a partition that filled memory has another owner', async () => {
+  const stage = new OutboxStage({ outboxMaxPending: 3 })
+  const other = partition(1)
+  stage.outbox.open(stage.partition, [])
+  stage.outbox.open(other, [])
+  await settled()
+  stage.answer = ({ topic }) => (topic === 'away' ? { kind: 'failed', reason: 'it does not exist' } : null)
+  stage.outbox.push(
+    other,
+    [1, 2, 3].map((seq) => message(seq, 0, { tenant: 'other', topic: 'away' })),
+  )
+  await settled()
+  stage.commit(message(1), message(2))
+  await settled()
+  assert.equal([stage.published, stage.outbox.pending], [[], 5])
+  stage.outbox.drop(other)
+  await settled()
+  assert.equal([stage.published, stage.outbox.pending], [ids(1, 2), 0])
 })
 
 test('what an earlier topic of this name left goes out before anything of the new one, and is deleted by itself', async () => {
