@@ -2,6 +2,7 @@ import { type Clock, sleep } from '../core/clock.ts'
 import { messageOf } from '../core/errors.ts'
 import type { Delivery, Publisher } from '../core/kafka/publisher.ts'
 import type { Inherited, Ledger, OutboxPosition, OutboxRow, PartitionRef } from '../core/postgres/transactions.ts'
+import { detachedRow } from './detached-row.ts'
 import { OutboxFeed } from './outbox-feed.ts'
 import type { Partition } from './partition.ts'
 
@@ -113,7 +114,7 @@ export class OutboxPublisher {
     for (const row of rows) {
       const bytes = row.key.length + row.value.length + rowBytes
       this.#bytes += bytes
-      this.#pending.push({ feed, row, bytes, state: 'waiting' })
+      this.#pending.push({ feed, row: detachedRow(row), bytes, state: 'waiting' })
     }
   }
 
