@@ -5,6 +5,7 @@ import { TenantryError } from '../core/errors.ts'
 import type { Limits } from '../core/limits.ts'
 import type { Facts } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
+import { loggableFacts } from '../core/loggable.ts'
 import type { MessageHeaders } from '../core/message-headers.ts'
 import { deriveId, messageKey, timeOfId } from '../core/message-id.ts'
 import { callDependency } from './calls.ts'
@@ -292,11 +293,13 @@ function sizeOf(text: string | null): number {
   return text.length > 256 ? Buffer.byteLength(text) : text.length
 }
 
+/** The tags come first, as only so many fields are kept, and an actor's fields replace none of them. */
 function taggedLog(log: Log, tags: Facts): Log {
+  const tagged = (fields: unknown): Facts => ({ ...tags, ...loggableFacts(fields), ...tags })
   return {
-    debug: (event, fields, sentence) => log.debug(event, { ...fields, ...tags }, sentence),
-    info: (event, fields, sentence) => log.info(event, { ...fields, ...tags }, sentence),
-    warn: (event, fields, sentence) => log.warn(event, { ...fields, ...tags }, sentence),
-    error: (event, fields, sentence) => log.error(event, { ...fields, ...tags }, sentence),
+    debug: (event, fields, sentence) => log.debug(event, tagged(fields), sentence),
+    info: (event, fields, sentence) => log.info(event, tagged(fields), sentence),
+    warn: (event, fields, sentence) => log.warn(event, tagged(fields), sentence),
+    error: (event, fields, sentence) => log.error(event, tagged(fields), sentence),
   }
 }

@@ -10,8 +10,9 @@ import { Instances } from '../../actors/instances.ts'
 import type { KnownKeys } from '../../actors/known-keys.ts'
 import { Tables } from '../../actors/tables.ts'
 import { systemClock } from '../../core/clock.ts'
+import type { Facts } from '../../core/errors.ts'
 import { defaultLimits } from '../../core/limits.ts'
-import { silentLog } from '../../core/log.ts'
+import { type Log, silentLog } from '../../core/log.ts'
 import type { Decision, Opening } from '../../core/workers.ts'
 import { test } from '../harness.ts'
 import { anything, slowly } from '../schemas.ts'
@@ -224,6 +225,37 @@ collecting('what has been handled is let go, also where more is always waiting',
   Reflect.apply(collect, undefined, [])
   const alive = handled.filter((each) => each.deref() !== undefined).length
   assert.ok(alive < 100, `${alive} of ${handled.length} records are kept`)
+})
+
+test('whatever an actor gives a line of log, the line says whose it is and has no field a character', async () => {
+  const lines: Facts[] = []
+  const log: Log = { ...silentLog, info: (_event, fields) => void lines.push(fields) }
+  // Without types, as an actor in JavaScript is.
+  const untyped = (info: unknown, fields: unknown) => {
+    assert.ok(typeof info === 'function')
+    Reflect.apply(info, undefined, ['got', fields, 'It came.'])
+  }
+  const actor = defineActor({
+    group: 'g',
+    topic: 't',
+    messages: { go: anything },
+    receive(_message, ctx) {
+      untyped(ctx.log.info, 'x'.repeat(1_000))
+      untyped(ctx.log.info, {
+        ...Object.fromEntries(Array.from({ length: 1_000 }, (_, i) => [i, i])),
+        tenant: 'another',
+      })
+      untyped(ctx.log.info, null)
+    },
+  })
+  const instances = new Instances([actor], { ...services, log }, () => {})
+  instances.dispatch({ mailbox: 1, run: 1, opening: open(), records: [record(0, {})] })
+  await turns(1)
+  assert.is(lines.length, 3)
+  for (const line of lines) {
+    assert.is(line['tenant'], 'acme')
+    assert.ok(Object.keys(line).length < 110, `${Object.keys(line).length} fields`)
+  }
 })
 
 test('an actor without dependencies handles a copy: only its commit knows', async () => {
