@@ -38,6 +38,8 @@ export type ActorRole = {
   readonly stateful: boolean
   /** One record at a time, each after the commit of the one before. */
   readonly serial: boolean
+  /** It has dependencies, which it calls outside of every commit. */
+  readonly calls: boolean
 }
 
 export type GroupOptions = {

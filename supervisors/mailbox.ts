@@ -65,7 +65,8 @@ export class Decided implements Outcome {
 /**
  * What a mailbox waits for, apart from its turn:
  * - `nothing`: it may be dispatched
- * - `settling`: until its decisions are committed, as its next run must start from what they made of the state
+ * - `settling`: until its decisions are committed, as its next run must start from what they made of the state, or must know
+ *   their messages
  * - `state`: the instance's state is to be read, or is being read
  * - `held`: a lock or a time limit of the database's held this tenant back; tried again at a time
  * - `blocked`: cannot go on without an operator; `reason` says why

@@ -255,7 +255,7 @@ export class Outcomes {
   }
 
   #committedOldest(mailbox: Mailbox): void {
-    const { mailboxes, states, dispatcher, intake, settings } = this.#options
+    const { mailboxes, dispatcher, intake, settings } = this.#options
     const item = mailbox.commitOldest()
     if (item === undefined) return
     intake.weighed(item.ownBytes - item.bytes)
@@ -269,8 +269,7 @@ export class Outcomes {
     }
     if (mailbox.decidedCount > 0) return
     if (mailbox.waiting === 'settling') {
-      mailbox.waiting = 'state'
-      states.request(mailbox)
+      this.#resume(mailbox)
     } else if (mailbox.actor.serial) {
       dispatcher.enqueue(mailbox)
     }
@@ -303,11 +302,11 @@ export class Outcomes {
     if (mailbox.key === nobody) {
       mailbox.waiting = 'blocked'
       this.#refuseQueued(mailbox)
+    } else if (mailbox.decidedCount > 0 && (mailbox.actor.stateful || mailbox.actor.calls)) {
+      mailbox.waiting = 'settling'
     } else if (!mailbox.actor.stateful) {
       mailbox.waiting = 'nothing'
       this.#options.dispatcher.enqueue(mailbox)
-    } else if (mailbox.decidedCount > 0) {
-      mailbox.waiting = 'settling'
     } else {
       mailbox.waiting = 'state'
       this.#options.states.request(mailbox)

@@ -22,7 +22,7 @@ import type {
   Resolution,
   StateRow,
 } from '../../core/postgres/transactions.ts'
-import type { Decision, Dispatch, Done, Workers } from '../../core/workers.ts'
+import type { Decision, Dispatch, Done, Failed, Workers } from '../../core/workers.ts'
 import { Engine, type EngineSettings, type GroupOptions } from '../../supervisors/engine.ts'
 
 /** Time that passes when a test says so. */
@@ -96,6 +96,7 @@ const settings: EngineSettings = {
 
 export type StageOptions = {
   readonly stateful?: boolean
+  readonly calls?: boolean
   readonly partitions?: number
   readonly settings?: Partial<EngineSettings>
 }
@@ -125,6 +126,8 @@ export class EngineStage {
   deliver: (messages: readonly OutboxRow[]) => Promise<readonly Delivery[]> = async (messages) =>
     messages.map(() => ({ kind: 'delivered' }))
   effects: (offset: number) => Pick<Done, 'effects' | 'publishes'> = () => ({ effects: [], publishes: false })
+  /** The first time that a worker has this record, its handler fails. */
+  failsAt = -1
   /** Bytes that each decision says its effects and state take. */
   weight = 0
   /** Tenants whose states were asked for. */
@@ -141,13 +144,13 @@ export class EngineStage {
   readonly #epochs = new Map<number, number>()
 
   constructor(options: StageOptions = {}) {
-    const { partitions = 1, stateful = false } = options
+    const { partitions = 1, stateful = false, calls = false } = options
     this.#stateful = stateful
     this.description = { topic, id: '00000000-0000-4000-8000-000000000001', partitions }
     const group: GroupOptions = {
       name: 'g',
       source: this.#source(),
-      actors: [{ index: 0, name: 'a', topic, stateful, serial: false }],
+      actors: [{ index: 0, name: 'a', topic, stateful, serial: false, calls }],
       start: 'earliest',
       onForeignOffset: 'ignore',
       onOutOfRange: 'stop',
@@ -257,6 +260,12 @@ export class EngineStage {
       const outcome = { kind: 'failed', failure, key: null, type: '', traceId: '', messageId: '' } as const
       return [{ mailbox, run, offset: first.offset, outcome }]
     }
+    const failing = records.findIndex(({ offset }) => offset === this.failsAt)
+    if (failing >= 0) {
+      this.failsAt = -1
+      const failed: Decision = { mailbox, run, offset: records[failing]?.offset ?? -1, outcome: handlerFailed }
+      return [...this.#decisions({ mailbox, run, opening: null, records: records.slice(0, failing) }), failed]
+    }
     return records.map(({ offset }) => ({
       mailbox,
       run,
@@ -314,6 +323,15 @@ export class EngineStage {
   #publisher(): Publisher {
     return { send: (messages) => this.deliver(messages) }
   }
+}
+
+const handlerFailed: Failed = {
+  kind: 'failed',
+  failure: { reason: 'handler', errorClass: 'Error', message: 'no', stack: '', kind: 'permanent' },
+  key: null,
+  type: 'go',
+  traceId: '',
+  messageId: '',
 }
 
 /** PostgreSQL refuses an effect with this SQLSTATE. */

@@ -90,6 +90,7 @@ export class SimulatedDaemon {
             topic: topics[t] ?? '',
             stateful: actor.stateful,
             serial: actor.serial,
+            calls: actor.looksUp,
           }),
         )
         return source

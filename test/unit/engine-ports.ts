@@ -92,6 +92,6 @@ export function partition(number = 0, source: Source = stubSource()): Partition 
     onOutOfRange: 'stop',
     tenantHeader: null,
   } as const
-  const actor = { index: 0, name: 'a', topic: 't', stateful: false, serial: false }
+  const actor = { index: 0, name: 'a', topic: 't', stateful: false, serial: false, calls: false }
   return new Partition(group, actor, { topic: 't', partition: number }, 0, 0)
 }
