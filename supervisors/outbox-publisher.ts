@@ -18,7 +18,7 @@ type Pending = {
   readonly feed: OutboxFeed
   readonly row: OutboxRow
   readonly bytes: number
-  state: 'waiting' | 'delivered' | 'refusing' | 'refused'
+  state: 'waiting' | 'sending' | 'delivered' | 'refusing' | 'refused'
 }
 
 /** A topic to which something could not be delivered, until something can. */
@@ -41,9 +41,10 @@ export type OutboxSettings = {
 }
 
 /**
- * Publishes committed messages in the order of their commits, one send at a time. A failed one goes again when its topic
- * has rested, and after it all later ones of the same tenant and partition, to whatever topic, so that the order of first
- * copies is the order of the tenant. Other tenants' messages to other topics go on.
+ * Publishes committed messages in the order of their commits. All that a tenant of a partition has on its way is in one
+ * send. A failed message goes again when its topic has rested, and after it all later ones of that tenant, to whatever
+ * topic, so that the order of first copies is the order of the tenant. Who publishes to other topics is in other sends,
+ * so that nobody waits for the answer of a topic that is not theirs.
  */
 export class OutboxPublisher {
   readonly #publisher: Publisher
@@ -55,7 +56,9 @@ export class OutboxPublisher {
   readonly #feeds = new Map<Partition, readonly OutboxFeed[]>()
   #pending: Pending[] = []
   #bytes = 0
-  #sending = false
+  /** The topics of each send that is not yet answered. */
+  readonly #sending = new Set<string>()
+  #woken = false
   readonly #away = new Map<string, Away>()
   #reading = false
   #readFailures = 0
@@ -177,30 +180,60 @@ export class OutboxPublisher {
     return Math.min(backoffMaxMs, backoffMinMs * 2 ** failures)
   }
 
+  /** Sends what may go, once all that is told at this moment is known. */
   #pump(): void {
-    if (this.#sending || this.#stopped || this.#pending.length === 0) return
-    const batch = this.#next()
-    if (batch.length === 0) return
-    this.#sending = true
-    void this.#publisher.send(batch.map((pending) => pending.row)).then((deliveries) => this.#sent(batch, deliveries))
+    if (this.#woken || this.#stopped) return
+    this.#woken = true
+    queueMicrotask(() => {
+      this.#woken = false
+      if (!this.#stopped) for (const [topics, batch] of this.#next()) this.#send(topics, batch)
+    })
   }
 
-  /** The oldest that wait, without topics that rest and what must not overtake a message to one of these. */
-  #next(): Pending[] {
-    const batch: Pending[] = []
-    const held = new Held()
+  #send(topics: string, batch: readonly Pending[]): void {
+    this.#sending.add(topics)
+    for (const pending of batch) pending.state = 'sending'
+    const rows = batch.map(({ row }) => row)
+    void this.#publisher.send(rows).then((deliveries) => this.#sent(topics, batch, deliveries))
+  }
+
+  /** What may go now, the oldest first, by the topics of its tenants; one send to the same topics at a time. */
+  #next(): ReadonlyMap<string, readonly Pending[]> {
+    const tenants = new Tenants()
+    const ready: { readonly pending: Pending; readonly tenant: Tenant }[] = []
     for (const pending of this.#pending) {
-      if (pending.state !== 'waiting' || held.has(pending)) continue
-      if (this.#away.get(pending.row.topic)?.resting) held.add(pending)
-      else batch.push(pending)
-      if (batch.length === maxMessagesPerSend) break
+      if (pending.state !== 'waiting' && pending.state !== 'sending') continue
+      const tenant = tenants.of(pending)
+      if (tenant.held) continue
+      tenant.held = pending.state === 'sending' || this.#mustWait(pending.row.topic, tenant)
+      if (tenant.held) continue
+      if (!tenant.topics.includes(pending.row.topic)) tenant.topics.push(pending.row.topic)
+      ready.push({ pending, tenant })
     }
-    return batch
+    const batches = new Map<string, Pending[]>()
+    for (const { pending, tenant } of ready) {
+      const topics = tenant.topics.length === 1 ? pending.row.topic : tenant.topics.join(' ')
+      if (this.#sending.has(topics)) continue
+      const batch = batches.get(topics)
+      if (batch === undefined) batches.set(topics, [pending])
+      else if (batch.length < maxMessagesPerSend) batch.push(pending)
+    }
+    return batches
   }
 
-  #sent(batch: readonly Pending[], deliveries: readonly Delivery[]): void {
+  /** While the topic rests, or all there is to it now is on its way. A topic that is away is tried alone. */
+  #mustWait(topic: string, { topics }: Tenant): boolean {
+    const first = topics[0]
+    if (first === undefined && this.#sending.has(topic)) return true
+    if (this.#away.size === 0) return false
+    const away = this.#away.get(topic)
+    if (away?.resting) return true
+    return first !== undefined && first !== topic && (away !== undefined || this.#away.has(first))
+  }
+
+  #sent(topics: string, batch: readonly Pending[], deliveries: readonly Delivery[]): void {
     if (this.#stopped) return
-    this.#sending = false
+    this.#sending.delete(topics)
     const failed = this.#apply(batch, deliveries)
     for (const [topic, reason] of failed) this.#rest(topic, reason)
     for (const { row } of batch) if (!failed.has(row.topic)) this.#cameBack(row.topic)
@@ -232,15 +265,17 @@ export class OutboxPublisher {
   #apply(batch: readonly Pending[], deliveries: readonly Delivery[]): ReadonlyMap<string, string> {
     const failed = new Map<string, string>()
     let delivered = 0
-    /** Of whom something failed in this send: what follows of them goes again, even if it got out. */
-    const held = new Held()
+    // Held: of whom something failed. What follows of them goes again, even if it got out.
+    const tenants = new Tenants()
     batch.forEach((pending, i) => {
       const delivery: Delivery = deliveries[i] ?? { kind: 'failed', reason: 'the driver gave no answer' }
       const { topic } = pending.row
+      const tenant = tenants.of(pending)
+      pending.state = 'waiting'
       if (delivery.kind === 'failed') {
         if (!failed.has(topic)) failed.set(topic, delivery.reason)
-        held.add(pending)
-      } else if (!held.has(pending)) {
+        tenant.held = true
+      } else if (!tenant.held) {
         if (delivery.kind === 'refused') {
           this.#refuse(pending, delivery.reason, 0)
         } else {
@@ -275,7 +310,7 @@ export class OutboxPublisher {
     const holes = new Set<OutboxFeed>()
     const published = new Map<OutboxFeed, OutboxPosition>()
     this.#keep(({ feed, row, state }) => {
-      if (state === 'waiting' || state === 'refusing') holes.add(feed)
+      if (state !== 'delivered' && state !== 'refused') holes.add(feed)
       else if (!holes.has(feed)) published.set(feed, row.position)
       return holes.has(feed)
     })
@@ -310,17 +345,24 @@ export class OutboxPublisher {
   }
 }
 
+/** In one look at what is pending: nothing further of it goes, and the topics of what may go. */
+type Tenant = { held: boolean; readonly topics: string[] }
+
 /** Tenants of partitions. */
-class Held {
-  readonly #tenants = new Map<Partition, Set<string>>()
+class Tenants {
+  readonly #tenants = new Map<Partition, Map<string, Tenant>>()
 
-  add({ feed: { partition }, row }: Pending): void {
-    const tenants = this.#tenants.get(partition)
-    if (tenants) tenants.add(row.tenant)
-    else this.#tenants.set(partition, new Set([row.tenant]))
-  }
-
-  has({ feed: { partition }, row }: Pending): boolean {
-    return this.#tenants.get(partition)?.has(row.tenant) === true
+  of({ feed: { partition }, row }: Pending): Tenant {
+    let tenants = this.#tenants.get(partition)
+    if (tenants === undefined) {
+      tenants = new Map()
+      this.#tenants.set(partition, tenants)
+    }
+    let tenant = tenants.get(row.tenant)
+    if (tenant === undefined) {
+      tenant = { held: false, topics: [] }
+      tenants.set(row.tenant, tenant)
+    }
+    return tenant
   }
 }

@@ -122,8 +122,8 @@ export const mutants: readonly Mutant[] = [
     edits: [
       {
         file: 'supervisors/outbox-publisher.ts',
-        from: "if (pending.state !== 'waiting' || held.has(pending)) continue",
-        to: "if (pending.state !== 'waiting') continue",
+        from: 'if (tenant.held) continue\n      tenant.held = ',
+        to: 'tenant.held = ',
       },
     ],
   },

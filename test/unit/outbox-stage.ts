@@ -33,6 +33,8 @@ export class OutboxStage implements Publisher {
   pageRows = 3
   /** What Kafka says to a message; null takes it. */
   answer: (row: OutboxRow) => Delivery | null = () => null
+  /** What is awaited before Kafka answers a send; what it took is published before. */
+  sending: (rows: readonly OutboxRow[]) => Promise<void> = () => Promise.resolve()
   /** What is awaited before a page is answered, and before a refusal is recorded. */
   reading: () => Promise<void> = () => Promise.resolve()
   refusing: () => Promise<void> = () => Promise.resolve()
@@ -77,12 +79,14 @@ export class OutboxStage implements Publisher {
 
   async send(rows: readonly OutboxRow[]): Promise<readonly Delivery[]> {
     this.sends++
-    return rows.map((row) => {
+    const deliveries = rows.map((row): Delivery => {
       const answer = this.answer(row)
       if (answer !== null) return answer
       this.published.push(row.messageId)
       return { kind: 'delivered' }
     })
+    await this.sending(rows)
+    return deliveries
   }
 
   async #read(ref: PartitionRef, after: OutboxPosition | null): Promise<OutboxPage> {

@@ -133,6 +133,63 @@ test('a topic that is away holds up those alone who publish to it, each in order
   assert.equal([...stage.troubles], [])
 })
 
+test('a topic that does not answer holds up those alone who publish to it, each in order', async () => {
+  const stage = new OutboxStage({ outboxMaxPending: 10_000 })
+  stage.outbox.open(stage.partition, [])
+  await settled()
+  const leaderless = ({ topic }: OutboxRow) => topic === 'leaderless'
+  let timeOut = () => {}
+  stage.answer = (row) => (leaderless(row) ? { kind: 'failed', reason: 'not delivered within 30000 ms' } : null)
+  stage.sending = (rows) =>
+    rows.some(leaderless)
+      ? new Promise((resolve) => {
+          timeOut = resolve
+        })
+      : Promise.resolve()
+  stage.commit(
+    message(1, 0, { tenant: 'waits', topic: 'leaderless' }),
+    message(1, 1, { tenant: 'goes on' }),
+    message(1, 2, { tenant: 'goes on', topic: 'another' }),
+  )
+  await settled()
+  // More than one send takes, of tenants who had nothing on its way: they must not be in the way of what comes after.
+  const more = Array.from({ length: 3_000 }, (_, i) => message(2, i, { tenant: `waits ${i}`, topic: 'leaderless' }))
+  stage.commit(...more)
+  await settled()
+  stage.commit(message(3, 0, { tenant: 'goes on' }), message(3, 1, { tenant: 'waits' }))
+  await settled()
+  const healthy = ['goes on 1.1', 'goes on 1.2', 'goes on 3.0']
+  assert.equal(stage.published, healthy)
+  timeOut()
+  await settled()
+  assert.equal([...stage.troubles], [['kafka.outbox', 'leaderless: not delivered within 30000 ms']])
+  // It is tried again, alone, and again does not answer.
+  await stage.clock.turn(1_000)
+  stage.commit(message(4, 0, { tenant: 'goes on' }), message(4, 1, { tenant: 'new' }))
+  stage.commit(message(4, 2, { tenant: 'new', topic: 'leaderless' }), message(4, 3, { tenant: 'new' }))
+  await settled()
+  assert.equal(stage.published, [...healthy, 'goes on 4.0', 'new 4.1'])
+  stage.answer = () => null
+  stage.sending = () => Promise.resolve()
+  timeOut()
+  await settled()
+  await stage.clock.turn(1_000)
+  const of = (tenant: string) => stage.firstCopies.filter((id) => id.startsWith(`${tenant} `) && !id.includes(' 2.'))
+  assert.equal(of('waits'), ['waits 1.0', 'waits 3.1'])
+  assert.equal(of('new'), ['new 4.1', 'new 4.2', 'new 4.3'])
+  assert.equal([stage.outbox.pending, stage.table, [...stage.troubles]], [0, [], []])
+})
+
+test('who publishes to several topics in turn waits for no answer between two of them', async () => {
+  const stage = new OutboxStage({ outboxMaxPending: 10_000 })
+  stage.outbox.open(stage.partition, [])
+  await settled()
+  stage.commit(...Array.from({ length: 1_000 }, (_, i) => message(1, i, { topic: i % 2 === 0 ? 'a' : 'b' })))
+  await settled()
+  assert.is(stage.sends, 1)
+  assert.is(stage.outbox.pending, 0)
+})
+
 test('what could not be delivered is no trouble any more when its partition has another owner', async () => {
   const stage = new OutboxStage()
   stage.outbox.open(stage.partition, [])
