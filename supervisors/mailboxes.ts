@@ -23,10 +23,6 @@ export class Mailboxes {
     this.#evict = evict
   }
 
-  get count(): number {
-    return this.#byId.size
-  }
-
   get(id: number): Mailbox | undefined {
     return this.#byId.get(id)
   }
