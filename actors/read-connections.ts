@@ -1,5 +1,5 @@
 import type postgres from 'postgres'
-import { type Clock, sleep } from '../core/clock.ts'
+import { backOffMs, type Clock, sleep } from '../core/clock.ts'
 import { errorOf, messageOf, TenantryError } from '../core/errors.ts'
 import { Fifo } from '../core/fifo.ts'
 import { LaneConnection, type LaneLimits } from '../core/postgres/lane-connection.ts'
@@ -26,8 +26,7 @@ const limits: LaneLimits = {
 /** Longer than PostgreSQL itself lets a read take: its host or the network has gone. */
 const answerDeadlineMs = 60_000
 
-const backoffMinMs = 20
-const backoffMaxMs = 5_000
+const retryMs = { first: 20, most: 5_000 } as const
 
 type Slot = { connection: LaneConnection | undefined }
 
@@ -73,7 +72,7 @@ export class ReadConnections {
           { cause: attempt.away },
         )
       }
-      await sleep(clock, Math.min(backoffMaxMs, backoffMinMs * 2 ** failures), this.#closing.signal)
+      await sleep(clock, backOffMs(failures + 1, retryMs), this.#closing.signal)
     }
   }
 

@@ -1,4 +1,4 @@
-import type { Clock } from '../core/clock.ts'
+import { backOffMs, type Clock } from '../core/clock.ts'
 import { TenantryError } from '../core/errors.ts'
 import type { Failure } from '../core/effects.ts'
 import { Fifo } from '../core/fifo.ts'
@@ -379,7 +379,7 @@ export class Committer {
   /** Calls `then` after a delay that doubles with each failure in a row, with jitter. */
   #backOff(reason: string, then: () => void): void {
     const { backoffMinMs, backoffMaxMs } = this.#settings
-    const delay = Math.min(backoffMaxMs, backoffMinMs * 2 ** this.#failures++)
+    const delay = backOffMs(++this.#failures, { first: backoffMinMs, most: backoffMaxMs })
     this.#troubled = true
     this.#host.trouble(reason)
     this.#clock.after(delay * (0.5 + this.#random.next() / 2), () => {

@@ -1,4 +1,4 @@
-import { type Clock, sleep } from '../core/clock.ts'
+import { backOffMs, type Clock, sleep } from '../core/clock.ts'
 import { messageOf } from '../core/errors.ts'
 import type { Delivery, Publisher } from '../core/kafka/publisher.ts'
 import type { Inherited, Ledger, OutboxPosition, OutboxRow, PartitionRef } from '../core/postgres/transactions.ts'
@@ -177,7 +177,7 @@ export class OutboxPublisher {
 
   #backoffMs(failures: number): number {
     const { backoffMinMs, backoffMaxMs } = this.#settings
-    return Math.min(backoffMaxMs, backoffMinMs * 2 ** failures)
+    return backOffMs(failures + 1, { first: backoffMinMs, most: backoffMaxMs })
   }
 
   /** Sends what may go, once all that is told at this moment is known. */

@@ -1,4 +1,4 @@
-import type { Clock } from '../core/clock.ts'
+import { backOffMs, type Clock } from '../core/clock.ts'
 import type { Failure } from '../core/effects.ts'
 import type { Facts } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
@@ -220,7 +220,7 @@ export class Outcomes {
 
   #holdBack({ mailbox, failure }: Suspect): void {
     const { heldRetryMs } = this.#options.settings
-    this.#hold(mailbox, shownOf(failure), Math.min(maxHeldRetryMs, heldRetryMs * 2 ** mailbox.heldTimes++))
+    this.#hold(mailbox, shownOf(failure), backOffMs(++mailbox.heldTimes, { first: heldRetryMs, most: maxHeldRetryMs }))
   }
 
   #hold(mailbox: Mailbox, reason: string, ms: number): void {

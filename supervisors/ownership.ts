@@ -1,4 +1,4 @@
-import type { Clock } from '../core/clock.ts'
+import { backOffMs, type Clock, sleep } from '../core/clock.ts'
 import { messageOf, TenantryError } from '../core/errors.ts'
 import type { LogRange, PartitionOffset, TopicDescription, TopicPartition } from '../core/kafka/source.ts'
 import type { Log } from '../core/log.ts'
@@ -83,8 +83,8 @@ export class Ownership {
 
   #backOff(partition: Partition): Promise<void> {
     const { backoffMinMs, backoffMaxMs } = this.#settings
-    const delay = Math.min(backoffMaxMs, backoffMinMs * 2 ** partition.claimAttempts++)
-    return new Promise((resolve) => this.#clock.after(delay * (0.5 + this.#random.next() / 2), resolve))
+    const delay = backOffMs(++partition.claimAttempts, { first: backoffMinMs, most: backoffMaxMs })
+    return sleep(this.#clock, delay * (0.5 + this.#random.next() / 2))
   }
 
   async #attempt(partition: Partition): Promise<void> {

@@ -2,6 +2,7 @@ import { type Broker, type ClusterMetadata, ConnectionPool } from '@platformatic
 import { errorOf } from '../errors.ts'
 import { type Cluster, keyOf, unavailable, withDeadline } from './cluster.ts'
 import { fetch, type FetchedPartition, type FetchPartition, fetchVersions } from './fetch-protocol.ts'
+import { backOffMs } from '../clock.ts'
 import { retryMs } from './membership.ts'
 import { poolOptions, type SourceOptions } from './options.ts'
 import type { Reading } from './reading.ts'
@@ -176,7 +177,7 @@ export class Fetcher {
       if (this.#stopped) return
       const failures = (this.#failures.get(node) ?? 0) + 1
       this.#failures.set(node, failures)
-      const ms = Math.min(retryMs.most, retryMs.first * 2 ** (failures - 1))
+      const ms = backOffMs(failures, retryMs)
       this.#notBefore.set(node, source.clock.monotonic() + ms)
       source.clock.after(ms, () => {
         this.#notBefore.delete(node)
@@ -228,7 +229,7 @@ export class Fetcher {
   #delay(reading: Reading): void {
     const { clock } = this.#options.source
     reading.failures += 1
-    const ms = Math.min(retryMs.most, retryMs.first * 2 ** (reading.failures - 1))
+    const ms = backOffMs(reading.failures, retryMs)
     reading.notBefore = clock.monotonic() + ms
     clock.after(ms, () => {
       // Not by comparing times: a timer may run a moment early, and no other would come.
