@@ -48,6 +48,14 @@ export type DependencyOptions = {
   readonly timeoutMs: number
 }
 
+/** Pauses before a message whose handler failed is tried again, in milliseconds; past the last one it is a dead letter. */
+export type RetryOptions = {
+  /** Configuration's `retry.delays` when left out; none: never tried again. */
+  readonly delaysMs?: readonly number[]
+  /** The same for some message types. */
+  readonly types?: Readonly<Record<string, readonly number[]>>
+}
+
 /** `pipelined` runs ahead of the commits and cannot read; `serial` gets a record only after the last one's commit. */
 export type Consistency = 'pipelined' | 'serial'
 
@@ -142,6 +150,7 @@ export type ActorDefinition<
   readonly state?: State extends Schema ? StateDefinition<State> : never
   /** What `ctx.call` may call. */
   readonly dependencies?: Dependencies
+  readonly retry?: RetryOptions
   readonly consistency?: C
   readonly idempotency?: Idempotency
   /** The tables that `insert` and `upsert` write. Checked at start; without it a wrong name is found when it is used. */
@@ -161,6 +170,7 @@ export type Actor = {
   readonly messages: MessageSchemas
   readonly state: StateDefinition<Schema> | undefined
   readonly dependencies: Readonly<Record<string, DependencyOptions>>
+  readonly retry: RetryOptions
   readonly consistency: Consistency
   readonly idempotency: Idempotency
   readonly tables: readonly string[] | undefined
@@ -199,7 +209,7 @@ export function defineActor<
 export function defineActor(definition: UntypedDefinition): Actor {
   if (!isFields(definition)) throw badActor('its definition must be an object')
   refuseUnknownKeys(definition)
-  const { group, topic, messages, state, dependencies = {}, tables } = definition
+  const { group, topic, messages, state, dependencies = {}, retry = {}, tables } = definition
   const name = definition.name ?? topic
   if (!isText(group, groupNameForm)) throw badActor('group must be 1 to 128 letters, digits or . _ -')
   if (!isText(topic, topicNameForm)) throw badActor('topic must be 1 to 249 letters, digits or . _ -')
@@ -208,6 +218,7 @@ export function defineActor(definition: UntypedDefinition): Actor {
   checkSchemas(messages)
   if (state !== undefined) checkState(state)
   checkDependencies(dependencies)
+  checkRetry(retry)
   if (tables !== undefined && !(Array.isArray(tables) && tables.every((table) => isText(table, /./))))
     throw badActor("tables must be a list of tables' names")
   const { consistency = 'pipelined', idempotency = 'message-id' } = definition
@@ -223,6 +234,7 @@ export function defineActor(definition: UntypedDefinition): Actor {
     messages,
     state,
     dependencies,
+    retry,
     consistency,
     idempotency,
     tables,
@@ -238,6 +250,7 @@ type UntypedDefinition = {
   readonly messages: MessageSchemas
   readonly state?: StateDefinition<Schema>
   readonly dependencies?: Readonly<Record<string, DependencyOptions>>
+  readonly retry?: RetryOptions
   readonly consistency?: Consistency
   readonly idempotency?: Idempotency
   readonly tables?: readonly string[]
@@ -260,6 +273,7 @@ const definitionKeys = [
   'messages',
   'state',
   'dependencies',
+  'retry',
   'consistency',
   'idempotency',
   'tables',
@@ -299,6 +313,19 @@ function checkDependencies(dependencies: Readonly<Record<string, DependencyOptio
     const timeoutMs: unknown = options?.timeoutMs
     if (!(typeof timeoutMs === 'number' && timeoutMs > 0 && timeoutMs <= 600_000))
       throw badActor(`dependencies.${dependency}.timeoutMs must be between 1 and 600000`)
+  }
+}
+
+function checkRetry(retry: RetryOptions): void {
+  if (!isFields(retry)) throw badActor('retry must be an object: delaysMs, types')
+  for (const key of Object.keys(retry))
+    if (key !== 'delaysMs' && key !== 'types') throw badActor(`retry.${key} is not known`)
+  const { delaysMs, types = {} } = retry
+  if (!isFields(types)) throw badActor('retry.types must be an object: pauses for each message type')
+  for (const [where, delays] of [['delaysMs', delaysMs ?? []] as const, ...Object.entries(types)]) {
+    const fits =
+      Array.isArray(delays) && delays.every((ms: unknown) => typeof ms === 'number' && ms >= 0 && ms <= 86_400_000)
+    if (!fits) throw badActor(`retry.${where} must be a list of milliseconds from 0 to 86400000`)
   }
 }
 

@@ -3,7 +3,7 @@ import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { Catalog } from '../core/catalog.ts'
 import { messageOf, TenantryError } from '../core/errors.ts'
-import { type Actor, type Consistency, type Idempotency, isActor } from './define-actor.ts'
+import { type Actor, type Consistency, type Idempotency, isActor, type RetryOptions } from './define-actor.ts'
 import { Tables } from './tables.ts'
 
 /** An actor as it was found. The same files give the same indexes in every thread. */
@@ -19,6 +19,7 @@ export type TopologyActor = {
   readonly idempotency: Idempotency
   /** Names of the dependencies that `ctx.call` may call. */
   readonly dependencies: readonly string[]
+  readonly retry: RetryOptions
   /** Undefined where the actor does not say. */
   readonly tables: readonly string[] | undefined
   /** Message types, with `@version` where it is not 1. */
@@ -115,7 +116,7 @@ async function loadActor(file: string): Promise<Actor> {
 }
 
 function describe(actor: Actor, file: string, index: number): TopologyActor {
-  const { name, group, topic, state, consistency, idempotency, dependencies, tables, messages } = actor
+  const { name, group, topic, state, consistency, idempotency, dependencies, retry, tables, messages } = actor
   return {
     index,
     name,
@@ -126,6 +127,7 @@ function describe(actor: Actor, file: string, index: number): TopologyActor {
     consistency,
     idempotency,
     dependencies: Object.keys(dependencies),
+    retry,
     tables,
     messages: Object.keys(messages),
     file,

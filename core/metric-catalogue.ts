@@ -75,6 +75,12 @@ export const catalogue = {
     labels: ['group', 'reason'],
     help: 'Group commits that did not succeed at once, by reason; they are sent again.',
   },
+  retries: {
+    name: 'tenantry_record_retries_total',
+    type: 'counter',
+    labels: ['group'],
+    help: 'Attempts at records that failed and are repeated.',
+  },
   fences: {
     name: 'tenantry_partition_fences_total',
     type: 'counter',

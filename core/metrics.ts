@@ -11,6 +11,8 @@ export interface EngineMetrics {
   latency(ms: number, count?: number): void
   /** A commit did not succeed: `fenced`, `duplicates`, `unknown`, `infrastructure`, `again`, `held`, `statement`. */
   commitFailed(group: string, reason: string): void
+  /** An attempt at a record failed and will be repeated. */
+  retried(group: string): void
   /** Another daemon, or a commit given up, had moved a partition on. */
   fenced(group: string): void
   /** A partition was taken over. */
@@ -71,6 +73,7 @@ export const silentMetrics: EngineMetrics = {
   committed() {},
   latency() {},
   commitFailed() {},
+  retried() {},
   fenced() {},
   tookOver() {},
   workerRestarted() {},

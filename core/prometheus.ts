@@ -97,6 +97,10 @@ export class PrometheusMetrics implements EngineMetrics, Lifecycle {
     this.#add('fences', { group }, 1)
   }
 
+  retried(group: string): void {
+    this.#add('retries', { group }, 1)
+  }
+
   tookOver(group: string): void {
     this.#add('takeovers', { group }, 1)
   }

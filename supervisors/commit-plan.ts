@@ -38,7 +38,7 @@ export function planCommit(id: string, batch: readonly Decided[], touched: Itera
   for (const decided of batch) {
     const index = include(decided.mailbox.partition)
     decided.partition = index
-    partitions[index]?.progress.add(decided.item.from, decided.record.offset + 1)
+    if (decided.result.kind !== 'retried') partitions[index]?.progress.add(decided.item.from, decided.record.offset + 1)
   }
   return { commit: { id, partitions: partitions.map(partitionCommit), outcomes: batch }, batch, partitions }
 }
@@ -69,8 +69,9 @@ export function planSettled(plan: Plan, duplicates: readonly number[]): Plan {
 }
 
 function asDuplicate(decided: Decided): Outcome {
-  const { result, partition, tenant, record, actor, attempts } = decided
-  if (result.kind === 'duplicate' || result.kind === 'skipped') return decided
+  const { result, partition, tenant, record, actor, attempts, firstFailedAt, retried } = decided
+  if (result.kind !== 'done' && result.kind !== 'failed') return decided
   const { messageId, type, traceId } = result
-  return { partition, tenant, record, actor, attempts, result: { kind: 'duplicate', messageId, type, traceId } }
+  const duplicate = { kind: 'duplicate', messageId, type, traceId } as const
+  return { partition, tenant, record, actor, attempts, firstFailedAt, retried, result: duplicate }
 }

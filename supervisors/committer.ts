@@ -326,7 +326,10 @@ export class Committer {
     this.#touchAgain(plan)
     const { batch } = plan
     const [only] = batch
-    if (batch.length > 1) {
+    if (only?.result.kind === 'retried' && batch.length === 1) {
+      // It has no effects: nothing of it can be to blame.
+      this.#segments.unshift({ batch, doubted })
+    } else if (batch.length > 1) {
       const middle = batch.length >>> 1
       this.#segments.unshift({ batch: batch.slice(0, middle), doubted }, { batch: batch.slice(middle), doubted })
     } else if (only) {

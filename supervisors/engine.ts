@@ -14,6 +14,7 @@ import type { Log } from '../core/log.ts'
 import type { EngineMetrics } from '../core/metrics.ts'
 import type { Lane, Ledger, Ownership as Owned } from '../core/postgres/transactions.ts'
 import type { Random } from '../core/random.ts'
+import type { RetryPolicy } from '../core/retry-policy.ts'
 import type { Workers, WorkersListener } from '../core/workers.ts'
 import { Committer, type CommitterSettings } from './committer.ts'
 import { Dispatcher, type DispatcherSettings } from './dispatcher.ts'
@@ -40,6 +41,7 @@ export type ActorRole = {
   readonly serial: boolean
   /** It has dependencies, which it calls outside of every commit. */
   readonly calls: boolean
+  readonly retry: RetryPolicy
 }
 
 export type GroupOptions = {
@@ -158,6 +160,7 @@ export class Engine {
     })
     this.#outcomes = new Outcomes({
       clock,
+      random,
       log,
       metrics: options.metrics,
       settings,
@@ -512,6 +515,7 @@ export class Engine {
       }
       partition.position = record.offset + 1
       const item = new Item(record, from, sizeOf(record))
+      partition.countOn(item)
       this.#intake.took(item.bytes)
       const to = route(record, routing)
       if ('failure' in to) {

@@ -13,13 +13,25 @@ export type GroupSettings = { readonly roles: readonly ActorRole[]; readonly con
  */
 export function groupsOf(config: Config, topology: Topology): ReadonlyMap<string, GroupSettings> {
   const groups = new Map<string, GroupSettings>()
-  for (const { index, name, group, topic, stateful, consistency, dependencies, file } of topology.actors) {
+  for (const { index, name, group, topic, stateful, consistency, dependencies, retry, file } of topology.actors) {
     const settings = config.groups[group]
     if (settings === undefined) throw unknownGroup(group, file, Object.keys(config.groups))
     const before = groups.get(group)?.roles ?? []
     const taken = settings.topics === undefined || settings.topics.includes(topic)
     const serial = consistency === 'serial'
-    const role: ActorRole = { index, name, topic, stateful, serial, calls: dependencies.length > 0 }
+    const role: ActorRole = {
+      index,
+      name,
+      topic,
+      stateful,
+      serial,
+      calls: dependencies.length > 0,
+      retry: {
+        delaysMs: retry.delaysMs ?? config.retry.delaysMs,
+        byType: new Map(Object.entries(retry.types ?? {})),
+        jitter: config.retry.jitter,
+      },
+    }
     groups.set(group, { config: settings, roles: taken ? [...before, role] : before })
   }
   for (const [name, { roles, config: settings }] of groups) {

@@ -1,7 +1,7 @@
 import type { Failure } from '../core/effects.ts'
 import { Fifo } from '../core/fifo.ts'
 import { detached, type KafkaRecord } from '../core/kafka/source.ts'
-import type { Outcome, Skipped } from '../core/postgres/transactions.ts'
+import type { Outcome, Retried, Skipped } from '../core/postgres/transactions.ts'
 import type { Done, Duplicate, Failed, Opening } from '../core/workers.ts'
 import type { ActorRole } from './engine.ts'
 import type { Partition } from './partition.ts'
@@ -15,7 +15,12 @@ export class Item {
   readonly ownBytes: number
   /** With what its decision wants written, once it has one. */
   bytes: number
+  /** Attempts that failed. */
   attempts = 0
+  /** When the first of them did, in ms since 1970. */
+  firstFailedAt = 0
+  /** Its failed attempts are in PostgreSQL, or on their way there. */
+  retried = false
   decided: Decided | null = null
   detached = false
   /** Why no worker may see it: its outcome, whenever and however often it is decided. */
@@ -45,13 +50,15 @@ export class Decided implements Outcome {
   readonly tenant: string
   readonly actor: string
   readonly record: KafkaRecord
-  result: Done | Failed | Duplicate | Skipped
-  attempts: number
+  result: Done | Failed | Duplicate | Skipped | Retried
+  readonly attempts: number
+  readonly firstFailedAt: number
+  readonly retried: boolean
   dropped = false
   /** Index into the commit's partitions, set when it is planned. */
   partition = 0
 
-  constructor(mailbox: Mailbox, item: Item, result: Done | Failed | Duplicate | Skipped) {
+  constructor(mailbox: Mailbox, item: Item, result: Outcome['result']) {
     this.mailbox = mailbox
     this.item = item
     this.tenant = mailbox.tenant
@@ -59,6 +66,8 @@ export class Decided implements Outcome {
     this.record = item.record
     this.result = result
     this.attempts = item.attempts
+    this.firstFailedAt = item.firstFailedAt
+    this.retried = item.retried
   }
 }
 
@@ -68,10 +77,11 @@ export class Decided implements Outcome {
  * - `settling`: until its decisions are committed, as its next run must start from what they made of the state, or must know
  *   their messages
  * - `state`: the instance's state is to be read, or is being read
+ * - `retrying`: its next record has failed; tried again at a time
  * - `held`: a lock or a time limit of the database's held this tenant back; tried again at a time
  * - `blocked`: cannot go on without an operator; `reason` says why
  */
-export type Waiting = 'nothing' | 'settling' | 'state' | 'held' | 'blocked'
+export type Waiting = 'nothing' | 'settling' | 'state' | 'retrying' | 'held' | 'blocked'
 
 /**
  * The FIFO of one (actor, topic, partition, tenant). Its items stand in offset order in three zones:
@@ -98,6 +108,8 @@ export class Mailbox {
   open = false
   waiting: Waiting = 'nothing'
   waitingReason = ''
+  /** When it is tried again, in ms since 1970; 0 when no time is set. */
+  waitingUntil = 0
   /** Monotonic time since which a lock has held this tenant back; 0 when it does not. */
   heldSince = 0
   /** Attempts in a row that it was held back. */
@@ -164,11 +176,16 @@ export class Mailbox {
 
   /** Moves the next queued item in flight. */
   takeNext(): Item | undefined {
-    const item = this.items.at(this.decidedCount + this.inFlightCount)
+    const item = this.next
     if (item === undefined) return undefined
     this.inFlightCount++
     this.inFlightBytes += item.bytes
     return item
+  }
+
+  /** The first item that is not at a worker and not decided. */
+  get next(): Item | undefined {
+    return this.items.at(this.decidedCount + this.inFlightCount)
   }
 
   /** The oldest item in flight, which is the one that the next decision of this run must be about. */

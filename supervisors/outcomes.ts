@@ -5,12 +5,14 @@ import type { Log } from '../core/log.ts'
 import type { EngineMetrics } from '../core/metrics.ts'
 import { shownOf, stateElsewhereState } from '../core/postgres/sqlstate.ts'
 import type { OutboxRow, StateRow } from '../core/postgres/transactions.ts'
+import type { Random } from '../core/random.ts'
+import { retryDelayMs } from '../core/retry-policy.ts'
 import type { Decision, Done, Failed } from '../core/workers.ts'
 import type { Plan } from './commit-plan.ts'
 import type { Suspect } from './committer.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import type { Intake } from './intake.ts'
-import type { Decided, Item, Mailbox } from './mailbox.ts'
+import { Decided, type Item, type Mailbox } from './mailbox.ts'
 import type { Mailboxes } from './mailboxes.ts'
 import type { OutboxPublisher } from './outbox-publisher.ts'
 import type { Partition } from './partition.ts'
@@ -31,6 +33,7 @@ export type OutcomesSettings = SharedFailuresSettings & {
 
 export type OutcomesOptions = {
   readonly clock: Clock
+  readonly random: Random
   readonly log: Log
   readonly metrics: EngineMetrics
   readonly settings: OutcomesSettings
@@ -87,6 +90,7 @@ export class Outcomes {
       this.#block(mailbox, outcome.failure.reason)
       return
     }
+    if (outcome.kind === 'failed' && outcome.failure.kind === 'transient' && this.#retry(mailbox, item, outcome)) return
     this.#options.dispatcher.answered(mailbox, item)
     const decided = mailbox.decide(outcome)
     this.#options.intake.weighed(item.bytes - item.ownBytes)
@@ -151,6 +155,7 @@ export class Outcomes {
     plan.batch.forEach((decided, i) => {
       const { mailbox, record } = decided
       const result = plan.commit.outcomes[i]?.result ?? decided.result
+      if (result.kind === 'retried') return
       if (result.kind === 'done') processed++
       else if (result.kind === 'duplicate') duplicates++
       else if (result.kind === 'failed') deadLettered++
@@ -198,12 +203,13 @@ export class Outcomes {
       const { mailbox, failure } = suspect
       if (mailbox.closed) continue
       // Dropped meanwhile, by a drain or a revoke: what is next now is another record.
-      if (mailbox.items.at(mailbox.decidedCount + mailbox.inFlightCount) !== suspect.decided.item) continue
+      if (mailbox.next !== suspect.decided.item) continue
       const shared = this.#shared.shared(suspect, now)
       if (failure.sqlstate === stateElsewhereState) this.#block(mailbox, 'state_elsewhere')
       else if (shared !== null) this.#ail(suspect, `${shownOf(failure)}: ${shared}`)
-      else if (suspect.held !== 'no' && !this.#overdue(suspect)) this.#holdBack(suspect)
-      else this.#convict(suspect)
+      else if (suspect.held === 'no') this.#convict(suspect)
+      else if (!this.#overdue(suspect)) this.#holdBack(suspect)
+      else if (!this.#retry(mailbox, suspect.decided.item, failedBy(suspect))) this.#convict(suspect)
     }
   }
 
@@ -225,22 +231,46 @@ export class Outcomes {
 
   #hold(mailbox: Mailbox, reason: string, ms: number): void {
     mailbox.waitingReason = reason
-    this.#options.clock.after(ms, () => {
-      if (mailbox.closed || mailbox.waiting !== 'held') return
+    this.#resumeAfter(mailbox, ms)
+  }
+
+  #resumeAfter(mailbox: Mailbox, ms: number): void {
+    const { clock, settled } = this.#options
+    const { run } = mailbox
+    mailbox.waitingUntil = clock.now() + ms
+    clock.after(ms, () => {
+      if (mailbox.closed || mailbox.run !== run) return
       this.#resume(mailbox)
-      this.#options.settled()
+      settled()
     })
   }
 
+  /** The attempt at the next record has failed: it is repeated after a while. False: there are no attempts left. */
+  #retry(mailbox: Mailbox, item: Item, failed: Failed): boolean {
+    const { clock, random, metrics, push } = this.#options
+    const delayMs = retryDelayMs(mailbox.actor.retry, failed.type, item.attempts + 1, random.next())
+    if (delayMs === null) return false
+    this.#withdraw(mailbox, mailbox.decidedCount)
+    mailbox.heldSince = 0
+    mailbox.heldTimes = 0
+    mailbox.waiting = 'retrying'
+    mailbox.waitingReason = failed.failure.reason
+    if (item.attempts === 0) item.firstFailedAt = clock.now()
+    push(new Decided(mailbox, item, { ...failed, kind: 'retried', retryAt: clock.now() + delayMs }))
+    item.attempts++
+    item.retried = true
+    metrics.retried(mailbox.partition.group.name)
+    this.#resumeAfter(mailbox, delayMs)
+    return true
+  }
+
   /** It fails by itself: its failure is its outcome. */
-  #convict({ mailbox, decided, failure }: Suspect): void {
+  #convict(suspect: Suspect): void {
+    const { mailbox } = suspect
     this.#released(mailbox)
     mailbox.heldSince = 0
     mailbox.heldTimes = 0
-    const { result } = decided
-    const known = result.kind === 'done' || result.kind === 'failed' ? result : null
-    const { key = null, type = '', traceId = '', messageId = '' } = known ?? {}
-    this.#decideNext(mailbox, { kind: 'failed', failure, key, type, traceId, messageId })
+    this.#decideNext(mailbox, failedBy(suspect))
     this.#resume(mailbox)
   }
 
@@ -283,7 +313,7 @@ export class Outcomes {
 
   #refuseQueued(mailbox: Mailbox): void {
     for (;;) {
-      const failure = mailbox.items.at(mailbox.decidedCount + mailbox.inFlightCount)?.refusal
+      const failure = mailbox.next?.refusal
       if (!failure) return
       this.#decideNext(mailbox, {
         kind: 'failed',
@@ -299,6 +329,7 @@ export class Outcomes {
   /** The mailbox may go on with a new run, from its committed state once that is known. */
   #resume(mailbox: Mailbox): void {
     mailbox.waitingReason = ''
+    mailbox.waitingUntil = 0
     if (mailbox.key === nobody) {
       mailbox.waiting = 'blocked'
       this.#refuseQueued(mailbox)
@@ -328,6 +359,13 @@ export class Outcomes {
     this.#options.dispatcher.withdraw(mailbox)
     this.#options.intake.weighed(-mailbox.raiseRun(keepDecided))
   }
+}
+
+/** The suspect's failure as its message's outcome. */
+function failedBy({ decided: { result }, failure }: Suspect): Failed {
+  const known = result.kind === 'done' || result.kind === 'failed' ? result : null
+  const { key = null, type = '', traceId = '', messageId = '' } = known ?? {}
+  return { kind: 'failed', failure, key, type, traceId, messageId }
 }
 
 /** The outbox numbers its rows by the partition's commit and the place among that commit's messages. */

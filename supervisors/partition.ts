@@ -1,7 +1,7 @@
 import type { TopicPartition } from '../core/kafka/source.ts'
-import type { OutboxPosition, Ownership, PartitionRef, Range } from '../core/postgres/transactions.ts'
+import type { OutboxPosition, Ownership, PartitionRef, Range, RetryRow } from '../core/postgres/transactions.ts'
 import type { ActorRole, GroupOptions } from './engine.ts'
-import type { Mailbox } from './mailbox.ts'
+import type { Item, Mailbox } from './mailbox.ts'
 import { Progress } from './progress.ts'
 
 /**
@@ -61,6 +61,8 @@ export class Partition implements TopicPartition {
   writtenBefore = -1
   /** Monotonic time of the last commit, or of the takeover. */
   committedAt = 0
+  /** Failed attempts at records that are yet to come, as an earlier owner left them, by offset. */
+  readonly #retries = new Map<number, RetryRow>()
   #ref: PartitionRef | null = null
 
   constructor(group: GroupOptions, actor: ActorRole, at: TopicPartition, lane: number, assignedAt: number) {
@@ -96,6 +98,18 @@ export class Partition implements TopicPartition {
     this.paused = false
     this.phase = 'owned'
     this.reason = ''
+    for (const retry of ownership.retries) this.#retries.set(retry.offset, retry)
+  }
+
+  /** An earlier owner's attempts at the record count. */
+  countOn(item: Item): void {
+    if (this.#retries.size === 0) return
+    const retry = this.#retries.get(item.record.offset)
+    if (retry === undefined) return
+    this.#retries.delete(item.record.offset)
+    item.attempts = retry.attempts
+    item.firstFailedAt = retry.firstFailedAt
+    item.retried = true
   }
 
   /** Positions that need no decision: no record is there, or it is done already. */

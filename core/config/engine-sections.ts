@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { defaultLimits } from '../limits.ts'
 import { formatSize } from './units.ts'
-import { choice, count, duration, flag, optionalText, size, text, wholeNumber } from './fields.ts'
+import { choice, count, duration, durationBetween, flag, optionalText, size, text, wholeNumber } from './fields.ts'
 
 /** The sections that concern the process itself, PostgreSQL and Redis. */
 
@@ -124,6 +124,27 @@ export const commit = z
   }))
   .prefault({})
   .meta({ description: 'Group commits. A lane commits what is there whenever it is free, up to this size.' })
+
+export const retry = z
+  .strictObject({
+    delays: z
+      .array(durationBetween('0ms', '1d'), { error: 'expected a list of durations such as ["1s", "2s", "5s"]' })
+      .max(100, { error: 'expected at most 100 pauses' })
+      .prefault(['1s', '2s', '5s'])
+      .meta({
+        description:
+          'Pauses before a handler that failed is tried again; when they are used up, the record is a dead letter. An actor may have its own (`retry` in its definition).',
+      }),
+    jitter: z
+      .number({ error: 'expected a number from 0 to 1' })
+      .min(0, { error: 'expected a number from 0 to 1' })
+      .max(1, { error: 'expected a number from 0 to 1' })
+      .default(0.2)
+      .meta({ description: 'Each pause is longer or shorter by up to this share of it.' }),
+  })
+  .transform(({ delays, ...rest }) => ({ ...rest, delaysMs: delays }))
+  .prefault({})
+  .meta({ description: 'Repeating what failed. Only the failing tenant waits.' })
 
 export const backpressure = z
   .strictObject({

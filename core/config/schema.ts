@@ -9,6 +9,7 @@ import {
   postgres,
   redis,
   retention,
+  retry,
   traceability,
   workers,
 } from './engine-sections.ts'
@@ -30,6 +31,7 @@ export const schema = z.strictObject({
   actors,
   workers,
   commit,
+  retry,
   backpressure,
   retention,
   traceability,

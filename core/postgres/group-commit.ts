@@ -220,10 +220,11 @@ export function deadLetterSteps(sql: postgres.Sql, { outcomes, partitions }: Com
     insert into sys.dead_letters (
       group_name, topic, topic_id, partition, record_offset, record_timestamp, record_key, record_value, header_names,
       header_values, tenant_id, actor, message_id, message_type, trace_id, reason, error_class, error_message,
-      error_stack, sqlstate, attempts)
+      error_stack, sqlstate, attempts, first_failed_at)
     select group_name, topic, topic_id, partition, record_offset, to_timestamp(record_timestamp / 1000.0), record_key,
       record_value, header_names::bytea[], header_values::bytea[], tenant_id, actor, message_id, message_type, trace_id,
-      reason, error_class, error_message, error_stack, sqlstate, attempts
+      reason, error_class, error_message, error_stack, sqlstate, attempts,
+      coalesce(to_timestamp(first_failed_at / 1000.0), clock_timestamp())
     from unnest(
       ${textArray(letters.map(({ ref }) => ref.group))}::text[], ${textArray(letters.map(({ ref }) => ref.topic))}::text[],
       ${plainArray(letters.map(({ ref }) => ref.topicId))}::uuid[], ${plainArray(letters.map(({ ref }) => ref.partition))}::integer[],
@@ -237,10 +238,11 @@ export function deadLetterSteps(sql: postgres.Sql, { outcomes, partitions }: Com
       ${textArray(letters.map(({ result }) => storable(result.traceId)))}::text[], ${textArray(failures.map(({ reason }) => storable(reason)))}::text[],
       ${textArray(failures.map(({ errorClass }) => storable(errorClass)))}::text[], ${textArray(failures.map(({ message }) => storable(message)))}::text[],
       ${textArray(failures.map(({ stack }) => storable(stack)))}::text[], ${textArray(failures.map(({ sqlstate }) => sqlstate ?? null))}::text[],
-      ${plainArray(letters.map(({ outcome }) => outcome.attempts + 1))}::integer[]
+      ${plainArray(letters.map(({ outcome }) => outcome.attempts + 1))}::integer[],
+      ${textArray(letters.map(({ outcome }) => (outcome.firstFailedAt > 0 ? String(outcome.firstFailedAt) : null)))}::double precision[]
     ) as given (group_name, topic, topic_id, partition, record_offset, record_timestamp, record_key, record_value,
       header_names, header_values, tenant_id, actor, message_id, message_type, trace_id, reason, error_class,
-      error_message, error_stack, sqlstate, attempts)
+      error_message, error_stack, sqlstate, attempts, first_failed_at)
     on conflict do nothing`
   return [own(query)]
 }
@@ -249,7 +251,7 @@ export function deadLetterSteps(sql: postgres.Sql, { outcomes, partitions }: Com
 const maxTimestamp = 253_402_300_800_000
 
 /** PostgreSQL's text takes no NUL. Lone surrogates become U+FFFD on the wire by themselves. */
-function storable(text: string): string {
+export function storable(text: string): string {
   return text.includes('\0') ? text.replaceAll('\0', '\u{fffd}') : text
 }
 
@@ -261,9 +263,10 @@ export function traceSteps(
   if (mode === 'off') return []
   const traced = outcomes.filter(
     ({ result }) =>
-      mode === 'all' ||
-      result.kind === 'failed' ||
-      (mode === 'sampled' && result.kind !== 'skipped' && sampled(result.messageId, sampleRate)),
+      result.kind !== 'retried' &&
+      (mode === 'all' ||
+        result.kind === 'failed' ||
+        (mode === 'sampled' && result.kind !== 'skipped' && sampled(result.messageId, sampleRate))),
   )
   if (traced.length === 0) return []
   const refs = traced.map(({ partition }) => partitions[partition]?.ref)
@@ -284,7 +287,13 @@ export function traceSteps(
   return [own(query)]
 }
 
-const outcomeNames = { done: 'processed', failed: 'dead_lettered', duplicate: 'duplicate', skipped: 'skipped' } as const
+const outcomeNames = {
+  done: 'processed',
+  failed: 'dead_lettered',
+  duplicate: 'duplicate',
+  skipped: 'skipped',
+  retried: 'retried',
+} as const
 
 /** The same messages on every daemon and every rerun. */
 function sampled(messageId: string, rate: number): boolean {

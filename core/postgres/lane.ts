@@ -21,6 +21,7 @@ import {
 import { type Asked, askedKeys, insertKeys, knownKeys } from './keys.ts'
 import { type Backend, LaneConnection, type LaneLimits } from './lane-connection.ts'
 import { lookUp } from './resolve.ts'
+import { retrySteps } from './retries.ts'
 import { type Run, runsOf } from './runs.ts'
 import {
   abortedState,
@@ -178,6 +179,7 @@ export class PostgresLane implements Lane {
       ...stateSteps(sql, commit),
       ...outboxSteps(sql, commit),
       ...deadLetterSteps(sql, commit),
+      ...retrySteps(sql, commit),
       ...traceSteps(sql, commit, this.#options.traceability),
       ...publishedSteps(sql, commit),
     ]

@@ -12,6 +12,7 @@ import {
   type Ownership,
   type PartitionRef,
   type Range,
+  type RetryRow,
   type RecordedOffset,
   type Start,
   type StateRow,
@@ -89,7 +90,20 @@ export class PostgresLedger implements Ledger {
       ahead: rangesOf(row.ahead),
       kafkaOffset: Number(row.kafka_offset),
       inherited,
+      retries: await this.#retries(ref),
     }
+  }
+
+  async #retries({ group, topicId, partition }: PartitionRef): Promise<RetryRow[]> {
+    const rows = await this.#sql<{ record_offset: string; attempts: number; first_failed_at: string }[]>`
+      select record_offset::text, attempts, (extract(epoch from first_failed_at) * 1000)::bigint::text as first_failed_at
+      from sys.retries
+      where group_name = ${group} and topic_id = ${topicId} and partition = ${partition}`
+    return rows.map(({ record_offset, attempts, first_failed_at }) => ({
+      offset: Number(record_offset),
+      attempts,
+      firstFailedAt: Number(first_failed_at),
+    }))
   }
 
   async deleteOutbox({ ref, epoch, seq }: Inherited, upTo: OutboxPosition): Promise<void> {

@@ -42,12 +42,27 @@ export type Outcome = {
   readonly record: KafkaRecord
   /** Name of the actor; '' for a record that never reached one. */
   readonly actor: string
-  /** `skipped`: a tombstone or an operator's decision; its only trace is the progress. `duplicate`: known beforehand. */
-  readonly result: Done | Failed | Duplicate | Skipped
+  /**
+   * `skipped`: a tombstone or an operator's decision; its only trace is the progress. `duplicate`: known beforehand.
+   * `retried`: no outcome yet, and no progress.
+   */
+  readonly result: Done | Failed | Duplicate | Skipped | Retried
+  /** Attempts that failed before this one. */
   readonly attempts: number
+  /** When the first of them failed, in ms since 1970; 0 when none did. */
+  readonly firstFailedAt: number
+  /** It may have a row among the retries, which goes with its outcome. */
+  readonly retried: boolean
 }
 
 export type Skipped = { readonly kind: 'skipped'; readonly reason: string }
+
+/** The attempt failed and is repeated: its count survives whatever happens to the daemon. */
+export type Retried = Omit<Failed, 'kind' | 'key'> & {
+  readonly kind: 'retried'
+  /** When the next attempt is due, in ms since 1970. */
+  readonly retryAt: number
+}
 
 export type Commit = {
   /** A UUID, new for every content. */
@@ -120,7 +135,11 @@ export type Ownership = {
    * with partition q modulo our count. What they left in the outbox goes out before anything of ours.
    */
   readonly inherited: readonly Inherited[]
+  /** Records that have failed and are to be tried again. */
+  readonly retries: readonly RetryRow[]
 }
+
+export type RetryRow = { readonly offset: number; readonly attempts: number; readonly firstFailedAt: number }
 
 export type Inherited = { readonly ref: PartitionRef; readonly epoch: number; readonly seq: number }
 

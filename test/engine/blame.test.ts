@@ -46,12 +46,12 @@ for (const [what, result] of [
   })
 }
 
-test('what fails alone although others commit is a dead letter in the end', async () => {
+test('what fails alone although others commit is a failed attempt after its time, and a dead letter in the end', async () => {
   const stage = new EngineStage()
   await stage.assign()
   stage.answer = poison('t40', refused('infrastructure', '53400'))
   await stage.send(tenants)
-  for (let minute = 0; minute < 4; minute++) {
+  for (let half = 0; half < 12; half++) {
     await stage.send(['t1', 't2'])
     await stage.clock.pass(30_000)
   }
@@ -59,7 +59,7 @@ test('what fails alone although others commit is a dead letter in the end', asyn
   await stage.clock.pass(60_000)
   assert.equal(
     stage.committed.filter((one) => one.startsWith('t40/')),
-    ['t40/40:failed'],
+    ['t40/40:retried', 't40/40:retried', 't40/40:retried', 't40/40:failed'],
   )
 })
 

@@ -17,11 +17,14 @@ import type {
   CommitResult,
   Lane,
   Ledger,
+  Outcome,
   OutboxRow,
   Ownership,
   Resolution,
+  RetryRow,
   StateRow,
 } from '../../core/postgres/transactions.ts'
+import type { RetryPolicy } from '../../core/retry-policy.ts'
 import type { Decision, Dispatch, Done, Failed, Workers } from '../../core/workers.ts'
 import { Engine, type EngineSettings, type GroupOptions } from '../../supervisors/engine.ts'
 
@@ -94,10 +97,14 @@ const settings: EngineSettings = {
   outboxMaxPending: 1_000,
 }
 
+/** As in RFC-PHOENIX-02, to the millisecond. */
+export const retry: RetryPolicy = { delaysMs: [1_000, 2_000, 5_000], byType: new Map(), jitter: 0 }
+
 export type StageOptions = {
   readonly stateful?: boolean
   readonly calls?: boolean
   readonly partitions?: number
+  readonly retry?: RetryPolicy
   readonly settings?: Partial<EngineSettings>
 }
 
@@ -110,6 +117,8 @@ export class EngineStage {
   readonly engine: Engine
   /** Outcomes of every commit that succeeded, as `tenant/offset:kind`, in order. */
   readonly committed: string[] = []
+  /** The same as they were committed. */
+  readonly outcomes: Outcome[] = []
   /** How many outcomes each commit had that was sent. */
   readonly sizes: number[] = []
   readonly lines: { event: string; fields: object; sentence: string }[] = []
@@ -128,10 +137,14 @@ export class EngineStage {
   effects: (offset: number) => Pick<Done, 'effects' | 'publishes'> = () => ({ effects: [], publishes: false })
   /** The first time that a worker has this record, its handler fails. */
   failsAt = -1
+  /** How often the handler of the record at an offset is still to fail for a while. */
+  readonly failures = new Map<number, number>()
   /** Bytes that each decision says its effects and state take. */
   weight = 0
   /** Tenants whose states were asked for. */
   statesAsked = 0
+  /** Failed attempts that a new owner finds. */
+  retries: readonly RetryRow[] = []
   readonly #stateful: boolean
   /** Workers cannot read any state. */
   unreadable = false
@@ -150,7 +163,7 @@ export class EngineStage {
     const group: GroupOptions = {
       name: 'g',
       source: this.#source(),
-      actors: [{ index: 0, name: 'a', topic, stateful, serial: false, calls }],
+      actors: [{ index: 0, name: 'a', topic, stateful, serial: false, calls, retry: options.retry ?? retry }],
       start: 'earliest',
       onForeignOffset: 'ignore',
       onOutOfRange: 'stop',
@@ -260,10 +273,10 @@ export class EngineStage {
       const outcome = { kind: 'failed', failure, key: null, type: '', traceId: '', messageId: '' } as const
       return [{ mailbox, run, offset: first.offset, outcome }]
     }
-    const failing = records.findIndex(({ offset }) => offset === this.failsAt)
+    const failing = records.findIndex(({ offset }) => offset === this.failsAt || this.failures.has(offset))
     if (failing >= 0) {
-      this.failsAt = -1
-      const failed: Decision = { mailbox, run, offset: records[failing]?.offset ?? -1, outcome: handlerFailed }
+      const offset = records[failing]?.offset ?? -1
+      const failed: Decision = { mailbox, run, offset, outcome: this.#failed(offset) }
       return [...this.#decisions({ mailbox, run, opening: null, records: records.slice(0, failing) }), failed]
     }
     return records.map(({ offset }) => ({
@@ -285,12 +298,22 @@ export class EngineStage {
     }))
   }
 
+  #failed(offset: number): Failed {
+    const left = this.failures.get(offset)
+    if (left === undefined) this.failsAt = -1
+    else if (left > 1) this.failures.set(offset, left - 1)
+    else this.failures.delete(offset)
+    const { failure } = handlerFailed
+    return { ...handlerFailed, failure: { ...failure, kind: left === undefined ? 'permanent' : 'transient' } }
+  }
+
   #lane(): Lane {
     return {
       commit: async (commit: Commit, mode: CommitMode) => {
         this.sizes.push(commit.outcomes.length)
         const settled = mode.kind === 'checked' ? mode.settle([]) : commit
         const result = await this.answer(settled)
+        if (result.kind === 'committed') this.outcomes.push(...settled.outcomes)
         if (result.kind === 'committed')
           for (const { tenant, record, result: outcome } of settled.outcomes)
             this.committed.push(`${tenant}/${record.offset}:${outcome.kind}`)
@@ -307,7 +330,7 @@ export class EngineStage {
       takeOver: async ({ partition }): Promise<Ownership> => {
         const epoch = (this.#epochs.get(partition) ?? 0) + 1
         this.#epochs.set(partition, epoch)
-        return { epoch, seq: epoch, watermark: 0, ahead: [], kafkaOffset: -1, inherited: [] }
+        return { epoch, seq: epoch, watermark: 0, ahead: [], kafkaOffset: -1, inherited: [], retries: this.retries }
       },
       readOutbox: async () => ({ rows: [], more: 0 }),
       deleteOutbox: async () => {},

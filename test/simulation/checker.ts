@@ -1,6 +1,6 @@
 import type { KafkaRecord } from '../../core/kafka/source.ts'
 import type { OutboxRow, PartitionRef, Range } from '../../core/postgres/transactions.ts'
-import { type Chain, chainText, emptyChain, extend } from './handler.ts'
+import { type Chain, chainText, emptyChain, extend, retry } from './handler.ts'
 import type { KafkaCluster } from './kafka-cluster.ts'
 import { messageIn } from './message.ts'
 import { type Applied, type Change, type OutcomeRow, type ProgressRow, refKey } from './postgres-tables.ts'
@@ -12,6 +12,8 @@ type Seen = {
   last: ProgressRow
   owner: string
   readonly outcomes: Map<number, OutcomeRow['kind']>
+  /** Failed attempts, by offset. */
+  readonly attempts: Map<number, number>
   /** The last offset of each tenant that has an outcome. */
   readonly order: Map<string, number>
   /** Positions done by the word of progress; holes included. */
@@ -52,6 +54,7 @@ export class Checker {
   applied({ by, changes }: Applied): void {
     const outcomes = changes.flatMap((change) => (change.kind === 'outcome' ? [change.row] : []))
     for (const change of changes) if (change.kind === 'progress' && change.reason !== 'commit') this.#owned(by, change)
+    for (const change of changes) if (change.kind === 'retry') this.#retry(change)
     for (const row of outcomes) this.#outcome(row)
     for (const change of changes) {
       if (change.kind === 'progress' && change.reason === 'commit') this.#progress(by, change, outcomes)
@@ -129,6 +132,7 @@ export class Checker {
         last: row,
         owner: '',
         outcomes: new Map(),
+        attempts: new Map(),
         order: new Map(),
         done: new Set(),
         doneBelow: row.watermark,
@@ -141,6 +145,17 @@ export class Checker {
       this.#options.violate('G4 epoch or seq skipped', `${refKey(ref)} ${row.epoch}/${row.seq}`)
     seen.last = row
     seen.owner = by
+  }
+
+  /** Attempts are counted on, whoever makes them. */
+  #retry({ ref, row }: Change & { kind: 'retry' }): void {
+    const { violate } = this.#options
+    const seen = this.#seen.get(refKey(ref))
+    const at = `${refKey(ref)} offset ${row.offset}`
+    if (seen?.outcomes.has(row.offset)) violate('G1 a record tried again after its outcome', at)
+    const before = seen?.attempts.get(row.offset) ?? 0
+    if (row.attempts !== before + 1) violate('attempts forgotten', `${at}: ${row.attempts} after ${before}`)
+    seen?.attempts.set(row.offset, row.attempts)
   }
 
   #outcome(row: OutcomeRow): void {
@@ -172,6 +187,7 @@ export class Checker {
       good: ['done', 'duplicate'],
       refused: ['done', 'duplicate'],
       poison: ['failed', 'duplicate'],
+      broken: ['failed', 'duplicate'],
       bad: ['failed'],
       'bad effect': ['failed', 'duplicate'],
       'bad commit': ['failed', 'duplicate'],
@@ -179,6 +195,10 @@ export class Checker {
     const fits = nobody
       ? row.kind === 'failed'
       : wanted[message.kind].includes(row.kind) || (flaky && row.kind === 'failed' && row.reason === 'handler')
+    const repeated = row.kind === 'failed' && row.reason === 'handler' && message.kind !== 'poison'
+    const { length } = retry.delaysMs
+    if (row.attempts > length || (repeated && row.attempts < length))
+      violate('a wrong number of attempts', `${at}: ${row.attempts} failed before the last`)
     if (!fits) violate('G1 a wrong outcome', `${at}: a ${message.kind} message is ${row.kind} ${row.reason}`)
     if (!nobody && row.kind !== 'failed' && row.messageId !== message.id)
       violate('G1 an outcome of another message', `${at}: ${row.messageId} instead of ${message.id}`)

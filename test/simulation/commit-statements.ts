@@ -143,7 +143,14 @@ function record(commit: Commit, { changes }: Transaction): ServerError | null {
   const places = new Map<number, number>()
   for (const outcome of commit.outcomes) {
     const ref = refOf(commit, outcome)
-    changes.push({ kind: 'outcome', row: outcomeRow(commit, outcome, ref) })
+    const { result, attempts, firstFailedAt } = outcome
+    const { offset } = outcome.record
+    if (result.kind === 'retried') {
+      changes.push({ kind: 'retry', ref, row: { offset, attempts: attempts + 1, firstFailedAt } })
+      continue
+    }
+    if (outcome.retried) changes.push({ kind: 'unretry', ref, offset })
+    changes.push({ kind: 'outcome', row: outcomeRow(commit, { ...outcome, result }, ref) })
     if (outcome.result.kind !== 'done') continue
     for (const effect of outcome.result.effects) {
       if (effect.kind !== 'publish') continue
@@ -164,9 +171,14 @@ function record(commit: Commit, { changes }: Transaction): ServerError | null {
   return null
 }
 
-function outcomeRow(commit: Commit, outcome: Outcome, ref: PartitionRef): OutcomeRow {
+function outcomeRow(
+  commit: Commit,
+  outcome: Outcome & { readonly result: Exclude<Outcome['result'], { kind: 'retried' }> },
+  ref: PartitionRef,
+): OutcomeRow {
   const {
     result,
+    attempts,
     tenant,
     actor,
     record: { offset },
@@ -178,6 +190,7 @@ function outcomeRow(commit: Commit, outcome: Outcome, ref: PartitionRef): Outcom
     actor,
     kind: result.kind,
     reason: result.kind === 'failed' ? result.failure.reason : result.kind === 'skipped' ? result.reason : '',
+    attempts,
     messageId: result.kind === 'skipped' ? '' : result.messageId,
     key: keyOf(commit, outcome) ?? null,
     state: result.kind === 'done' ? (result.state?.json ?? null) : null,

@@ -1,5 +1,6 @@
 import type { Effect, Failure, Shape } from '../../core/effects.ts'
 import type { KafkaRecord } from '../../core/kafka/source.ts'
+import type { RetryPolicy } from '../../core/retry-policy.ts'
 import type { Done, Failed } from '../../core/workers.ts'
 import { type Message, messageIn } from './message.ts'
 
@@ -22,6 +23,9 @@ export function chainOf(json: string): Chain {
   const [count, hash] = json.slice(1, -1).split(',').map(Number)
   return { count: count ?? 0, hash: hash ?? 0 }
 }
+
+/** How often a handler that failed is tried again. */
+export const retry: RetryPolicy = { delaysMs: [300, 800, 2_000], byType: new Map(), jitter: 0.2 }
 
 /** The topics that actors publish to. */
 export const outputs = ['out0', 'out1']
@@ -61,7 +65,7 @@ export function handle(
     }
   if (message.kind === 'poison')
     return { outcome: { kind: 'failed', failure: failure('handler', 'permanent'), key, ...known }, chain }
-  if (options.flaky)
+  if (options.flaky || message.kind === 'broken')
     return { outcome: { kind: 'failed', failure: failure('handler', 'transient'), key, ...known }, chain }
   const next = extend(chain, message.id)
   const state = options.stateful ? { version: 1, json: chainText(next) } : null

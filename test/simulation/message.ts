@@ -3,6 +3,7 @@ import type { KafkaRecord } from '../../core/kafka/source.ts'
 /**
  * - `good`: processed
  * - `poison`: the handler fails on it, always
+ * - `broken`: the handler fails on it, always, and not for good as far as it knows
  * - `bad`: not a message at all
  * - `bad effect`: PostgreSQL refuses its row
  * - `bad commit`: a deferred constraint refuses it at the commit
@@ -10,7 +11,7 @@ import type { KafkaRecord } from '../../core/kafka/source.ts'
  */
 export type Kind = (typeof kinds)[number]
 
-const kinds = ['good', 'poison', 'bad', 'bad effect', 'bad commit', 'refused'] as const
+const kinds = ['good', 'poison', 'broken', 'bad', 'bad effect', 'bad commit', 'refused'] as const
 
 /** What a record's value says. The simulated handler does what it is told. */
 export type Message = {

@@ -40,6 +40,20 @@ export const mutants: readonly Mutant[] = [
     ],
   },
   {
+    name: 'attempts begin anew with each owner',
+    edits: [
+      {
+        file: 'supervisors/partition.ts',
+        from: 'for (const retry of ownership.retries) this.#retries.set(retry.offset, retry)',
+        to: '',
+      },
+    ],
+  },
+  {
+    name: 'failed attempts are kept for ever',
+    edits: [{ file: 'supervisors/outcomes.ts', from: 'item.retried = true', to: 'item.retried = false' }],
+  },
+  {
     name: 'the fence compares nothing',
     edits: [{ file: fence, from: compare, to: 'return epoch + seq + (last?.seq ?? 0) >= 0 ? [] : [place]' }],
   },

@@ -1,4 +1,4 @@
-import type { OutboxPosition, OutboxRow, PartitionRef, Range } from '../../core/postgres/transactions.ts'
+import type { OutboxPosition, OutboxRow, PartitionRef, Range, RetryRow } from '../../core/postgres/transactions.ts'
 
 /** A row of partition_progress. */
 export type ProgressRow = {
@@ -18,6 +18,8 @@ export type OutcomeRow = {
   readonly actor: string
   readonly kind: 'done' | 'failed' | 'duplicate' | 'skipped'
   readonly reason: string
+  /** Attempts that failed before this one. */
+  readonly attempts: number
   readonly messageId: string
   /** Null where it claims no key. */
   readonly key: string | null
@@ -56,6 +58,8 @@ export type Change =
     }
   | { readonly kind: 'outbox'; readonly ref: PartitionRef; readonly offset: number; readonly row: OutboxRow }
   | { readonly kind: 'unoutbox'; readonly ref: PartitionRef; readonly upTo: OutboxPosition }
+  | { readonly kind: 'retry'; readonly ref: PartitionRef; readonly row: RetryRow }
+  | { readonly kind: 'unretry'; readonly ref: PartitionRef; readonly offset: number }
   | { readonly kind: 'refused'; readonly ref: PartitionRef; readonly position: OutboxPosition }
 
 export type Applied = { readonly by: string; readonly at: number; readonly changes: readonly Change[] }
@@ -77,6 +81,7 @@ export class Tables {
   readonly states = new Map<string, StateValue>()
   readonly outbox = new Map<string, OutboxRow[]>()
   readonly deadLetters = new Set<string>()
+  readonly retries = new Map<string, Map<number, RetryRow>>()
 
   apply({ changes }: Applied): void {
     for (const change of changes) this.#apply(change)
@@ -103,6 +108,14 @@ export class Tables {
         break
       case 'state':
         this.states.set(change.name, { version: change.version, json: change.json, partition: change.partition })
+        break
+      case 'retry': {
+        const rows = this.retries.get(refKey(change.ref)) ?? new Map<number, RetryRow>()
+        this.retries.set(refKey(change.ref), rows.set(change.row.offset, change.row))
+        break
+      }
+      case 'unretry':
+        this.retries.get(refKey(change.ref))?.delete(change.offset)
         break
       case 'outbox':
         append(this.outbox, refKey(change.ref), change.row)

@@ -18,7 +18,7 @@ export class Settled {
   wanting(): Wanting | null {
     const { world } = { world: this.#world }
     if (!world.workload.done) return { rule: 'the workload has not ended', detail: '' }
-    return this.#partitions() ?? this.#outbox() ?? this.#memory()
+    return this.#partitions() ?? this.#outbox() ?? this.#retries() ?? this.#memory()
   }
 
   #partitions(): Wanting | null {
@@ -76,6 +76,14 @@ export class Settled {
     if (unpublished.length > 0 && !excuses.failover && !this.#anyStopped()) {
       return { rule: 'G6 committed but never published', detail: `${unpublished.length}, the first ${unpublished[0]}` }
     }
+    return null
+  }
+
+  /** An outcome takes its failed attempts with it. */
+  #retries(): Wanting | null {
+    for (const [key, rows] of this.#world.server.tables.retries)
+      if (rows.size > 0 && !this.#stoppedKey(key) && !this.#anyStopped() && !this.#world.excuses.recreated)
+        return { rule: 'attempts are kept for ever', detail: `${key}: ${rows.size}` }
     return null
   }
 

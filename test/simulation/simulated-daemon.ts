@@ -8,7 +8,7 @@ import type { Chaos } from './chaos.ts'
 import { type EventLoop, Process, VirtualClock } from './event-loop.ts'
 import type { KafkaCluster } from './kafka-cluster.ts'
 import { type KafkaGroup, keyOf } from './kafka-group.ts'
-import { writtenBytes } from './handler.ts'
+import { retry, writtenBytes } from './handler.ts'
 import { PostgresClient } from './postgres-client.ts'
 import type { PostgresServer } from './postgres-server.ts'
 import { type Options, releaseTimeoutMs } from './schedule.ts'
@@ -91,6 +91,7 @@ export class SimulatedDaemon {
             stateful: actor.stateful,
             serial: actor.serial,
             calls: actor.looksUp,
+            retry,
           }),
         )
         return source

@@ -246,7 +246,8 @@ export class SimulatedLane implements Lane {
     )
     for (const outcome of settled.outcomes) {
       const at = name(settled, outcome)
-      if (known.has(at) && outcome.result.kind !== 'duplicate') this.#breach(`settle kept the duplicate ${at}`)
+      if (known.has(at) && outcome.result.kind !== 'duplicate' && outcome.result.kind !== 'retried')
+        this.#breach(`settle kept the duplicate ${at}`)
     }
   }
 }

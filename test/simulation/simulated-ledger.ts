@@ -86,6 +86,9 @@ export class SimulatedLedger implements Ledger {
       const { epoch, seq } = await this.#raise(older)
       inherited.push({ ref: older, epoch, seq })
     }
+    const retries = await client.once('retries', {
+      run: ({ tables }) => [...(tables.retries.get(refKey(ref))?.values() ?? [])],
+    })
     chaos.at('taken over', client.process)
     return {
       epoch: row.epoch,
@@ -94,6 +97,7 @@ export class SimulatedLedger implements Ledger {
       ahead: row.ahead,
       kafkaOffset: row.kafkaOffset,
       inherited,
+      retries,
     }
   }
 

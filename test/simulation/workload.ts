@@ -116,7 +116,7 @@ export class Workload {
     const random = this.#random
     const { poison, badEffects, publishes, hotRows } = this.#options
     const kind: Kind = random.chance(poison)
-      ? random.pick(['poison', 'bad'])
+      ? random.pick(['poison', 'broken', 'bad'])
       : random.chance(badEffects)
         ? random.pick(['bad effect', 'bad commit'])
         : random.chance(publishes * 0.05)

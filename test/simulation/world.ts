@@ -238,6 +238,10 @@ function describe({ changes }: Applied): string {
         return `outbox ${change.row.position.seq}.${change.row.position.index} ${change.row.messageId}`
       case 'unoutbox':
         return `unoutbox ${keyOf(change.ref)} to ${change.upTo.seq}.${change.upTo.index}`
+      case 'retry':
+        return `retry ${keyOf(change.ref)}@${change.row.offset} after ${change.row.attempts}`
+      case 'unretry':
+        return `no more retries of ${keyOf(change.ref)}@${change.offset}`
       case 'refused':
         return `refused ${change.position.seq}.${change.position.index}`
       case 'topic':

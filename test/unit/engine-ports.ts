@@ -80,7 +80,17 @@ export function stubLedger(parts: Partial<Ledger> = {}): Ledger {
   }
 }
 
-export const taken: Ownership = { epoch: 1, seq: 1, watermark: 0, ahead: [], kafkaOffset: -1, inherited: [] }
+export const taken: Ownership = {
+  epoch: 1,
+  seq: 1,
+  watermark: 0,
+  ahead: [],
+  kafkaOffset: -1,
+  inherited: [],
+  retries: [],
+}
+
+const retry = { delaysMs: [], byType: new Map<string, readonly number[]>(), jitter: 0 }
 
 export function partition(number = 0, source: Source = stubSource()): Partition {
   const group = {
@@ -92,6 +102,6 @@ export function partition(number = 0, source: Source = stubSource()): Partition 
     onOutOfRange: 'stop',
     tenantHeader: null,
   } as const
-  const actor = { index: 0, name: 'a', topic: 't', stateful: false, serial: false, calls: false }
+  const actor = { index: 0, name: 'a', topic: 't', stateful: false, serial: false, calls: false, retry }
   return new Partition(group, actor, { topic: 't', partition: number }, 0, 0)
 }

@@ -18,6 +18,7 @@ function found(index: number, group: string, topic: string): TopologyActor {
     consistency: 'pipelined',
     idempotency: 'message-id',
     dependencies: [],
+    retry: {},
     tables: undefined,
     messages: ['x'],
     file: `actors/${topic}.ts`,

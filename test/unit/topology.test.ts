@@ -77,6 +77,7 @@ test('a declared table that does not exist fails the start with the actor’s fi
         consistency: 'pipelined' as const,
         idempotency: 'offset' as const,
         dependencies: [],
+        retry: {},
         tables: actor.tables,
         messages: [],
         file: '/x/a.ts',

@@ -1,0 +1,68 @@
+import type postgres from 'postgres'
+import { plainArray, textArray } from './array-text.ts'
+import { own, storable, type Step } from './group-commit.ts'
+import type { Commit, Outcome, Retried } from './transactions.ts'
+
+/** Failed attempts are kept while they are repeated, and go with their record's outcome. */
+export function retrySteps(sql: postgres.Sql, commit: Commit): Step[] {
+  const kept = new Map<string, { readonly outcome: Outcome; readonly result: Retried }>()
+  const ended: Outcome[] = []
+  for (let i = 0; i < commit.outcomes.length; i++) {
+    const outcome = commit.outcomes[i]
+    if (outcome === undefined) continue
+    const { result, partition, record } = outcome
+    // Where PostgreSQL was away for long, one record may have failed twice: the last one counts.
+    if (result.kind === 'retried') kept.set(`${partition}/${record.offset}`, { outcome, result })
+    else if (outcome.retried) ended.push(outcome)
+  }
+  return [...keep(sql, commit, [...kept.values()]), ...end(sql, commit, ended)]
+}
+
+function keep(
+  sql: postgres.Sql,
+  { partitions }: Commit,
+  kept: readonly { readonly outcome: Outcome; readonly result: Retried }[],
+): Step[] {
+  if (kept.length === 0) return []
+  const refs = kept.map(({ outcome }) => partitions[outcome.partition]?.ref)
+  const results = kept.map(({ result }) => result)
+  const outcomes = kept.map(({ outcome }) => outcome)
+  const query = sql`
+    insert into sys.retries as known (
+      group_name, topic_id, partition, record_offset, tenant_id, actor, message_id, message_type, attempts,
+      first_failed_at, failed_at, retry_at, reason, error_class, error_message)
+    select group_name, topic_id, partition, record_offset, tenant_id, actor, message_id, message_type, attempts,
+      to_timestamp(first_failed_at / 1000.0), clock_timestamp(), to_timestamp(retry_at / 1000.0), reason, error_class,
+      error_message
+    from unnest(
+      ${textArray(refs.map((ref) => ref?.group ?? ''))}::text[], ${plainArray(refs.map((ref) => ref?.topicId ?? ''))}::uuid[],
+      ${plainArray(refs.map((ref) => ref?.partition ?? 0))}::integer[], ${plainArray(outcomes.map(({ record }) => record.offset))}::bigint[],
+      ${textArray(outcomes.map(({ tenant }) => tenant))}::text[], ${textArray(outcomes.map(({ actor }) => actor))}::text[],
+      ${textArray(results.map(({ messageId }) => storable(messageId)))}::text[], ${textArray(results.map(({ type }) => storable(type)))}::text[],
+      ${plainArray(outcomes.map(({ attempts }) => attempts + 1))}::integer[],
+      ${plainArray(outcomes.map(({ firstFailedAt }) => firstFailedAt))}::double precision[],
+      ${plainArray(results.map(({ retryAt }) => retryAt))}::double precision[],
+      ${textArray(results.map(({ failure }) => storable(failure.reason)))}::text[],
+      ${textArray(results.map(({ failure }) => storable(failure.errorClass)))}::text[],
+      ${textArray(results.map(({ failure }) => storable(failure.message)))}::text[]
+    ) as given (group_name, topic_id, partition, record_offset, tenant_id, actor, message_id, message_type, attempts,
+      first_failed_at, retry_at, reason, error_class, error_message)
+    on conflict (group_name, topic_id, partition, record_offset) do update
+    set attempts = excluded.attempts, failed_at = excluded.failed_at, retry_at = excluded.retry_at,
+      reason = excluded.reason, error_class = excluded.error_class, error_message = excluded.error_message`
+  return [own(query)]
+}
+
+function end(sql: postgres.Sql, { partitions }: Commit, ended: readonly Outcome[]): Step[] {
+  if (ended.length === 0) return []
+  const refs = ended.map(({ partition }) => partitions[partition]?.ref)
+  const query = sql`
+    delete from sys.retries as known
+    using unnest(
+      ${textArray(refs.map((ref) => ref?.group ?? ''))}::text[], ${plainArray(refs.map((ref) => ref?.topicId ?? ''))}::uuid[],
+      ${plainArray(refs.map((ref) => ref?.partition ?? 0))}::integer[], ${plainArray(ended.map(({ record }) => record.offset))}::bigint[]
+    ) as over (group_name, topic_id, partition, record_offset)
+    where known.group_name = over.group_name and known.topic_id = over.topic_id
+      and known.partition = over.partition and known.record_offset = over.record_offset`
+  return [own(query)]
+}

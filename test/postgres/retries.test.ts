@@ -1,0 +1,70 @@
+import * as assert from 'uvu/assert'
+import type { Failure } from '../../core/effects.ts'
+import type { PostgresLane } from '../../core/postgres/lane.ts'
+import type { Outcome } from '../../core/postgres/transactions.ts'
+import { after, before, test } from '../harness.ts'
+import { LaneStage } from './lane-stage.ts'
+
+// Failed attempts are kept in the commits of the partition's owner, found by the next one, and go with the outcome.
+
+let stage: LaneStage
+let lane: PostgresLane
+
+before(async () => {
+  stage = await LaneStage.create(async () => {})
+  lane = await stage.lane()
+})
+
+after(() => stage.end())
+
+const failure: Failure = { reason: 'handler', errorClass: 'E\0', message: 'no\0 "{', stack: '', kind: 'transient' }
+const firstFailedAt = 1_700_000_000_123
+
+/** The attempt after `attempts` others at what `outcome` is about has failed. */
+function retried(outcome: Outcome, attempts: number): Outcome {
+  const result = {
+    kind: 'retried',
+    failure,
+    type: 'go',
+    traceId: '',
+    messageId: 'm',
+    retryAt: firstFailedAt + 5,
+  } as const
+  return { ...outcome, result, attempts, firstFailedAt, retried: attempts > 0 }
+}
+
+test('attempts are counted, found by the next owner, and gone with the outcome', async () => {
+  const outcome = stage.done()
+  assert.is((await stage.run(lane, [retried(outcome, 0)])).kind, 'committed')
+  // PostgreSQL was away meanwhile: two attempts in one commit.
+  assert.is((await stage.run(lane, [retried(outcome, 1), retried(outcome, 2)])).kind, 'committed')
+  const { offset } = outcome.record
+  const found = await stage.ledger.takeOver(stage.partition(0).ref)
+  assert.equal(found.retries, [{ offset, attempts: 3, firstFailedAt }])
+  Object.assign(stage.partition(0), found)
+  const other = await stage.ledger.takeOver(stage.partition(1).ref)
+  assert.equal(other.retries, [], "another partition's are not found")
+  Object.assign(stage.partition(1), other)
+  assert.is((await stage.run(lane, [{ ...outcome, attempts: 3, firstFailedAt, retried: true }])).kind, 'committed')
+  assert.equal((await stage.ledger.takeOver(stage.partition(0).ref)).retries, [])
+  await stage.takeAllOver()
+})
+
+test('an attempt and the outcome in one commit leave nothing', async () => {
+  const outcome = stage.done()
+  assert.is(
+    (await stage.run(lane, [retried(outcome, 0), { ...outcome, attempts: 1, retried: true }])).kind,
+    'committed',
+  )
+  assert.equal([...(await stage.sql`select * from sys.retries`)], [])
+})
+
+test('a dead letter says when it failed first, and how often', async () => {
+  const letter = { ...stage.failed({}, failure), attempts: 3, firstFailedAt, retried: true }
+  assert.is((await stage.run(lane, [letter])).kind, 'committed')
+  const [row] = await stage.sql`
+    select attempts, (extract(epoch from first_failed_at) * 1000)::bigint::text as first_failed_at,
+      failed_at > first_failed_at as later
+    from sys.dead_letters`
+  assert.equal({ ...row }, { attempts: 4, first_failed_at: String(firstFailedAt), later: true })
+})
