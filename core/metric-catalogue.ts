@@ -81,6 +81,12 @@ export const catalogue = {
     labels: ['group'],
     help: 'Attempts at records that failed and are repeated.',
   },
+  parked: {
+    name: 'tenantry_records_parked_total',
+    type: 'counter',
+    labels: ['group'],
+    help: 'Records moved to PostgreSQL because their tenant could not take them; they come back in order.',
+  },
   fences: {
     name: 'tenantry_partition_fences_total',
     type: 'counter',

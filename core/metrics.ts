@@ -13,6 +13,8 @@ export interface EngineMetrics {
   commitFailed(group: string, reason: string): void
   /** An attempt at a record failed and will be repeated. */
   retried(group: string): void
+  /** A record is on its way to PostgreSQL because its tenant cannot take it. */
+  parked(group: string): void
   /** Another daemon, or a commit given up, had moved a partition on. */
   fenced(group: string): void
   /** A partition was taken over. */
@@ -74,6 +76,7 @@ export const silentMetrics: EngineMetrics = {
   latency() {},
   commitFailed() {},
   retried() {},
+  parked() {},
   fenced() {},
   tookOver() {},
   workerRestarted() {},

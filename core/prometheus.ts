@@ -97,6 +97,10 @@ export class PrometheusMetrics implements EngineMetrics, Lifecycle {
     this.#add('fences', { group }, 1)
   }
 
+  parked(group: string): void {
+    this.#add('parked', { group }, 1)
+  }
+
   retried(group: string): void {
     this.#add('retries', { group }, 1)
   }

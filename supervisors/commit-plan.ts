@@ -38,7 +38,9 @@ export function planCommit(id: string, batch: readonly Decided[], touched: Itera
   for (const decided of batch) {
     const index = include(decided.mailbox.partition)
     decided.partition = index
-    if (decided.result.kind !== 'retried') partitions[index]?.progress.add(decided.item.from, decided.record.offset + 1)
+    // A parked record is in it since it was parked; it may even be an earlier topic's.
+    if (decided.result.kind !== 'retried' && decided.row === null)
+      partitions[index]?.progress.add(decided.item.from, decided.record.offset + 1)
   }
   return { commit: { id, partitions: partitions.map(partitionCommit), outcomes: batch }, batch, partitions }
 }
@@ -69,9 +71,9 @@ export function planSettled(plan: Plan, duplicates: readonly number[]): Plan {
 }
 
 function asDuplicate(decided: Decided): Outcome {
-  const { result, partition, tenant, record, actor, attempts, firstFailedAt, retried } = decided
+  const { result, partition, tenant, record, actor, attempts, firstFailedAt, retried, row } = decided
   if (result.kind !== 'done' && result.kind !== 'failed') return decided
   const { messageId, type, traceId } = result
   const duplicate = { kind: 'duplicate', messageId, type, traceId } as const
-  return { partition, tenant, record, actor, attempts, firstFailedAt, retried, result: duplicate }
+  return { partition, tenant, record, actor, attempts, firstFailedAt, retried, row, result: duplicate }
 }

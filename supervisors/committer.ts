@@ -326,7 +326,7 @@ export class Committer {
     this.#touchAgain(plan)
     const { batch } = plan
     const [only] = batch
-    if (only?.result.kind === 'retried' && batch.length === 1) {
+    if (batch.length === 1 && (only?.result.kind === 'retried' || only?.result.kind === 'parked')) {
       // It has no effects: nothing of it can be to blame.
       this.#segments.unshift({ batch, doubted })
     } else if (batch.length > 1) {

@@ -228,7 +228,7 @@ type Parts = {
 }
 
 function engineSettings(config: Config): EngineSettings {
-  const { commit, workers, backpressure, consumer, limits } = config
+  const { commit, workers, backpressure, parking, consumer, limits } = config
   return {
     commitMaxRecords: commit.maxRecords,
     commitMaxBytes: commit.maxBytes,
@@ -242,6 +242,11 @@ function engineSettings(config: Config): EngineSettings {
     budgetRecords: backpressure.budgetRecords,
     mailboxMaxRecords: backpressure.mailboxRecords,
     mailboxMaxBytes: backpressure.budgetBytes / 8,
+    parkedMaxPerTenant: parking.maxPerTenant,
+    parkedMaxRecords: parking.maxRecords,
+    parkedPageRows: 1_000,
+    parkAfterCommits: 500,
+    parkAfterRanges: 2_000,
     promptRaiseMs: 2_000,
     heldRetryMs: 1_000,
     heldLimitMs: 60_000,

@@ -24,9 +24,10 @@ import { OffsetWriter } from './offset-writer.ts'
 import { OutboxPublisher, type OutboxSettings } from './outbox-publisher.ts'
 import { Outcomes, type OutcomesSettings } from './outcomes.ts'
 import { Ownership, type OwnershipSettings } from './ownership.ts'
+import { Parking, type ParkingSettings } from './parking.ts'
 import { Partition } from './partition.ts'
 import { nobody, route, sizeOf } from './router.ts'
-import { Item, type Mailbox } from './mailbox.ts'
+import { type Decided, Item, type Mailbox } from './mailbox.ts'
 import { States } from './states.ts'
 import { statusOf, type EngineStatus } from './status.ts'
 
@@ -64,7 +65,8 @@ export type EngineSettings = CommitterSettings &
   IntakeSettings &
   OwnershipSettings &
   OutboxSettings &
-  OutcomesSettings & {
+  OutcomesSettings &
+  ParkingSettings & {
     readonly maxIdLength: number
     /** How often Kafka's offsets follow the watermark. */
     readonly offsetIntervalMs: number
@@ -114,6 +116,7 @@ export class Engine {
   readonly #ownership: Ownership
   readonly #outbox: OutboxPublisher
   readonly #intake: Intake
+  readonly #parking: Parking
   readonly #outcomes: Outcomes
   readonly #offsets: OffsetWriter
   /** What keeps the daemon from being ready, by what it concerns. */
@@ -158,6 +161,21 @@ export class Engine {
       },
       trouble: (key, reason) => this.#trouble(key, reason),
     })
+    const push = (decided: Decided) => this.#committers[decided.mailbox.partition.lane]?.push(decided)
+    this.#parking = new Parking({
+      clock,
+      log,
+      metrics: options.metrics,
+      settings,
+      ledger,
+      dispatcher: this.#dispatcher,
+      mailboxes: this.#mailboxes,
+      intake: this.#intake,
+      states: this.#states,
+      push,
+      trouble: (reason) => this.#trouble('postgres.parked', reason),
+      settled: () => this.#settled(),
+    })
     this.#outcomes = new Outcomes({
       clock,
       random,
@@ -169,7 +187,8 @@ export class Engine {
       intake: this.#intake,
       states: this.#states,
       outbox: this.#outbox,
-      push: (decided) => this.#committers[decided.mailbox.partition.lane]?.push(decided),
+      parking: this.#parking,
+      push,
       trouble: (key, reason) => this.#trouble(key, reason),
       settled: () => this.#settled(),
     })
@@ -237,6 +256,7 @@ export class Engine {
     for (const partition of [...this.#partitions.values()]) if (partition.phase === 'claiming') this.#drop(partition)
     this.#intake.hold('drain', true)
     this.#dispatcher.hold()
+    this.#parking.hold()
     for (const mailbox of this.#mailboxes.values()) this.#outcomes.dropQueued(mailbox)
     const drained = new Promise<void>((resolve) => {
       this.#drained = resolve
@@ -293,6 +313,7 @@ export class Engine {
   /** The end of every event: what has become possible is commanded. */
   #settled(): void {
     if (this.#stopped) return
+    this.#parking.flush()
     for (const committer of this.#committers) committer.pump()
     this.#finishClosing()
     this.#intake.hold('outbox', this.#outbox.pending > this.#options.settings.outboxMaxPending)
@@ -378,6 +399,10 @@ export class Engine {
       { ...partition.facts, epoch: owned.epoch, watermark: owned.watermark, ahead: owned.ahead.length },
       'Took a partition over.',
     )
+    for (const { tenant, rows } of owned.parked) {
+      const key = Buffer.from(tenant).toString('latin1')
+      this.#parking.inherit(this.#mailboxes.create(key, tenant, partition, partition.actor), rows)
+    }
     this.#outbox.open(partition, owned.inherited)
     partition.group.source.seek(partition, owned.watermark, partition.token)
     this.#settled()
@@ -472,6 +497,7 @@ export class Engine {
       'The log no longer has our position; going on elsewhere, as configured.',
     )
     partition.pass(partition.position, next)
+    if (partition.caughtUp) this.#parking.caughtUp(partition)
     partition.token = ++this.#token
     group.source.seek(partition, next, partition.token)
   }
@@ -504,6 +530,7 @@ export class Engine {
     const partition = this.#find(group, batch)
     if (partition?.phase !== 'owned' || batch.token !== partition.token) return
     partition.end = batch.end
+    const behind = !partition.caughtUp
     const { settings, metrics } = this.#options
     const routing = { tenantHeader: group.tenantHeader, maxIdLength: settings.maxIdLength }
     for (const record of batch.records) {
@@ -521,17 +548,13 @@ export class Engine {
       if ('failure' in to) {
         this.#outcomes.refuse(this.#mailbox(partition, nobody, ''), item, to.failure)
       } else {
-        const mailbox = this.#mailbox(partition, to.key, to.tenant)
-        mailbox.add(item)
-        const over = mailbox.items.length > settings.mailboxMaxRecords || mailbox.bytes > settings.mailboxMaxBytes
-        if (over && !mailbox.full) {
-          mailbox.full = true
-          partition.fullMailboxes++
-        }
-        this.#dispatcher.enqueue(mailbox)
+        this.#parking.take(this.#mailbox(partition, to.key, to.tenant), item)
       }
     }
     if (batch.position > partition.position) partition.pass(partition.position, batch.position)
+    if (behind && partition.caughtUp) this.#parking.caughtUp(partition)
+    const last = batch.records.at(-1)
+    if (last !== undefined) partition.heard(last.timestamp, this.#options.clock.now())
     metrics.recordsConsumed(group.name, batch.topic, batch.partition, batch.records.length)
   }
 
@@ -559,6 +582,7 @@ export class Engine {
           this.#committers[partition.lane]?.touch(partition)
       }
       for (const mailbox of this.#mailboxes.values()) if (mailbox.items.length > 0) mailbox.detachOld()
+      this.#parking.look()
       this.#settled()
       void this.#offsets.write(this.#partitions.values())
       this.#tick()

@@ -13,6 +13,10 @@ export type IntakeSettings = {
 /** Intake resumes when the budget is down to this part of itself: short pauses throw prefetched records away. */
 const resumeAt = 0.6
 
+/** Mailboxes that wait are parked from this part on, before anything is paused, until this much is free. */
+export const shortAt = 0.7
+export const relievedAt = 0.5
+
 /** It pauses at this part, because what a source has on its way still comes after a pause. */
 const pauseAt = 0.8
 
@@ -26,6 +30,8 @@ export class Intake {
   #bytes = 0
   #written = 0
   #records = 0
+  #reservedBytes = 0
+  #reservedRecords = 0
   #overBudget = false
 
   constructor(settings: IntakeSettings) {
@@ -71,10 +77,39 @@ export class Intake {
     else this.#holds.delete(reason)
   }
 
+  /** How much of the budget is used: 1 is all of it. */
+  get used(): number {
+    const { budgetBytes, budgetRecords } = this.#settings
+    return Math.max(
+      (this.#bytes + this.#reservedBytes) / budgetBytes,
+      (this.#records + this.#reservedRecords) / budgetRecords,
+    )
+  }
+
+  /** The same, were so much given back. */
+  usedWithout(bytes: number, records: number): number {
+    const { budgetBytes, budgetRecords } = this.#settings
+    return Math.max((this.#bytes - bytes) / budgetBytes, (this.#records - records) / budgetRecords)
+  }
+
+  /** Bytes that may be read back from PostgreSQL, and records. */
+  get room(): number {
+    return Math.floor(this.#settings.budgetBytes * pauseAt - this.#bytes - this.#reservedBytes)
+  }
+
+  get roomRecords(): number {
+    return Math.floor(this.#settings.budgetRecords * pauseAt - this.#records - this.#reservedRecords)
+  }
+
+  /** So much may come with what is being read back; less than 0 when it has come. */
+  reserve(bytes: number, records: number): void {
+    this.#reservedBytes += bytes
+    this.#reservedRecords += records
+  }
+
   /** Pauses and resumes what must be. Called at the end of every event. */
   update(partitions: Iterable<Partition>): void {
-    const { budgetBytes, budgetRecords } = this.#settings
-    const used = Math.max(this.#bytes / budgetBytes, this.#records / budgetRecords)
+    const { used } = this
     if (used >= pauseAt) this.#overBudget = true
     else if (used <= resumeAt) this.#overBudget = false
     const all = this.#overBudget || this.#holds.size > 0

@@ -1,9 +1,10 @@
 import type { Failure } from '../core/effects.ts'
 import { Fifo } from '../core/fifo.ts'
 import { detached, type KafkaRecord } from '../core/kafka/source.ts'
-import type { Outcome, Retried, Skipped } from '../core/postgres/transactions.ts'
+import type { Outcome, ParkedAt, Skipped } from '../core/postgres/transactions.ts'
 import type { Done, Duplicate, Failed, Opening } from '../core/workers.ts'
 import type { ActorRole } from './engine.ts'
+import type { Parked } from './parked.ts'
 import type { Partition } from './partition.ts'
 
 /** A record on its way through a mailbox. */
@@ -21,6 +22,10 @@ export class Item {
   firstFailedAt = 0
   /** Its failed attempts are in PostgreSQL, or on their way there. */
   retried = false
+  /** Its row among the parked, there or on its way; null where it has none. */
+  row: ParkedAt | null = null
+  /** Commits on their way that write the row: until they are there, nothing may be read of it. */
+  rowWrites = 0
   decided: Decided | null = null
   detached = false
   /** Why no worker may see it: its outcome, whenever and however often it is decided. */
@@ -50,10 +55,11 @@ export class Decided implements Outcome {
   readonly tenant: string
   readonly actor: string
   readonly record: KafkaRecord
-  result: Done | Failed | Duplicate | Skipped | Retried
+  result: Outcome['result']
   readonly attempts: number
   readonly firstFailedAt: number
   readonly retried: boolean
+  readonly row: ParkedAt | null
   dropped = false
   /** Index into the commit's partitions, set when it is planned. */
   partition = 0
@@ -68,6 +74,7 @@ export class Decided implements Outcome {
     this.attempts = item.attempts
     this.firstFailedAt = item.firstFailedAt
     this.retried = item.retried
+    this.row = item.row
   }
 }
 
@@ -123,8 +130,13 @@ export class Mailbox {
   /** Monotonic time at which a message of it was last processed; below 0: none was. */
   processedAt = -1
   closed = false
+  /** What of it is not in memory; null: all of it is. */
+  parked: Parked | null = null
   /** Past its bound: its partition is paused. */
   full = false
+  /** Records committed, and how many they were when it was last looked at. */
+  committedCount = 0
+  lookedAt = 0
   /** Items below this offset were here when it was last looked for old ones. */
   #old = -1
   /** Neighbours in the list of idle mailboxes, least recently used first. */
@@ -156,9 +168,14 @@ export class Mailbox {
     this.bytes += item.bytes
   }
 
-  /** Drops what has not been dispatched, and returns it. */
-  dropQueued(): Item[] {
-    const dropped = this.items.truncate(this.decidedCount + this.inFlightCount)
+  /** Whether it cannot go on for a while, or without an operator. */
+  get stuck(): boolean {
+    return this.waiting === 'retrying' || this.waiting === 'held' || this.waiting === 'blocked'
+  }
+
+  /** Drops what has not been dispatched, or what of it comes after the first `keep`, and returns it. */
+  dropQueued(keep = 0): Item[] {
+    const dropped = this.items.truncate(this.decidedCount + this.inFlightCount + keep)
     for (const { bytes } of dropped) this.bytes -= bytes
     return dropped
   }
@@ -211,6 +228,7 @@ export class Mailbox {
   /** The oldest decided item was committed. */
   commitOldest(): Item | undefined {
     this.decidedCount--
+    this.committedCount++
     const item = this.items.shift()
     if (item !== undefined) this.bytes -= item.bytes
     return item

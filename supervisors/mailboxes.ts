@@ -48,7 +48,7 @@ export class Mailboxes {
 
   /** Nothing is in the mailbox. May evict the one that has been idle longest. */
   rest(mailbox: Mailbox): void {
-    if (mailbox.idle || mailbox.closed) return
+    if (mailbox.idle || mailbox.closed || mailbox.parked !== null) return
     mailbox.idle = true
     mailbox.idlePrevious = this.#newest
     if (this.#newest) this.#newest.idleNext = mailbox

@@ -15,14 +15,13 @@ import type { Intake } from './intake.ts'
 import { Decided, type Item, type Mailbox } from './mailbox.ts'
 import type { Mailboxes } from './mailboxes.ts'
 import type { OutboxPublisher } from './outbox-publisher.ts'
+import type { Parking } from './parking.ts'
 import type { Partition } from './partition.ts'
 import { nobody } from './router.ts'
 import { SharedFailures, type SharedFailuresSettings } from './shared-failures.ts'
 import type { States } from './states.ts'
 
 export type OutcomesSettings = SharedFailuresSettings & {
-  readonly mailboxMaxRecords: number
-  readonly mailboxMaxBytes: number
   /** A tenant held back by a lock or a time limit is tried again after this. */
   readonly heldRetryMs: number
   /** Held back for longer than this, it is a failed attempt. */
@@ -42,6 +41,7 @@ export type OutcomesOptions = {
   readonly intake: Intake
   readonly states: States
   readonly outbox: OutboxPublisher
+  readonly parking: Parking
   readonly push: (decided: Decided) => void
   readonly trouble: (key: string, reason: string | null) => void
   readonly settled: () => void
@@ -121,7 +121,7 @@ export class Outcomes {
 
   /** The worker has gone with this run. What it decided stands; the rest runs again. */
   runLost(mailbox: Mailbox): void {
-    if (mailbox.items.length === 0) return this.close(mailbox)
+    if (mailbox.items.length === 0 && mailbox.parked === null) return this.close(mailbox)
     mailbox.raiseRun(mailbox.decidedCount)
     this.#resume(mailbox)
   }
@@ -129,6 +129,7 @@ export class Outcomes {
   /** Forgets what has not been dispatched: it comes again. */
   dropQueued(mailbox: Mailbox): void {
     for (const item of mailbox.dropQueued()) this.#options.intake.gave(item.bytes)
+    this.#options.parking.dropArrivals(mailbox)
   }
 
   /** The mailbox is not ours any more. */
@@ -136,6 +137,7 @@ export class Outcomes {
     this.#released(mailbox)
     this.#withdraw(mailbox, 0)
     this.dropQueued(mailbox)
+    this.#options.parking.dropped(mailbox)
     this.#options.mailboxes.close(mailbox)
   }
 
@@ -155,7 +157,10 @@ export class Outcomes {
     plan.batch.forEach((decided, i) => {
       const { mailbox, record } = decided
       const result = plan.commit.outcomes[i]?.result ?? decided.result
-      if (result.kind === 'retried') return
+      if (result.kind === 'retried' || result.kind === 'parked') {
+        if (result.kind === 'parked' || decided.row !== null) this.#options.parking.written(mailbox, decided.item)
+        return
+      }
       if (result.kind === 'done') processed++
       else if (result.kind === 'duplicate') duplicates++
       else if (result.kind === 'failed') deadLettered++
@@ -169,8 +174,10 @@ export class Outcomes {
       }
       if (mailbox.closed) return
       if (result.kind === 'done' && result.publishes) collectPublished(published, decided, result)
+      this.#options.parking.paced(mailbox, result.kind !== 'failed')
       this.#committedOldest(mailbox)
     })
+    for (const { partition } of plan.partitions) this.#options.parking.advance(partition)
     const group = plan.partitions[0]?.partition.group.name ?? ''
     metrics.committed(group, { processed, duplicates, deadLettered, bytes, elapsedMs })
     for (const [partition, rows] of published) outbox.push(partition, rows)
@@ -192,6 +199,7 @@ export class Outcomes {
     if (mailbox.closed || place < 0) return
     this.#withdraw(mailbox, place)
     mailbox.waiting = 'held'
+    mailbox.waitingUntil = 0
     mailbox.waitingReason = 'its effects failed to commit'
   }
 
@@ -202,7 +210,7 @@ export class Outcomes {
     for (const suspect of suspects) {
       const { mailbox, failure } = suspect
       if (mailbox.closed) continue
-      // Dropped meanwhile, by a drain or a revoke: what is next now is another record.
+      // Dropped meanwhile, by a drain or a revoke, or parked: what is next now is another record.
       if (mailbox.next !== suspect.decided.item) continue
       const shared = this.#shared.shared(suspect, now)
       if (failure.sqlstate === stateElsewhereState) this.#block(mailbox, 'state_elsewhere')
@@ -211,6 +219,8 @@ export class Outcomes {
       else if (!this.#overdue(suspect)) this.#holdBack(suspect)
       else if (!this.#retry(mailbox, suspect.decided.item, failedBy(suspect))) this.#convict(suspect)
     }
+    for (const { mailbox } of suspects)
+      if (!mailbox.closed && mailbox.waiting === 'held' && mailbox.waitingUntil === 0) this.#resume(mailbox)
   }
 
   #ail({ mailbox }: Suspect, reason: string): void {
@@ -232,6 +242,7 @@ export class Outcomes {
   #hold(mailbox: Mailbox, reason: string, ms: number): void {
     mailbox.waitingReason = reason
     this.#resumeAfter(mailbox, ms)
+    this.#options.parking.stuck(mailbox)
   }
 
   #resumeAfter(mailbox: Mailbox, ms: number): void {
@@ -258,9 +269,12 @@ export class Outcomes {
     if (item.attempts === 0) item.firstFailedAt = clock.now()
     push(new Decided(mailbox, item, { ...failed, kind: 'retried', retryAt: clock.now() + delayMs }))
     item.attempts++
-    item.retried = true
+    if (item.row === null) item.retried = true
+    else item.rowWrites++
     metrics.retried(mailbox.partition.group.name)
+    this.#options.parking.paced(mailbox, false)
     this.#resumeAfter(mailbox, delayMs)
+    this.#options.parking.stuck(mailbox)
     return true
   }
 
@@ -285,18 +299,15 @@ export class Outcomes {
   }
 
   #committedOldest(mailbox: Mailbox): void {
-    const { mailboxes, dispatcher, intake, settings } = this.#options
+    const { mailboxes, dispatcher, intake, parking } = this.#options
     const item = mailbox.commitOldest()
     if (item === undefined) return
     intake.weighed(item.ownBytes - item.bytes)
     intake.gave(item.ownBytes)
     mailbox.heldSince = 0
     mailbox.heldTimes = 0
-    const { mailboxMaxRecords, mailboxMaxBytes } = settings
-    if (mailbox.full && mailbox.items.length < mailboxMaxRecords / 2 && mailbox.bytes <= mailboxMaxBytes / 2) {
-      mailbox.full = false
-      mailbox.partition.fullMailboxes--
-    }
+    if (mailbox.full) parking.eased(mailbox)
+    if (mailbox.parked !== null) parking.consider(mailbox)
     if (mailbox.decidedCount > 0) return
     if (mailbox.waiting === 'settling') {
       this.#resume(mailbox)
@@ -342,6 +353,7 @@ export class Outcomes {
       mailbox.waiting = 'state'
       this.#options.states.request(mailbox)
     }
+    if (mailbox.parked !== null) this.#options.parking.consider(mailbox)
   }
 
   #block(mailbox: Mailbox, reason: BlockingReason, facts: Facts = {}): void {
@@ -353,6 +365,7 @@ export class Outcomes {
       { ...mailbox.partition.facts, tenant: mailbox.tenant, reason, ...facts },
       `A tenant cannot go on without an operator, and its records wait: ${blockingReasons[reason]}`,
     )
+    this.#options.parking.stuck(mailbox)
   }
 
   #withdraw(mailbox: Mailbox, keepDecided: number): void {

@@ -13,6 +13,11 @@ import { Progress } from './progress.ts'
  */
 export type PartitionPhase = 'claiming' | 'owned' | 'closing' | 'stopped' | 'gone'
 
+/** What is delivered so long after it was written is a backlog. */
+const liveWithinMs = 10_000
+
+export type LaggardSettings = { readonly parkAfterCommits: number; readonly parkAfterRanges: number }
+
 /** One assignment of a partition to this daemon. Lost and assigned again, it is a new object. */
 export class Partition implements TopicPartition {
   readonly group: GroupOptions
@@ -36,7 +41,7 @@ export class Partition implements TopicPartition {
   position = 0
   /** The log's end as last heard, -1 before. */
   end = -1
-  /** Redelivered records below this may be ahead of the watermark and done. */
+  /** Redelivered records below this may be ahead of the watermark and done; parked ones of earlier owners are. */
   aheadEnd = 0
   /** Gaps delivered since the last commit: positions with no record in them. */
   gaps: Range[] = []
@@ -61,6 +66,13 @@ export class Partition implements TopicPartition {
   writtenBefore = -1
   /** Monotonic time of the last commit, or of the takeover. */
   committedAt = 0
+  /** It has been at the log's end, and what it delivers now is recent. */
+  live = false
+  /** Its parked records are being read. */
+  reading = false
+  /** Commits since its watermark last moved, and where what was done ended then. */
+  #stalledCommits = 0
+  #stalledFrom = 0
   /** Failed attempts at records that are yet to come, as an earlier owner left them, by offset. */
   readonly #retries = new Map<number, RetryRow>()
   #ref: PartitionRef | null = null
@@ -92,6 +104,7 @@ export class Partition implements TopicPartition {
     this.progress = new Progress(ownership.watermark, ownership.ahead)
     this.position = ownership.watermark
     this.aheadEnd = this.progress.end
+    this.#stalledFrom = this.aheadEnd
     this.kafkaOffset = ownership.kafkaOffset
     this.gaps = []
     this.published = null
@@ -112,6 +125,16 @@ export class Partition implements TopicPartition {
     item.retried = true
   }
 
+  /** What an earlier owner did not get done below what it did has come again: parked records can follow it now. */
+  get caughtUp(): boolean {
+    return this.position >= this.aheadEnd
+  }
+
+  /** A batch has come whose last record was written at `timestamp`. */
+  heard(timestamp: number, now: number): void {
+    this.live = (this.live || this.position >= this.end) && now - timestamp < liveWithinMs
+  }
+
   /** Positions that need no decision: no record is there, or it is done already. */
   pass(from: number, to: number): void {
     const last = this.gaps.at(-1)
@@ -124,8 +147,27 @@ export class Partition implements TopicPartition {
   committed(progress: Progress, now: number): void {
     this.seq++
     this.committedAt = now
+    if (progress.watermark > this.progress.watermark) {
+      this.#stalledCommits = 0
+      this.#stalledFrom = progress.end
+    } else {
+      this.#stalledCommits++
+    }
     this.progress = progress
     if (this.gaps.length > 0) this.gaps = this.gaps.filter(([, to]) => !progress.has(to - 1))
+  }
+
+  /**
+   * Whoever still has a record below the offset returned has held the watermark for too long: for so many commits, or
+   * while progress came to have so many ranges above it. Null: nobody has.
+   */
+  laggards({ parkAfterCommits, parkAfterRanges }: LaggardSettings): number | null {
+    if (this.progress.ranges > parkAfterRanges) return this.progress.middle
+    if (this.progress.ranges === 0 || this.#stalledCommits < parkAfterCommits) return null
+    const before = this.#stalledFrom
+    this.#stalledCommits = 0
+    this.#stalledFrom = this.progress.end
+    return before
   }
 
   /** Whether decisions of this assignment may still be committed. */

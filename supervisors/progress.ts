@@ -31,6 +31,16 @@ export class Progress {
     return this.#from.map((from, i): Range => [from, this.#to[i] ?? from])
   }
 
+  /** How many ranges there are above the watermark. */
+  get ranges(): number {
+    return this.#from.length
+  }
+
+  /** Where the middle one of them begins; the watermark where there is none. */
+  get middle(): number {
+    return this.#from[this.#from.length >>> 1] ?? this.#watermark
+  }
+
   copy(): Progress {
     const copy = new Progress(this.#watermark)
     copy.#from = this.#from.slice()

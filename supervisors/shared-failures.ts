@@ -97,5 +97,5 @@ export class SharedFailures {
 }
 
 function kindOf({ actor, result }: Suspect['decided']): string {
-  return `${actor}\n${result.kind === 'skipped' ? '' : result.type}`
+  return `${actor}\n${result.kind === 'skipped' || result.kind === 'parked' ? '' : result.type}`
 }

@@ -146,6 +146,24 @@ export const retry = z
   .prefault({})
   .meta({ description: 'Repeating what failed. Only the failing tenant waits.' })
 
+export const parking = z
+  .strictObject({
+    maxPerTenant: count({
+      doc: 'Records of one tenant of a partition that may be parked in PostgreSQL because the tenant cannot take them; past it, that partition pauses.',
+      default: 1_000_000,
+      min: 0,
+      max: 1_000_000_000,
+    }),
+    maxRecords: count({
+      doc: 'The same for all partitions of this daemon together.',
+      default: 10_000_000,
+      min: 0,
+      max: 10_000_000_000,
+    }),
+  })
+  .prefault({})
+  .meta({ description: 'Space for the records of tenants that are stuck, or send faster than they are served.' })
+
 export const backpressure = z
   .strictObject({
     budgetBytes: size({

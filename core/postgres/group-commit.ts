@@ -264,6 +264,7 @@ export function traceSteps(
   const traced = outcomes.filter(
     ({ result }) =>
       result.kind !== 'retried' &&
+      result.kind !== 'parked' &&
       (mode === 'all' ||
         result.kind === 'failed' ||
         (mode === 'sampled' && result.kind !== 'skipped' && sampled(result.messageId, sampleRate))),
@@ -271,7 +272,7 @@ export function traceSteps(
   if (traced.length === 0) return []
   const refs = traced.map(({ partition }) => partitions[partition]?.ref)
   const facts = traced.map(({ result }) =>
-    result.kind === 'skipped' ? { messageId: '', type: '', traceId: '' } : result,
+    result.kind === 'skipped' || result.kind === 'parked' ? { messageId: '', type: '', traceId: '' } : result,
   )
   const query = sql`
     insert into sys.message_traceability (
@@ -293,6 +294,7 @@ const outcomeNames = {
   duplicate: 'duplicate',
   skipped: 'skipped',
   retried: 'retried',
+  parked: 'parked',
 } as const
 
 /** The same messages on every daemon and every rerun. */

@@ -21,6 +21,7 @@ import {
 import { type Asked, askedKeys, insertKeys, knownKeys } from './keys.ts'
 import { type Backend, LaneConnection, type LaneLimits } from './lane-connection.ts'
 import { lookUp } from './resolve.ts'
+import { parkingSteps } from './parking.ts'
 import { retrySteps } from './retries.ts'
 import { type Run, runsOf } from './runs.ts'
 import {
@@ -131,7 +132,13 @@ export class PostgresLane implements Lane {
     const { sql } = connection
     const runs = runsOf(commit.outcomes)
     const effects = this.#effects(sql, commit, runs, split)
-    const steps = [begin(sql), commitProgress(sql, commit), ...insertKeys(sql, commit, runs), ...effects.steps]
+    const steps = [
+      begin(sql),
+      commitProgress(sql, commit),
+      ...parkingSteps(sql, commit),
+      ...insertKeys(sql, commit, runs),
+      ...effects.steps,
+    ]
     return this.#finish(connection, { commit, steps, raw: effects.raw, split })
   }
 
@@ -156,7 +163,12 @@ export class PostgresLane implements Lane {
     const settled = settle([...duplicates, ...copies].sort((a, b) => a - b))
     const runs = runsOf(settled.outcomes)
     const effects = this.#effects(sql, settled, runs, split)
-    const steps = [recordProgress(sql, settled), ...insertKeys(sql, settled, runs), ...effects.steps]
+    const steps = [
+      recordProgress(sql, settled),
+      ...parkingSteps(sql, settled),
+      ...insertKeys(sql, settled, runs),
+      ...effects.steps,
+    ]
     return this.#finish(connection, { commit: settled, steps, raw: effects.raw, split })
   }
 

@@ -2,6 +2,7 @@ import type postgres from 'postgres'
 import type { Random } from '../random.ts'
 import { TenantryError } from '../errors.ts'
 import { plainArray, textArray } from './array-text.ts'
+import { readParked } from './parking.ts'
 import { codeOf, fencedState, missingProgressState } from './sqlstate.ts'
 import {
   type Inherited,
@@ -10,6 +11,8 @@ import {
   type OutboxPage,
   type OutboxPosition,
   type Ownership,
+  type ParkedPage,
+  type ParkedWanted,
   type PartitionRef,
   type Range,
   type RetryRow,
@@ -82,6 +85,8 @@ export class PostgresLedger implements Ledger {
     for (const older of await this.#inherits(ref)) {
       const { epoch, seq } = await this.#raise(older)
       inherited.push({ ref: older, epoch: Number(epoch), seq: Number(seq) })
+      await this
+        .#sql`select sys.fn_adopt_parked(${ref.group}, ${older.topicId}, ${older.partition}, ${ref.topicId}, ${ref.partition})`
     }
     return {
       epoch: Number(row.epoch),
@@ -91,7 +96,19 @@ export class PostgresLedger implements Ledger {
       kafkaOffset: Number(row.kafka_offset),
       inherited,
       retries: await this.#retries(ref),
+      parked: await this.#parked(ref),
     }
+  }
+
+  readParked(ref: PartitionRef, wanted: readonly ParkedWanted[], maxBytes: number): Promise<ParkedPage> {
+    return readParked(this.#sql, ref, wanted, maxBytes)
+  }
+
+  async #parked({ group, topicId, partition }: PartitionRef): Promise<{ tenant: string; rows: number }[]> {
+    return this.#sql<{ tenant: string; rows: number }[]>`
+      select tenant_id as tenant, count(*)::integer as rows from sys.parked_messages
+      where group_name = ${group} and topic_id = ${topicId} and partition = ${partition}
+      group by tenant_id`
   }
 
   async #retries({ group, topicId, partition }: PartitionRef): Promise<RetryRow[]> {

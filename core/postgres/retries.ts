@@ -12,8 +12,9 @@ export function retrySteps(sql: postgres.Sql, commit: Commit): Step[] {
     if (outcome === undefined) continue
     const { result, partition, record } = outcome
     // Where PostgreSQL was away for long, one record may have failed twice: the last one counts.
-    if (result.kind === 'retried') kept.set(`${partition}/${record.offset}`, { outcome, result })
-    else if (outcome.retried) ended.push(outcome)
+    if (result.kind === 'retried' && outcome.row === null)
+      kept.set(`${partition}/${record.offset}`, { outcome, result })
+    else if (result.kind !== 'retried' && outcome.retried) ended.push(outcome)
   }
   return [...keep(sql, commit, [...kept.values()]), ...end(sql, commit, ended)]
 }

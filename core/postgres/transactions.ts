@@ -44,15 +44,54 @@ export type Outcome = {
   readonly actor: string
   /**
    * `skipped`: a tombstone or an operator's decision; its only trace is the progress. `duplicate`: known beforehand.
-   * `retried`: no outcome yet, and no progress.
+   * `retried`: no outcome yet, and no progress. `parked`: none yet, but progress has it as done.
    */
-  readonly result: Done | Failed | Duplicate | Skipped | Retried
+  readonly result: Done | Failed | Duplicate | Skipped | Retried | Parked
   /** Attempts that failed before this one. */
   readonly attempts: number
   /** When the first of them failed, in ms since 1970; 0 when none did. */
   readonly firstFailedAt: number
   /** It may have a row among the retries, which goes with its outcome. */
   readonly retried: boolean
+  /** Its row among the parked, which goes with its outcome; null where it has none. */
+  readonly row: ParkedAt | null
+}
+
+/** Where a parked record's row is, within its partition and tenant. */
+export type ParkedPosition = { readonly generation: number; readonly offset: number }
+
+export type ParkedAt = {
+  readonly generation: number
+  /** Where the record was read: an earlier topic's, perhaps. */
+  readonly topicId: string
+  readonly partition: number
+  /** How often it was a dead letter that was brought back: then its key is known, and its own. */
+  readonly replays: number
+}
+
+/** The record moves to PostgreSQL as it is, to be fed back in its tenant's order. */
+export type Parked = { readonly kind: 'parked' }
+
+/** A parked record. */
+export type ParkedRow = {
+  readonly tenant: string
+  readonly at: ParkedAt
+  readonly record: KafkaRecord
+  readonly attempts: number
+  readonly firstFailedAt: number
+}
+
+export type ParkedPage = {
+  readonly rows: readonly ParkedRow[]
+  /** There are more rows that were wanted: a tenant that has none here may have some. */
+  readonly cut: boolean
+}
+
+/** What to read of a tenant's parked records: those after a position, or the first; as many rows at most. */
+export type ParkedWanted = {
+  readonly tenant: string
+  readonly after: ParkedPosition | null
+  readonly rows: number
 }
 
 export type Skipped = { readonly kind: 'skipped'; readonly reason: string }
@@ -137,6 +176,8 @@ export type Ownership = {
   readonly inherited: readonly Inherited[]
   /** Records that have failed and are to be tried again. */
   readonly retries: readonly RetryRow[]
+  /** Tenants that have parked records here, and how many; those inherited included. */
+  readonly parked: readonly { readonly tenant: string; readonly rows: number }[]
 }
 
 export type RetryRow = { readonly offset: number; readonly attempts: number; readonly firstFailedAt: number }
@@ -218,6 +259,8 @@ export interface Ledger {
   deleteOutbox(inherited: Inherited, upTo: OutboxPosition): Promise<void>
   /** The committed states of these tenants; tenants without one are left out. */
   loadStates(group: string, actor: string, tenants: readonly string[]): Promise<readonly StateRow[]>
+  /** Parked records of these tenants: one tenant's after the other, each in order, until they have `maxBytes`. */
+  readParked(ref: PartitionRef, wanted: readonly ParkedWanted[], maxBytes: number): Promise<ParkedPage>
   /** Adds to the log of offsets, from which the lag can be asked for in SQL. */
   recordOffsets(group: string, offsets: readonly RecordedOffset[]): Promise<void>
   /**

@@ -6,11 +6,11 @@ import { EngineStage, refusal } from './engine-stage.ts'
 
 const times = (count: number, tenant: string) => Array.from({ length: count }, () => tenant)
 
-test('a tenant that is stuck pauses its own partition and no other', async () => {
+test('a tenant that is stuck and may not be parked pauses its own partition and no other', async () => {
   const stage = new EngineStage({
     stateful: true,
     partitions: 2,
-    settings: { budgetRecords: 400, mailboxMaxRecords: 50 },
+    settings: { budgetRecords: 400, mailboxMaxRecords: 50, parkedMaxPerTenant: 0 },
   })
   stage.state = (tenant) => (tenant === 'stuck' ? { tenant, version: 1, json: '{}', partition: 7 } : undefined)
   await stage.assign()
@@ -31,7 +31,7 @@ test('a tenant whose records are large pauses its partition before it has many',
 })
 
 test('a partition that was paused for one tenant resumes when that one has caught up', async () => {
-  const stage = new EngineStage({ settings: { mailboxMaxRecords: 50 } })
+  const stage = new EngineStage({ settings: { mailboxMaxRecords: 50, parkedMaxPerTenant: 0 } })
   await stage.assign()
   stage.answer = (commit) =>
     commit.outcomes.some(({ tenant }) => tenant === 'slow')

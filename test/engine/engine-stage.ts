@@ -20,6 +20,8 @@ import type {
   Outcome,
   OutboxRow,
   Ownership,
+  ParkedRow,
+  Range,
   Resolution,
   RetryRow,
   StateRow,
@@ -83,6 +85,11 @@ const settings: EngineSettings = {
   budgetRecords: 1_000_000,
   mailboxMaxRecords: 1_000_000,
   mailboxMaxBytes: 1 << 30,
+  parkedMaxPerTenant: 1_000_000,
+  parkedMaxRecords: 1_000_000,
+  parkedPageRows: 100,
+  parkAfterCommits: 1_000,
+  parkAfterRanges: 1_000,
   promptRaiseMs: 2_000,
   heldRetryMs: 1_000,
   heldLimitMs: 60_000,
@@ -145,9 +152,17 @@ export class EngineStage {
   statesAsked = 0
   /** Failed attempts that a new owner finds. */
   retries: readonly RetryRow[] = []
+  /** The parked rows. */
+  parked: ParkedRow[] = []
   readonly #stateful: boolean
   /** Workers cannot read any state. */
   unreadable = false
+  /** Tenants whose handlers do not come to an end, until `speak`. */
+  readonly silent = new Set<string>()
+  readonly #unsaid: Dispatch[] = []
+  readonly #tenants = new Map<number, string>()
+  /** Progress that a new owner finds. */
+  ahead: readonly Range[] = []
   /** A worker that says nothing. */
   mute = false
   description: TopicDescription
@@ -194,8 +209,11 @@ export class EngineStage {
     await this.clock.pass(0)
   }
 
-  /** Records of `tenants`, one after the other, come in `partition`; each is a view of the batch, which has 1 MiB. */
-  async send(tenants: readonly string[], partition = 0): Promise<void> {
+  /**
+   * Records of `tenants`, one after the other, come in `partition`, written `age` ms ago; each is a view of the batch,
+   * which has 1 MiB.
+   */
+  async send(tenants: readonly string[], partition = 0, age = 1e12): Promise<void> {
     const from = this.#positions.get(partition) ?? 0
     const batch = Buffer.alloc(1 << 20)
     let at = 0
@@ -203,13 +221,23 @@ export class EngineStage {
       const key = batch.subarray(at, at + batch.write(tenant, at))
       const value = batch.subarray(at + key.length, at + key.length + batch.write('{}', at + key.length))
       at += key.length + value.length
-      return { offset: from + i, timestamp: 0, key, value, headers: [] }
+      return { offset: from + i, timestamp: Math.max(0, this.clock.now() - age), key, value, headers: [] }
     })
     const position = from + records.length
     this.#positions.set(partition, position)
     const token = this.#tokens.get(partition) ?? -1
     this.#listener.records([{ topic, partition, token, records, position, end: position }])
     await this.clock.pass(0)
+  }
+
+  /** Silent handlers end. */
+  speak(): void {
+    const unsaid = this.#unsaid.splice(0)
+    this.silent.clear()
+    this.engine.workersListener.decided(
+      0,
+      unsaid.flatMap((dispatch) => this.#decisions(dispatch)),
+    )
   }
 
   async revoke(partition = 0): Promise<void> {
@@ -260,7 +288,10 @@ export class EngineStage {
       dispatch: (worker, dispatches) => {
         for (const { records } of dispatches) this.dispatched.push(...records)
         if (this.mute) return
-        const decisions = dispatches.flatMap((dispatch) => this.#decisions(dispatch))
+        for (const { mailbox, opening } of dispatches) if (opening) this.#tenants.set(mailbox, opening.tenant)
+        const loud = dispatches.filter(({ mailbox }) => !this.silent.has(this.#tenants.get(mailbox) ?? ''))
+        if (loud.length < dispatches.length) this.#unsaid.push(...dispatches.filter((one) => !loud.includes(one)))
+        const decisions = loud.flatMap((dispatch) => this.#decisions(dispatch))
         queueMicrotask(() => this.engine.workersListener.decided(worker, decisions))
       },
     }
@@ -298,6 +329,25 @@ export class EngineStage {
     }))
   }
 
+  #apply({ outcomes }: Commit): void {
+    this.outcomes.push(...outcomes)
+    for (const { tenant, record, result, row, attempts, firstFailedAt } of outcomes) {
+      if (result.kind === 'parked') {
+        const at = { generation: 0, topicId: this.description.id, partition: 0, replays: 0 }
+        this.parked.push({ tenant, at, record, attempts, firstFailedAt })
+      } else if (row !== null && result.kind !== 'retried') {
+        const place = this.parked.findIndex((one) => one.tenant === tenant && one.record.offset === record.offset)
+        if (place < 0) throw new Error(`${tenant}/${record.offset} is not parked`)
+        this.parked.splice(place, 1)
+      }
+    }
+  }
+
+  parkedTenants(): { tenant: string; rows: number }[] {
+    const tenants = Map.groupBy(this.parked, ({ tenant }) => tenant)
+    return [...tenants].map(([tenant, rows]) => ({ tenant, rows: rows.length }))
+  }
+
   #failed(offset: number): Failed {
     const left = this.failures.get(offset)
     if (left === undefined) this.failsAt = -1
@@ -313,7 +363,7 @@ export class EngineStage {
         this.sizes.push(commit.outcomes.length)
         const settled = mode.kind === 'checked' ? mode.settle([]) : commit
         const result = await this.answer(settled)
-        if (result.kind === 'committed') this.outcomes.push(...settled.outcomes)
+        if (result.kind === 'committed') this.#apply(settled)
         if (result.kind === 'committed')
           for (const { tenant, record, result: outcome } of settled.outcomes)
             this.committed.push(`${tenant}/${record.offset}:${outcome.kind}`)
@@ -330,7 +380,16 @@ export class EngineStage {
       takeOver: async ({ partition }): Promise<Ownership> => {
         const epoch = (this.#epochs.get(partition) ?? 0) + 1
         this.#epochs.set(partition, epoch)
-        return { epoch, seq: epoch, watermark: 0, ahead: [], kafkaOffset: -1, inherited: [], retries: this.retries }
+        return {
+          epoch,
+          seq: epoch,
+          watermark: 0,
+          ahead: this.ahead,
+          kafkaOffset: -1,
+          inherited: [],
+          retries: this.retries,
+          parked: this.parkedTenants(),
+        }
       },
       readOutbox: async () => ({ rows: [], more: 0 }),
       deleteOutbox: async () => {},
@@ -338,6 +397,15 @@ export class EngineStage {
         this.statesAsked += tenants.length
         return tenants.flatMap((tenant) => this.state(tenant) ?? [])
       },
+      readParked: async (_ref, wanted) => ({
+        rows: wanted.flatMap(({ tenant, after, rows }) =>
+          this.parked
+            .filter((row) => row.tenant === tenant && row.record.offset > (after?.offset ?? -1))
+            .sort((a, b) => a.record.offset - b.record.offset)
+            .slice(0, rows),
+        ),
+        cut: false,
+      }),
       recordOffsets: async () => {},
       refuseOutbox: async () => {},
     }

@@ -168,7 +168,7 @@ export class LaneStage {
 
   #outcome(tenant: string, partition: number, result: Done | Failed): Outcome {
     const record = { offset: this.#offset++, timestamp: 0, key: Buffer.from(tenant), value: null, headers: [] }
-    return { partition, tenant, record, actor: 'a', result, attempts: 0, firstFailedAt: 0, retried: false }
+    return { partition, tenant, record, actor: 'a', result, attempts: 0, firstFailedAt: 0, retried: false, row: null }
   }
 }
 

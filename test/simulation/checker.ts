@@ -12,6 +12,8 @@ type Seen = {
   last: ProgressRow
   owner: string
   readonly outcomes: Map<number, OutcomeRow['kind']>
+  /** Offsets of parked records, which are done and have no outcome. */
+  readonly parked: Set<number>
   /** Failed attempts, by offset. */
   readonly attempts: Map<number, number>
   /** The last offset of each tenant that has an outcome. */
@@ -55,13 +57,17 @@ export class Checker {
     const outcomes = changes.flatMap((change) => (change.kind === 'outcome' ? [change.row] : []))
     for (const change of changes) if (change.kind === 'progress' && change.reason !== 'commit') this.#owned(by, change)
     for (const change of changes) if (change.kind === 'retry') this.#retry(change)
+    for (const change of changes) {
+      if (change.kind === 'park') this.#park(change)
+      if (change.kind === 'unpark') this.#unpark(change, outcomes)
+    }
     for (const row of outcomes) this.#outcome(row)
     for (const change of changes) {
       if (change.kind === 'progress' && change.reason === 'commit') this.#progress(by, change, outcomes)
       if (change.kind === 'outbox') {
         const { messageId, position } = change.row
         this.#outgoing.set(messageId, {
-          from: `${refKey(change.ref)} ${change.row.tenant}`,
+          from: `${refKey(change.origin)} ${change.row.tenant}`,
           offset: change.offset,
           index: position.index,
         })
@@ -132,6 +138,7 @@ export class Checker {
         last: row,
         owner: '',
         outcomes: new Map(),
+        parked: new Set(),
         attempts: new Map(),
         order: new Map(),
         done: new Set(),
@@ -145,6 +152,26 @@ export class Checker {
       this.#options.violate('G4 epoch or seq skipped', `${refKey(ref)} ${row.epoch}/${row.seq}`)
     seen.last = row
     seen.owner = by
+  }
+
+  /** A record has one outcome or one parked row, never both, and its attempts go with it. */
+  #park({ ref, row: { at, record, attempts } }: Change & { kind: 'park' }): void {
+    const { violate } = this.#options
+    const seen = this.#seen.get(refKey({ ...ref, topicId: at.topicId, partition: at.partition }))
+    const where = `${refKey(ref)} offset ${record.offset}`
+    if (seen?.outcomes.has(record.offset)) violate('G1 parked after its outcome', where)
+    const wanted = (seen?.attempts.get(record.offset) ?? 0) + (seen?.parked.has(record.offset) ? 1 : 0)
+    if (attempts !== wanted) violate('attempts forgotten', `${where}: parked with ${attempts} instead of ${wanted}`)
+    seen?.attempts.set(record.offset, attempts)
+    seen?.parked.add(record.offset)
+  }
+
+  #unpark({ origin, at }: Change & { kind: 'unpark' }, outcomes: readonly OutcomeRow[]): void {
+    const { violate } = this.#options
+    const where = `${refKey(origin)} offset ${at.offset}`
+    if (!this.#seen.get(refKey(origin))?.parked.delete(at.offset)) violate('G1 a parked record that was none', where)
+    if (!outcomes.some(({ ref, offset }) => refKey(ref) === refKey(origin) && offset === at.offset))
+      violate('G1 a parked record lost', where)
   }
 
   /** Attempts are counted on, whoever makes them. */
@@ -169,6 +196,7 @@ export class Checker {
     }
     const before = seen.outcomes.get(row.offset)
     if (before !== undefined) violate('G1 a record with two outcomes', `${at}: ${before}, then ${row.kind}`)
+    if (seen.parked.has(row.offset)) violate('G1 an outcome beside its parked row', at)
     seen.outcomes.set(row.offset, row.kind)
     const last = seen.order.get(row.tenant) ?? -1
     if (row.offset <= last) violate('G3 a tenant out of order', `${at} after ${last} of ${row.tenant}`)
@@ -267,7 +295,7 @@ export class Checker {
       for (let offset = from; offset < to; offset++) {
         if (seen.done.has(offset)) continue
         seen.done.add(offset)
-        if (entries[offset] && !seen.outcomes.has(offset) && !excused(seen.ref, offset))
+        if (entries[offset] && !seen.outcomes.has(offset) && !seen.parked.has(offset) && !excused(seen.ref, offset))
           violate('G1 a record lost', `${refKey(seen.ref)} offset ${offset} is done without an outcome`)
       }
     }

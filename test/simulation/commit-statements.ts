@@ -1,7 +1,7 @@
 import type { Effect } from '../../core/effects.ts'
 import type { Commit, Outcome, PartitionRef } from '../../core/postgres/transactions.ts'
 import { ServerError, type Statement, type Transaction } from './postgres-server.ts'
-import { type Change, type OutcomeRow, refKey } from './postgres-tables.ts'
+import { type Change, isSame, type OutcomeRow, refKey } from './postgres-tables.ts'
 
 /** A statement of a commit without its answer: what lane.ts sends, as far as its meaning goes. */
 export type Step = Omit<Statement, 'answer'> & { readonly of: 'own' | 'effect' }
@@ -41,6 +41,39 @@ export function recordProgress(commit: Commit): Step {
         })
       }
       return null
+    },
+  }
+}
+
+/** Parked records get their rows; those that are decided lose them, and all must be there. */
+export function parking(commit: Commit): Step {
+  return {
+    of: 'own',
+    point: null,
+    locks: none,
+    run: ({ tables, changes }) => {
+      const refused = new Set<number>()
+      const parkedNow = new Set<string>()
+      for (const outcome of commit.outcomes) {
+        const { tenant, record, result, attempts, firstFailedAt, row } = outcome
+        const ref = refOf(commit, outcome)
+        const own = { generation: 0, topicId: ref.topicId, partition: ref.partition, replays: 0 }
+        if (result.kind === 'parked') {
+          parkedNow.add(`${refKey(ref)} ${tenant} ${record.offset}`)
+          changes.push({ kind: 'park', ref, row: { tenant, at: own, record, attempts, firstFailedAt } })
+          continue
+        }
+        if (row === null) continue
+        const at = { generation: row.generation, offset: record.offset }
+        const there = tables.parked.get(refKey(ref))?.find((one) => isSame(one, tenant, at))
+        const now = row.generation === 0 && parkedNow.has(`${refKey(ref)} ${tenant} ${record.offset}`)
+        if (there === undefined && !now) refused.add(outcome.partition)
+        else if (result.kind !== 'retried')
+          changes.push({ kind: 'unpark', ref, origin: originOf(ref, outcome), tenant, at })
+        else
+          changes.push({ kind: 'park', ref, row: { tenant, at: row, record, attempts: attempts + 1, firstFailedAt } })
+      }
+      return refused.size > 0 ? new ServerError('TY001', 'a parked record has gone', [...refused].join(',')) : null
     },
   }
 }
@@ -145,12 +178,17 @@ function record(commit: Commit, { changes }: Transaction): ServerError | null {
     const ref = refOf(commit, outcome)
     const { result, attempts, firstFailedAt } = outcome
     const { offset } = outcome.record
+    if (result.kind === 'parked') {
+      if (outcome.retried) changes.push({ kind: 'unretry', ref, offset })
+      continue
+    }
+    if (result.kind === 'retried' && outcome.row !== null) continue
     if (result.kind === 'retried') {
       changes.push({ kind: 'retry', ref, row: { offset, attempts: attempts + 1, firstFailedAt } })
       continue
     }
     if (outcome.retried) changes.push({ kind: 'unretry', ref, offset })
-    changes.push({ kind: 'outcome', row: outcomeRow(commit, { ...outcome, result }, ref) })
+    changes.push({ kind: 'outcome', row: outcomeRow(commit, { ...outcome, result }, originOf(ref, outcome)) })
     if (outcome.result.kind !== 'done') continue
     for (const effect of outcome.result.effects) {
       if (effect.kind !== 'publish') continue
@@ -161,6 +199,7 @@ function record(commit: Commit, { changes }: Transaction): ServerError | null {
       changes.push({
         kind: 'outbox',
         ref,
+        origin: originOf(ref, outcome),
         offset: outcome.record.offset,
         row: { position: { seq, index }, tenant: outcome.tenant, topic, messageId, key, value, headers },
       })
@@ -173,7 +212,7 @@ function record(commit: Commit, { changes }: Transaction): ServerError | null {
 
 function outcomeRow(
   commit: Commit,
-  outcome: Outcome & { readonly result: Exclude<Outcome['result'], { kind: 'retried' }> },
+  outcome: Outcome & { readonly result: Exclude<Outcome['result'], { kind: 'retried' | 'parked' }> },
   ref: PartitionRef,
 ): OutcomeRow {
   const {
@@ -209,6 +248,11 @@ export function keyOf(commit: Commit, outcome: Outcome): string | undefined {
   const { result, tenant } = outcome
   const key = result.kind === 'done' || result.kind === 'failed' ? result.key : null
   return key === null ? undefined : `${refOf(commit, outcome).group}/${tenant}/${key.uuid}`
+}
+
+/** Where the record was read. */
+function originOf(ref: PartitionRef, { row }: Outcome): PartitionRef {
+  return row === null ? ref : { ...ref, topicId: row.topicId, partition: row.partition }
 }
 
 function refOf(commit: Commit, outcome: Outcome): PartitionRef {

@@ -4,6 +4,7 @@ export type Edit = { readonly file: string; readonly from: string; readonly to: 
 export type Mutant = { readonly name: string; readonly edits: readonly Edit[] }
 
 const fence = 'test/simulation/commit-statements.ts'
+const parking = 'supervisors/parking.ts'
 const compare = 'return last?.epoch === epoch && last.seq === seq ? [] : [place]'
 
 /** Faults that the simulation must find. Each was a hole in some consumer, or in an earlier form of this one. */
@@ -40,6 +41,56 @@ export const mutants: readonly Mutant[] = [
     ],
   },
   {
+    name: 'the unfenced parked record: what is read back is committed without a look at its owner',
+    edits: [
+      {
+        file: fence,
+        from: compare,
+        to: 'return (last?.epoch === epoch && last.seq === seq) || (commit.outcomes.length > 0 && commit.outcomes.every((one) => one.partition !== place || one.row !== null)) ? [] : [place]',
+      },
+    ],
+  },
+  {
+    name: 'parked records are read back before what an earlier owner left undone has come again',
+    edits: [{ file: parking, from: ' || !partition.caughtUp) return', to: ') return' }],
+  },
+  {
+    name: 'parked records are read back before those before them are there',
+    edits: [{ file: parking, from: 'if (parked.barriers.size > 0) return', to: '' }],
+  },
+  {
+    name: 'a tenant has caught up although a commit that parks is on its way',
+    edits: [
+      {
+        file: parking,
+        from: 'if (parked.leaving.size === 0) this.#join(mailbox, parked)',
+        to: 'this.#join(mailbox, parked)',
+      },
+    ],
+  },
+  {
+    name: 'new records overtake parked ones',
+    edits: [{ file: parking, from: 'parked.addArrival(item)', to: 'mailbox.add(item)' }],
+  },
+  {
+    name: 'parking forgets attempts',
+    edits: [{ file: parking, from: 'item.attempts = attempts', to: 'item.attempts = Math.min(attempts, 0)' }],
+  },
+  {
+    name: 'a parked record keeps its row after its outcome',
+    edits: [{ file: parking, from: 'item.row = at', to: 'item.row = at.replays < 0 ? at : null' }],
+  },
+  {
+    name: 'a lost worker closes a mailbox of which all is parked',
+    edits: [
+      {
+        file: 'supervisors/outcomes.ts',
+        from: 'if (mailbox.items.length === 0 && mailbox.parked === null) return this.close(mailbox)',
+        to: 'if (mailbox.items.length === 0) return this.close(mailbox)',
+      },
+    ],
+  },
+  {
     name: 'attempts begin anew with each owner',
     edits: [
       {
@@ -51,7 +102,13 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: 'failed attempts are kept for ever',
-    edits: [{ file: 'supervisors/outcomes.ts', from: 'item.retried = true', to: 'item.retried = false' }],
+    edits: [
+      {
+        file: 'supervisors/outcomes.ts',
+        from: 'if (item.row === null) item.retried = true',
+        to: 'if (item.row === null) item.retried = false',
+      },
+    ],
   },
   {
     name: 'the fence compares nothing',

@@ -1,4 +1,12 @@
-import type { OutboxPosition, OutboxRow, PartitionRef, Range, RetryRow } from '../../core/postgres/transactions.ts'
+import type {
+  OutboxPosition,
+  OutboxRow,
+  ParkedPosition,
+  ParkedRow,
+  PartitionRef,
+  Range,
+  RetryRow,
+} from '../../core/postgres/transactions.ts'
 
 /** A row of partition_progress. */
 export type ProgressRow = {
@@ -56,9 +64,26 @@ export type Change =
       readonly json: string
       readonly partition: number
     }
-  | { readonly kind: 'outbox'; readonly ref: PartitionRef; readonly offset: number; readonly row: OutboxRow }
+  | {
+      readonly kind: 'outbox'
+      readonly ref: PartitionRef
+      /** Of the record that it comes from. */
+      readonly origin: PartitionRef
+      readonly offset: number
+      readonly row: OutboxRow
+    }
   | { readonly kind: 'unoutbox'; readonly ref: PartitionRef; readonly upTo: OutboxPosition }
   | { readonly kind: 'retry'; readonly ref: PartitionRef; readonly row: RetryRow }
+  | { readonly kind: 'park'; readonly ref: PartitionRef; readonly row: ParkedRow }
+  | {
+      readonly kind: 'unpark'
+      readonly ref: PartitionRef
+      /** Where the record was read. */
+      readonly origin: PartitionRef
+      readonly tenant: string
+      readonly at: ParkedPosition
+    }
+  | { readonly kind: 'adopt'; readonly ref: PartitionRef; readonly heir: PartitionRef }
   | { readonly kind: 'unretry'; readonly ref: PartitionRef; readonly offset: number }
   | { readonly kind: 'refused'; readonly ref: PartitionRef; readonly position: OutboxPosition }
 
@@ -82,6 +107,8 @@ export class Tables {
   readonly outbox = new Map<string, OutboxRow[]>()
   readonly deadLetters = new Set<string>()
   readonly retries = new Map<string, Map<number, RetryRow>>()
+  /** By partition, in the order of parking. */
+  readonly parked = new Map<string, ParkedRow[]>()
 
   apply({ changes }: Applied): void {
     for (const change of changes) this.#apply(change)
@@ -112,6 +139,31 @@ export class Tables {
       case 'retry': {
         const rows = this.retries.get(refKey(change.ref)) ?? new Map<number, RetryRow>()
         this.retries.set(refKey(change.ref), rows.set(change.row.offset, change.row))
+        break
+      }
+      case 'park': {
+        const { row } = change
+        const rows = (this.parked.get(refKey(change.ref)) ?? []).filter(
+          (other) => !isSame(other, row.tenant, position(row)),
+        )
+        this.parked.set(refKey(change.ref), [...rows, row])
+        break
+      }
+      case 'unpark': {
+        const rows = this.parked.get(refKey(change.ref)) ?? []
+        this.parked.set(
+          refKey(change.ref),
+          rows.filter((row) => !isSame(row, change.tenant, change.at)),
+        )
+        break
+      }
+      case 'adopt': {
+        const own = this.parked.get(refKey(change.heir)) ?? []
+        const left = this.parked.get(refKey(change.ref)) ?? []
+        const shift = Math.min(0, ...own.map(({ at }) => at.generation)) - 1
+        const adopted = left.map((row) => ({ ...row, at: { ...row.at, generation: row.at.generation + shift } }))
+        this.parked.set(refKey(change.heir), [...own, ...adopted])
+        this.parked.delete(refKey(change.ref))
         break
       }
       case 'unretry':
@@ -146,6 +198,14 @@ export class Tables {
 
 export function refKey({ group, topicId, partition }: PartitionRef): string {
   return `${group}/${topicId}/${partition}`
+}
+
+export function position({ at, record }: ParkedRow): ParkedPosition {
+  return { generation: at.generation, offset: record.offset }
+}
+
+export function isSame(row: ParkedRow, tenant: string, { generation, offset }: ParkedPosition): boolean {
+  return row.tenant === tenant && row.at.generation === generation && row.record.offset === offset
 }
 
 function append<T>(map: Map<string, T[]>, key: string, value: T): void {

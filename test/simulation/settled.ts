@@ -18,7 +18,7 @@ export class Settled {
   wanting(): Wanting | null {
     const { world } = { world: this.#world }
     if (!world.workload.done) return { rule: 'the workload has not ended', detail: '' }
-    return this.#partitions() ?? this.#outbox() ?? this.#retries() ?? this.#memory()
+    return this.#partitions() ?? this.#outbox() ?? this.#retries() ?? this.#parked() ?? this.#memory()
   }
 
   #partitions(): Wanting | null {
@@ -84,6 +84,13 @@ export class Settled {
     for (const [key, rows] of this.#world.server.tables.retries)
       if (rows.size > 0 && !this.#stoppedKey(key) && !this.#anyStopped() && !this.#world.excuses.recreated)
         return { rule: 'attempts are kept for ever', detail: `${key}: ${rows.size}` }
+    return null
+  }
+
+  #parked(): Wanting | null {
+    for (const [key, rows] of this.#world.server.tables.parked)
+      if (rows.length > 0 && !this.#stoppedKey(key) && !this.#anyStopped())
+        return { rule: 'parked for ever', detail: `${key}: ${rows.length}, ${this.#daemons()}` }
     return null
   }
 

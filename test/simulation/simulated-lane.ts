@@ -9,7 +9,16 @@ import type {
   PartitionRef,
   Resolution,
 } from '../../core/postgres/transactions.ts'
-import { effectSteps, fence, insertKeys, lookKeysUp, recordProgress, rollback, type Step } from './commit-statements.ts'
+import {
+  effectSteps,
+  fence,
+  insertKeys,
+  lookKeysUp,
+  parking,
+  recordProgress,
+  rollback,
+  type Step,
+} from './commit-statements.ts'
 import type { PostgresClient } from './postgres-client.ts'
 import { type Backend, ServerError, type Statement } from './postgres-server.ts'
 import { refKey } from './postgres-tables.ts'
@@ -51,6 +60,11 @@ export class SimulatedLane implements Lane {
     this.#busy = true
     this.#sentAt = this.#client.server.loop.now
     chaos.at('commit sent', this.#client.process)
+    for (const { result, row } of commit.outcomes) {
+      if (result.kind === 'parked') chaos.mark('parked')
+      else if (row !== null)
+        chaos.mark(row.generation < 0 ? "an earlier topic's parked record" : 'a parked record decided')
+    }
     const result = await this.#commit(commit, mode)
     this.#busy = false
     if (result.kind === 'unknown') {
@@ -139,6 +153,7 @@ export class SimulatedLane implements Lane {
       return this.#send(backend, commit, [
         fence(commit),
         recordProgress(commit),
+        parking(commit),
         insertKeys(commit),
         ...effectSteps(commit),
       ])
@@ -165,7 +180,12 @@ export class SimulatedLane implements Lane {
     server.chaos.at('settle', process)
     const settled = settle(known ?? [])
     this.#checkSettled(commit, settled, known ?? [])
-    return this.#send(backend, settled, [recordProgress(settled), insertKeys(settled), ...effectSteps(settled)])
+    return this.#send(backend, settled, [
+      recordProgress(settled),
+      parking(settled),
+      insertKeys(settled),
+      ...effectSteps(settled),
+    ])
   }
 
   async #send(backend: Backend, commit: Commit, steps: readonly Step[]): Promise<CommitResult> {
@@ -246,7 +266,7 @@ export class SimulatedLane implements Lane {
     )
     for (const outcome of settled.outcomes) {
       const at = name(settled, outcome)
-      if (known.has(at) && outcome.result.kind !== 'duplicate' && outcome.result.kind !== 'retried')
+      if (known.has(at) && !['duplicate', 'retried', 'parked'].includes(outcome.result.kind))
         this.#breach(`settle kept the duplicate ${at}`)
     }
   }

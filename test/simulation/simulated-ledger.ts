@@ -6,6 +6,9 @@ import {
   type OutboxPage,
   type OutboxPosition,
   type Ownership,
+  type ParkedPage,
+  type ParkedPosition,
+  type ParkedWanted,
   type PartitionRef,
   type Start,
   type StateRow,
@@ -13,7 +16,7 @@ import {
 } from '../../core/postgres/transactions.ts'
 import type { PostgresClient } from './postgres-client.ts'
 import { ServerError } from './postgres-server.ts'
-import { isAfter, type ProgressRow, refKey } from './postgres-tables.ts'
+import { isAfter, position, type ProgressRow, refKey } from './postgres-tables.ts'
 
 export type SimulatedLedgerOptions = {
   readonly client: PostgresClient
@@ -86,6 +89,14 @@ export class SimulatedLedger implements Ledger {
       const { epoch, seq } = await this.#raise(older)
       inherited.push({ ref: older, epoch, seq })
     }
+    for (const { ref: older } of inherited)
+      await client.once('adopt', {
+        run: ({ changes }) => {
+          changes.push({ kind: 'adopt', ref: older, heir: ref })
+          return true
+        },
+      })
+    const left = await client.once('parked', { run: ({ tables }) => tables.parked.get(refKey(ref)) ?? [] })
     const retries = await client.once('retries', {
       run: ({ tables }) => [...(tables.retries.get(refKey(ref))?.values() ?? [])],
     })
@@ -98,6 +109,7 @@ export class SimulatedLedger implements Ledger {
       kafkaOffset: row.kafkaOffset,
       inherited,
       retries,
+      parked: [...Map.groupBy(left, ({ tenant }) => tenant)].map(([tenant, rows]) => ({ tenant, rows: rows.length })),
     }
   }
 
@@ -133,6 +145,28 @@ export class SimulatedLedger implements Ledger {
           const state = tables.states.get(`${group}/${actor}/${tenant}`)
           return state ? [{ tenant, ...state }] : []
         }),
+    })
+  }
+
+  readParked(ref: PartitionRef, wanted: readonly ParkedWanted[], maxBytes: number): Promise<ParkedPage> {
+    const { client } = this.#options
+    client.server.chaos.at('parked asked', client.process)
+    return client.once('parked', {
+      run: ({ tables }) => {
+        const found = wanted.flatMap(({ tenant, after, rows }) =>
+          (tables.parked.get(refKey(ref)) ?? [])
+            .filter((row) => row.tenant === tenant && (after === null || isBefore(after, position(row))))
+            .sort((a, b) => (isBefore(position(a), position(b)) ? -1 : 1))
+            .slice(0, rows),
+        )
+        let bytes = 0
+        const rows = found.filter(({ record }) => {
+          const before = bytes
+          bytes += 200 + (record.key?.length ?? 0) + (record.value?.length ?? 0)
+          return before < maxBytes
+        })
+        return { rows, cut: bytes >= maxBytes }
+      },
     })
   }
 
@@ -203,4 +237,8 @@ export class SimulatedLedger implements Ledger {
       })
     }
   }
+}
+
+function isBefore(a: ParkedPosition, b: ParkedPosition): boolean {
+  return a.generation < b.generation || (a.generation === b.generation && a.offset < b.offset)
 }

@@ -238,6 +238,12 @@ function describe({ changes }: Applied): string {
         return `outbox ${change.row.position.seq}.${change.row.position.index} ${change.row.messageId}`
       case 'unoutbox':
         return `unoutbox ${keyOf(change.ref)} to ${change.upTo.seq}.${change.upTo.index}`
+      case 'park':
+        return `park ${keyOf(change.ref)}@${change.row.record.offset} ${change.row.tenant} after ${change.row.attempts}`
+      case 'unpark':
+        return `unpark ${keyOf(change.ref)}@${change.at.offset} of ${change.tenant}`
+      case 'adopt':
+        return `adopt ${keyOf(change.ref)}`
       case 'retry':
         return `retry ${keyOf(change.ref)}@${change.row.offset} after ${change.row.attempts}`
       case 'unretry':

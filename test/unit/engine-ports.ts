@@ -74,6 +74,7 @@ export function stubLedger(parts: Partial<Ledger> = {}): Ledger {
     readOutbox: unexpected,
     deleteOutbox: unexpected,
     loadStates: unexpected,
+    readParked: unexpected,
     recordOffsets: unexpected,
     refuseOutbox: unexpected,
     ...parts,
@@ -88,6 +89,7 @@ export const taken: Ownership = {
   kafkaOffset: -1,
   inherited: [],
   retries: [],
+  parked: [],
 }
 
 const retry = { delaysMs: [], byType: new Map<string, readonly number[]>(), jitter: 0 }

@@ -1,0 +1,42 @@
+import { Fifo } from '../core/fifo.ts'
+import type { ParkedPosition } from '../core/postgres/transactions.ts'
+import type { Item } from './mailbox.ts'
+
+/**
+ * What of a mailbox is not in its queue. In the order of the log: the queue, then the rows in PostgreSQL, then what is on
+ * its way there, then arrivals. Gone when everything is back in the queue.
+ */
+export class Parked {
+  /** Rows in PostgreSQL that are not in memory, as far as is known: only reading says that there are none. */
+  rows = 0
+  /** Their rows are on the way to PostgreSQL; kept in memory until those are there. */
+  readonly leaving = new Set<Item>()
+  /** Of these, the ones that have their place before others: nothing is read until they are there, too. */
+  readonly barriers = new Set<Item>()
+  /** What came when everything before it was about to be back. */
+  readonly arrivals = new Fifo<Item>()
+  arrivalBytes = 0
+  /** Rows up to here are back in the queue or done; null: read from the first. */
+  readTo: ParkedPosition | null
+  /** Rows to read at once: few while the first of them fails. */
+  pageRows = 1
+  /** Waits for a reading, or is being read. */
+  asking = false
+  /** Raised when what is in the queue was forgotten, so that a reading under way is not heard. */
+  turn = 0
+
+  constructor(readTo: ParkedPosition | null) {
+    this.readTo = readTo
+  }
+
+  addArrival(item: Item): void {
+    this.arrivals.push(item)
+    this.arrivalBytes += item.bytes
+  }
+
+  /** All arrivals, which are none then. */
+  takeArrivals(): Item[] {
+    this.arrivalBytes = 0
+    return this.arrivals.truncate(0)
+  }
+}

@@ -1,0 +1,135 @@
+import * as assert from 'uvu/assert'
+import { test } from '../harness.ts'
+import { EngineStage } from './engine-stage.ts'
+
+// Records of a tenant that cannot go on wait in PostgreSQL: neither memory, nor progress, nor anybody else waits for it.
+
+const sick = 'sick'
+
+function offsets(stage: EngineStage, tenant: string, kind = 'done'): number[] {
+  return stage.committed.flatMap((one) => {
+    const [, name, offset, outcome] = /^(.+)\/(\d+):(.+)$/.exec(one) ?? []
+    return name === tenant && outcome === kind ? [Number(offset)] : []
+  })
+}
+
+test('a tenant that fails is parked past its bound, and its partition goes on', async () => {
+  const stage = new EngineStage({ settings: { mailboxMaxRecords: 10 } })
+  await stage.assign()
+  stage.failures.set(0, 3)
+  await stage.send(Array.from({ length: 30 }, () => sick))
+  await stage.send(['well'])
+  assert.not.ok(stage.paused.has(0))
+  assert.equal(offsets(stage, 'well'), [30])
+  assert.is(stage.parked.length, 30, 'with the record that failed')
+  assert.is(stage.parked[0]?.attempts, 1)
+  assert.is(stage.engine.status().bytes, 0, 'and nothing of it is in memory')
+  await stage.send([sick])
+  await stage.clock.pass(10_000)
+  assert.equal(
+    offsets(stage, sick),
+    Array.from({ length: 32 }, (_, i) => i).filter((i) => i !== 30),
+  )
+  assert.is(stage.parked.length, 0)
+  assert.equal(stage.engine.status().reasons, [])
+})
+
+test('a record that fails is counted on while it is parked', async () => {
+  const stage = new EngineStage({ settings: { mailboxMaxRecords: 2 } })
+  await stage.assign()
+  stage.failures.set(0, 9)
+  await stage.send([sick, sick, sick, sick])
+  await stage.clock.pass(1_000 + 2_000)
+  assert.is(stage.parked[0]?.attempts, 1, 'as it was parked: the stage does not count')
+  await stage.clock.pass(5_000)
+  assert.equal(offsets(stage, sick, 'failed'), [0])
+  assert.equal(offsets(stage, sick), [1, 2, 3])
+})
+
+test('a handler that takes long does not hold its partition back', async () => {
+  const stage = new EngineStage({ settings: { parkAfterCommits: 5 } })
+  await stage.assign()
+  stage.silent.add(sick)
+  await stage.send([sick, sick])
+  for (let i = 0; i < 12; i++) await stage.send(['well'])
+  assert.is(stage.engine.status().partitions[0]?.watermark, 14)
+  assert.equal(
+    stage.parked.map(({ record }) => record.offset),
+    [0, 1],
+  )
+  stage.speak()
+  await stage.clock.pass(0)
+  assert.equal(offsets(stage, sick), [0, 1], 'what it decides in the end is committed')
+  assert.is(stage.parked.length, 0)
+})
+
+test('a new owner goes on where the last one was, once what that one left undone has come again', async () => {
+  const stage = new EngineStage()
+  const from = new EngineStage()
+  await from.assign()
+  from.failures.set(0, 1)
+  await from.send([sick, sick, sick])
+  // The last owner had the first in flight, and the others parked.
+  stage.parked = from.dispatched.slice(1).map((record) => ({
+    tenant: sick,
+    at: { generation: 0, topicId: '', partition: 0, replays: 0 },
+    record,
+    attempts: 0,
+    firstFailedAt: 0,
+  }))
+  stage.ahead = [[1, 3]]
+  await stage.assign()
+  await stage.clock.pass(1_000)
+  assert.equal(stage.committed, [], 'nothing is read back yet')
+  await stage.send([sick, sick, sick, sick])
+  await stage.clock.pass(0)
+  assert.equal(offsets(stage, sick), [0, 1, 2, 3])
+  assert.is(stage.parked.length, 0)
+})
+
+test('past the space for its parked records a tenant holds its partition, until there is room', async () => {
+  const stage = new EngineStage({ settings: { mailboxMaxRecords: 5, parkedMaxPerTenant: 10 } })
+  await stage.assign()
+  stage.failures.set(0, 3)
+  await stage.send(Array.from({ length: 12 }, () => sick))
+  assert.not.ok(stage.paused.has(0))
+  await stage.send(Array.from({ length: 12 }, () => sick))
+  assert.ok(stage.paused.has(0))
+  await stage.clock.pass(10_000)
+  assert.not.ok(stage.paused.has(0))
+  assert.is(offsets(stage, sick).length, 24)
+})
+
+test('when memory runs short those that wait are parked, the largest first, before anything is paused', async () => {
+  const stage = new EngineStage({ settings: { budgetRecords: 100 } })
+  await stage.assign()
+  stage.failures.set(0, 3)
+  stage.failures.set(1, 3)
+  await stage.send(['small', sick, 'small', ...Array.from({ length: 60 }, () => sick)])
+  await stage.clock.pass(300)
+  await stage.send(Array.from({ length: 10 }, () => sick))
+  assert.not.ok(stage.paused.has(0))
+  assert.equal([...new Set(stage.parked.map(({ tenant }) => tenant))], [sick])
+  await stage.clock.pass(10_000)
+  assert.equal(offsets(stage, 'small'), [0, 2])
+  assert.is(offsets(stage, sick).length, 71)
+})
+
+test('a tenant that floods a partition which keeps up is parked; one that is behind waits', async () => {
+  for (const [age, parks] of [
+    [0, true],
+    [60_000, false],
+  ] as const) {
+    const stage = new EngineStage({ settings: { mailboxMaxRecords: 5 } })
+    await stage.assign()
+    stage.mute = true
+    await stage.send(['a'], 0, age)
+    await stage.send(
+      Array.from({ length: 20 }, () => 'flood'),
+      0,
+      age,
+    )
+    assert.is(stage.parked.length > 0, parks)
+    assert.is(stage.paused.has(0), !parks)
+  }
+})
