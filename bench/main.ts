@@ -9,6 +9,8 @@ import type { Place } from './measure.ts'
 import { reportOf } from './report.ts'
 import { isRight, type Run } from './run.ts'
 import { latency } from './scenarios/latency.ts'
+import { sicknesses } from './sick-tenant.ts'
+import { parking } from './scenarios/parking.ts'
 import { startup } from './scenarios/startup.ts'
 import { tenants } from './scenarios/tenants.ts'
 import { throughput, type Workload, workloadNames } from './scenarios/throughput.ts'
@@ -86,6 +88,44 @@ shared(
       ),
     )
     await runAll(flags, jobs, ['confluent', 'platformatic', 'bun'])
+  })
+
+shared(
+  program
+    .command('isolation')
+    .description('what the others of 1,000 tenants wait when one is sick: latency beside that of a calm run'),
+)
+  .option('--rate <count>', 'messages a second of all others', count, 10_000)
+  .option('--seconds <count>', 'measured ones', count)
+  .option('--kinds <names>', 'of calm, failing, hanging, flooding, blocking', list)
+  .action(async (flags: Flags & { rate: number; seconds?: number; kinds?: readonly string[] }) => {
+    const seconds = flags.seconds ?? (flags.quick === true ? 5 : 30)
+    const ratePerSecond = flags.quick === true ? 1_000 : flags.rate
+    const jobs = sicknesses(ratePerSecond)
+      .filter(({ kind }) => flags.kinds?.includes(kind) ?? true)
+      .flatMap((sick) =>
+        modes(flags, ['message-id']).map(
+          (mode): Job => ({
+            name: `${sick.name}, ${mode}`,
+            run: (place) => latency(place, { ...flags, mode, ratePerSecond, seconds, warmUpSeconds: 5, sick }),
+          }),
+        ),
+      )
+    await runAll(flags, jobs, ['platformatic'])
+  })
+
+shared(program.command('parking').description('what it costs to park the records of tenants that are stuck'))
+  .option('--messages <count>', 'parked ones', count)
+  .option('--stuck-seconds <count>', 'that each tenant is held up', count, 60)
+  .action(async (flags: Flags & { messages?: number; stuckSeconds: number }) => {
+    const messages = flags.messages ?? (flags.quick === true ? 20_000 : 1_000_000)
+    const jobs = modes(flags, ['message-id']).map(
+      (mode): Job => ({
+        name: `${flags.tenants.toLocaleString('en')} tenants, ${mode}`,
+        run: (place) => parking(place, { ...flags, mode, messages }),
+      }),
+    )
+    await runAll(flags, jobs, ['platformatic'])
   })
 
 shared(program.command('startup').description('from starting the process to the first commit, with a backlog there'))
@@ -179,15 +219,24 @@ async function runAll(flags: Flags, jobs: readonly Job[], byDefault: readonly Pa
 }
 
 function summary(run: Run): string {
-  const { latency_ms: ms, start_ms: start, heap, rate_per_second: rate, cpu_seconds_per_million: cpu } = run
+  const {
+    latency_ms: ms,
+    start_ms: start,
+    parked_rows: parked,
+    heap,
+    rate_per_second: rate,
+    cpu_seconds_per_million: cpu,
+  } = run
   const figure =
     ms !== undefined
       ? `p50 ${ms.p50} ms, p99 ${ms.p99} ms`
       : start !== undefined
         ? `first commit after ${start} ms`
-        : heap !== undefined
-          ? `${heap.bytes_per_warm_tenant} bytes a warm tenant`
-          : `${rate.toLocaleString('en')}/s`
+        : parked !== undefined
+          ? `${parked.toLocaleString('en')} parked in ${run.parking_seconds} s, processed in ${run.feeding_seconds} s`
+          : heap !== undefined
+            ? `${heap.bytes_per_warm_tenant} bytes a warm tenant`
+            : `${rate.toLocaleString('en')}/s`
   return `${figure}, ${cpu} CPU s a million; lost ${run.lost}, duplicated ${run.duplicated}, reordered ${run.reordered}`
 }
 

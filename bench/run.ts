@@ -59,6 +59,12 @@ export type Run = {
   readonly flush_ms?: number
   /** Second of the run, p50, p99. */
   readonly series?: readonly (readonly [second: number, p50: number, p99: number])[]
+  /** Messages of a sick tenant, beside the measured ones. */
+  readonly sick_messages?: number
+  /** Rows that were parked, how long that took, and how long it took to process them. */
+  readonly parked_rows?: number
+  readonly parking_seconds?: number
+  readonly feeding_seconds?: number
   readonly start_ms?: number
   readonly heap?: Heap
   readonly profile?: readonly string[]

@@ -5,6 +5,7 @@ import { type Content, Messages } from '../content.ts'
 import type { KafkaPublisher } from '../../core/kafka/producer.ts'
 import { measure, type Place, round } from '../measure.ts'
 import type { Latency, Run } from '../run.ts'
+import { deadLettersOfOthers, type Sickness, SickTenant } from '../sick-tenant.ts'
 import type postgres from 'postgres'
 
 export type LatencyOptions = {
@@ -16,6 +17,8 @@ export type LatencyOptions = {
   readonly tenants: number
   readonly partitions: number
   readonly ids: 'v4' | 'v7'
+  /** One more tenant, whose messages come beside the others' and are not counted. */
+  readonly sick?: Sickness
 }
 
 /**
@@ -23,7 +26,7 @@ export type LatencyOptions = {
  * counted from there to its commit. So a stall counts for all that it delays, the producer's own stalls included.
  */
 export async function latency(place: Place, options: LatencyOptions): Promise<Run> {
-  const { mode, ratePerSecond, seconds, warmUpSeconds, tenants, partitions, ids } = options
+  const { mode, ratePerSecond, seconds, warmUpSeconds, tenants, partitions, ids, sick } = options
   const [warmUp, measured] = [Math.round(ratePerSecond * warmUpSeconds), Math.round(ratePerSecond * seconds)]
   const records = warmUp + measured
   const content: Content = { kind: 'order', records, tenants, spread: 'even', ids, copyEvery: 0, day: place.day }
@@ -37,15 +40,24 @@ export async function latency(place: Place, options: LatencyOptions): Promise<Ru
   try {
     return await measure(
       place,
-      { scenario: 'latency', actor: 'rows', mode, messages, partitions },
+      {
+        scenario: sick?.name ?? 'latency',
+        actor: sick === undefined ? 'rows' : 'isolation',
+        mode,
+        messages,
+        partitions,
+      },
       topic,
       async ({ daemon, database, reach }) => {
         while (daemon.readyAt() === undefined) await Promise.race([pause(20), daemon.ended])
         await pause(500) // all partitions owned
         const before = await flushes(database.sql)
         const producer = new Producer(publisher, topic, messages, ratePerSecond)
+        const sickness = sick === undefined ? undefined : new SickTenant(publisher, topic, sick)
+        sickness?.start(warmUpSeconds * 1_000)
         const startAt = await Promise.race([producer.run(records), daemon.ended])
-        await reach(records)
+        const others = (await sickness?.stop()) ?? 0
+        await reach(records + others)
         const after = await flushes(database.sql)
         const flushMs = after.count === before.count ? 0 : (after.ms - before.ms) / (after.count - before.count)
         const times = { startAt, everyMs: 1_000 / ratePerSecond, warmUp, flushMs }
@@ -58,6 +70,7 @@ export async function latency(place: Place, options: LatencyOptions): Promise<Ru
           producer_ms: producer.figures(warmUp),
           flush_ms: round(flushMs, 3),
           series: await series(database.sql, times),
+          ...(sick !== undefined && { sick_messages: others, dead_letters: await deadLettersOfOthers(database.sql) }),
         }
       },
     )
