@@ -20,7 +20,7 @@ function wantsServices() {
   if (file === undefined) return true
   if (file === 'cli/main.ts') return args[0] === 'dev' && args[1] === 'up'
   if (file === 'test/run.ts') return !args.some((arg) => arg.includes('test/unit'))
-  return file.startsWith('examples/') || file.startsWith('bench/')
+  return file.startsWith('examples/') || file.startsWith('bench/') || file === 'test/chaos/main.ts'
 }
 
 /** The runtime that the program asks for; the test runner and the bench start their own. */

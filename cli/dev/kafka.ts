@@ -51,9 +51,17 @@ export interface BrokerPorts {
   readonly controller: number
 }
 
+/** A further listener of a broker, whose clients are told another port: a proxy's, which leads to it. */
+export interface ProxiedListener {
+  readonly port: number
+  readonly advertisedPort: number
+}
+
 export interface KafkaOptions {
   readonly dir: string
   readonly ports: readonly BrokerPorts[]
+  /** Of each broker, those in one place being of one name: who comes by one of them finds the others of its name. */
+  readonly proxied: readonly (readonly ProxiedListener[])[]
   readonly keep: boolean
   /** Whether the broker's Java compiles quickly rather than well: half the CPU of a start, and less throughput. */
   readonly quickStart: boolean
@@ -122,15 +130,18 @@ function propertiesOf(node: number, options: KafkaOptions): string {
   const own = options.ports[node - 1]
   if (own === undefined) throw new RangeError(`no ports for broker ${node}`)
   const brokers = options.ports.length === 3 ? 3 : 1
+  const proxied = options.proxied[node - 1] ?? []
+  const listeners = (port: (listener: ProxiedListener) => number) =>
+    proxied.map((listener, place) => `,PROXIED${place}://127.0.0.1:${port(listener)}`).join('')
   const settings = {
     'process.roles': 'broker,controller',
     'node.id': String(node),
     'controller.quorum.voters': options.ports.map((ports, at) => `${at + 1}@127.0.0.1:${ports.controller}`).join(','),
-    listeners: `PLAINTEXT://127.0.0.1:${own.broker},CONTROLLER://127.0.0.1:${own.controller}`,
-    'advertised.listeners': `PLAINTEXT://127.0.0.1:${own.broker}`,
+    listeners: `PLAINTEXT://127.0.0.1:${own.broker},CONTROLLER://127.0.0.1:${own.controller}${listeners(({ port }) => port)}`,
+    'advertised.listeners': `PLAINTEXT://127.0.0.1:${own.broker}${listeners(({ advertisedPort }) => advertisedPort)}`,
     'inter.broker.listener.name': 'PLAINTEXT',
     'controller.listener.names': 'CONTROLLER',
-    'listener.security.protocol.map': 'PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT',
+    'listener.security.protocol.map': `PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT${proxied.map((_, place) => `,PROXIED${place}:PLAINTEXT`).join('')}`,
     'log.dirs': join(brokerFolder(options.dir, node), 'data'),
     ...brokerSettings,
     ...replicationSettings(brokers),

@@ -4,7 +4,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { z } from 'zod'
 import { messageOf, TenantryError } from '../../core/errors.ts'
 import { takeLock } from '../../tools/setup/lock.mjs'
-import { allBrokersSeeAll, kafkaServices } from './kafka.ts'
+import { allBrokersSeeAll, kafkaServices, type ProxiedListener } from './kafka.ts'
 import { freePorts, isFree } from './ports.ts'
 import { postgresService, postgresUrl, wipePostgres } from './postgres.ts'
 import { ensurePrograms } from './programs.ts'
@@ -27,6 +27,8 @@ export interface ServicesOptions {
   readonly quickStart?: boolean
   /** Broker settings beyond, or instead of, ours (`group.consumer.session.timeout.ms` …). */
   readonly kafkaSettings?: Readonly<Record<string, string>>
+  /** Further listeners of each broker, in the order of their node ids, for clients that come by proxies. */
+  readonly kafkaProxied?: readonly (readonly ProxiedListener[])[]
   /** PostgreSQL settings beyond, or instead of, ours. */
   readonly postgresSettings?: Readonly<Record<string, string>>
 }
@@ -104,7 +106,14 @@ function describe(options: ServicesOptions, ports: Layout): Services {
   const brokers =
     options.kafka === false
       ? []
-      : kafkaServices({ dir, keep, quickStart, ports: ports.brokers, settings: options.kafkaSettings ?? {} })
+      : kafkaServices({
+          dir,
+          keep,
+          quickStart,
+          ports: ports.brokers,
+          proxied: options.kafkaProxied ?? [],
+          settings: options.kafkaSettings ?? {},
+        })
   const postgres =
     options.postgres === false
       ? undefined

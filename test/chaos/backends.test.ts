@@ -5,7 +5,8 @@ import postgres from 'postgres'
 import * as assert from 'uvu/assert'
 import { test } from '../harness.ts'
 import { eventually } from '../services.ts'
-import { minute, partitions, perSecond, scale, stageForEach } from './stage.ts'
+import { minute, partitions, perSecond, scale } from './stage.ts'
+import { stageForEach } from './stage-for-each.ts'
 
 // What happens to the daemons' connections: ended, frozen, held up by somebody's old snapshot.
 

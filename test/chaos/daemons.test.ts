@@ -5,7 +5,8 @@ import postgres from 'postgres'
 import * as assert from 'uvu/assert'
 import { test } from '../harness.ts'
 import { commitsWaiting, eventually } from '../services.ts'
-import { minute, partitions, perSecond, scale, stageForEach } from './stage.ts'
+import { minute, partitions, perSecond, scale } from './stage.ts'
+import { stageForEach } from './stage-for-each.ts'
 
 // What happens to daemons: killed, frozen, joined by others, told to stop. Each ends with both checkers.
 

@@ -5,15 +5,20 @@ import { silentLog } from '../../core/log.ts'
 import type { Plan } from './plan.ts'
 
 const sliceMs = 20
+/** So many slices may be unanswered: a partition whose leader is away holds only its own records up. */
+const maxOpenSlices = 100
 
-/** Sends a plan's records, one slice after the other, until it is told to stop. */
+/** Sends a plan's records in their order, until it is told to stop. */
 export class Feeder {
   readonly #publisher: KafkaPublisher
   readonly #plan: Plan
   readonly #topic: string
   readonly #running: Promise<void>
+  readonly #open = new Set<Promise<void>>()
+  readonly #failed = Promise.withResolvers<never>()
   #stopped = false
-  /** Records that Kafka has. */
+  #next: number
+  /** Records that Kafka has acknowledged. */
   sent: number
 
   constructor(
@@ -23,15 +28,19 @@ export class Feeder {
     this.#plan = options.plan
     this.#topic = options.topic
     this.sent = options.from
+    this.#next = options.from
     this.#publisher = new KafkaPublisher({
       bootstrap: options.kafka.split(','),
       clientId: 'chaos-feeder',
       clock: systemClock,
       log: silentLog,
       // A broker that is away must not make a gap in the plan.
-      deliveryTimeoutMs: 120_000,
+      deliveryTimeoutMs: 600_000,
     })
-    this.#running = this.#run(Math.max(1, Math.round((perSecond * sliceMs) / 1_000)))
+    this.#running = Promise.race([
+      this.#failed.promise,
+      this.#run(Math.max(1, Math.round((perSecond * sliceMs) / 1_000))),
+    ])
     this.#running.catch(() => {}) // thrown by stop()
   }
 
@@ -46,19 +55,26 @@ export class Feeder {
 
   async #run(slice: number): Promise<void> {
     for (let due = performance.now(); !this.#stopped; due += sliceMs) {
-      await this.#send(slice)
+      const sending = this.#send(slice).finally(() => this.#open.delete(sending))
+      this.#open.add(sending)
+      // Whoever asks for the load is told: a record that Kafka does not take makes a gap in the plan.
+      sending.catch((error: unknown) => this.#failed.reject(error))
+      if (this.#open.size >= maxOpenSlices) await Promise.race(this.#open)
       // After an outage, not all of it at once.
       due = Math.max(due, performance.now() - 1_000)
       await pause(Math.max(0, due + sliceMs - performance.now()))
     }
+    await Promise.all(this.#open)
   }
 
+  /** What is given to the publisher first is first in its partition. */
   async #send(count: number): Promise<void> {
     const messages = Array.from({ length: count }, (_, i) => ({
       topic: this.#topic,
-      ...this.#plan.message(this.sent + i),
+      ...this.#plan.message(this.#next + i),
       headers: [],
     }))
+    this.#next += count
     for (const delivery of await this.#publisher.send(messages))
       if (delivery.kind !== 'delivered') throw new Error(`Kafka did not take a record of the load: ${delivery.reason}`)
     this.sent += count

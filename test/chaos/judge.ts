@@ -3,7 +3,7 @@ import type postgres from 'postgres'
 import { z } from 'zod'
 import { Log } from '../../cli/verify/log.ts'
 import { verify } from '../../cli/verify/verify.ts'
-import type { Plan } from './plan.ts'
+import { type Plan, poisonIn } from './plan.ts'
 
 /** What is left of a run, for the checkers to look at. */
 export type Scene = {
@@ -69,7 +69,7 @@ async function replay(scene: Scene): Promise<Omit<Verdict, 'records'>> {
   const expected = new Set<string>()
   const planned: number[] = []
   for (let n = 0; n < sent; n++) {
-    if (plan.original(n) !== n) continue
+    if (plan.original(n) !== n || plan.poison(n) !== undefined) continue
     const [tenant, id] = [plan.tenant(n), plan.id(n)]
     const known = chains.get(tenant) ?? { n: 0, chain: '' }
     chains.set(tenant, { n: known.n + 1, chain: hash('sha256', known.chain + id, 'hex') })
@@ -98,6 +98,23 @@ async function replay(scene: Scene): Promise<Omit<Verdict, 'records'>> {
     lost += n
     findings.push(`${tenant} has no state`)
   }
+  const letters = await givenUp(scene)
+  for (let n = 0; n < sent; n++) {
+    const poison = plan.poison(n)
+    const times = letters.get(n) ?? 0
+    letters.delete(n)
+    if (poison !== undefined && times === 0) {
+      lost++
+      findings.push(`no dead letter of ${n}, which is poison (${poison})`)
+    } else if (times > 1) {
+      duplicated += times - 1
+      findings.push(`${times} dead letters of ${n}`)
+    }
+  }
+  for (const [n, times] of letters) {
+    invented += times
+    findings.push(`a dead letter of ${n === undefined ? 'a record that is no poison' : n}`)
+  }
   const events = await firstCopies(scene)
   const known = new Set(planned)
   for (const n of events) if (!known.delete(n)) invented++
@@ -112,6 +129,17 @@ async function replay(scene: Scene): Promise<Omit<Verdict, 'records'>> {
     } else last.set(tenant, n)
   }
   return { lost, duplicated, reordered, invented, findings }
+}
+
+/** How often each poisoned record is a dead letter; whatever else is one is `undefined`. */
+async function givenUp({ sql, topic }: Scene): Promise<Map<number | undefined, number>> {
+  const times = new Map<number | undefined, number>()
+  for (const { value } of await sql<{ value: Buffer | null }[]>`
+    select record_value as value from sys.dead_letters where group_name = ${topic}`) {
+    const n = poisonIn(value?.toString() ?? '')
+    times.set(n, (times.get(n) ?? 0) + 1)
+  }
+  return times
 }
 
 const event = z.object({ payload: z.object({ n: z.number() }) })

@@ -5,22 +5,41 @@ const tenants = 40
 const copyEvery = 50
 const copyReach = 200
 
+/** Records that end as dead letters, each for another reason. */
+const poisons = ['no JSON', 'no id', 'a wrong payload', "another's tenant", 'a handler that fails'] as const
+type Poison = (typeof poisons)[number]
+/** Of so many records one is poison. */
+const poisonEvery = 150
+
 /** The load of a run, known beforehand: everything about a record follows from its number. */
 export class Plan {
   readonly #seed: string
   readonly #copies: boolean
+  readonly #poison: boolean
 
-  constructor(seed: string, options: { readonly copies: boolean }) {
+  constructor(seed: string, options: { readonly copies: boolean; readonly poison?: boolean }) {
     this.#seed = seed
     this.#copies = options.copies
+    this.#poison = options.poison ?? false
   }
 
-  /** The record that `n` repeats, or `n` itself. */
+  /** The record that `n` repeats, or `n` itself. Poison is never repeated. */
   original(n: number): number {
     let at = n
     while (this.#copies && at % copyEvery === copyEvery - 1)
       at = Math.max(0, at - 1 - (this.#number(at, 'copy') % copyReach))
-    return at
+    return this.#drawn(at) === undefined ? at : n
+  }
+
+  /** Why record `n` must become a dead letter. */
+  poison(n: number): Poison | undefined {
+    return this.original(n) === n ? this.#drawn(n) : undefined
+  }
+
+  #drawn(n: number): Poison | undefined {
+    if (!this.#poison || n % copyEvery === copyEvery - 1 || this.#number(n, 'poison') % poisonEvery > 0)
+      return undefined
+    return poisons[this.#number(n, 'kind') % poisons.length]
   }
 
   /** A quarter of all messages are one tenant's. */
@@ -41,11 +60,34 @@ export class Plan {
   message(n: number): { readonly key: Buffer; readonly value: Buffer } {
     const tenant = this.tenant(n)
     const value = { message_id: this.id(n), type: 'step', tenant_id: tenant, payload: { n: this.original(n) } }
-    return { key: Buffer.from(tenant), value: Buffer.from(JSON.stringify(value)) }
+    const poison = this.poison(n)
+    const text = poison === undefined ? JSON.stringify(value) : poisoned(value, n, poison)
+    return { key: Buffer.from(tenant), value: Buffer.from(text) }
   }
 
   /** A hash, because which records are copies and whose they are must not go hand in hand. */
   #number(n: number, use: string): number {
     return Number.parseInt(hash('sha256', `${this.#seed} ${use} ${n}`, 'hex').slice(0, 8), 16)
+  }
+}
+
+/** The number of a poisoned record, by its value. */
+export function poisonIn(value: string): number | undefined {
+  const found = /"poison":(\d+)/.exec(value)?.[1]
+  return found === undefined ? undefined : Number(found)
+}
+
+function poisoned(value: object, n: number, poison: Poison): string {
+  switch (poison) {
+    case 'no JSON':
+      return `{"poison":${n},`
+    case 'no id':
+      return JSON.stringify({ ...value, message_id: undefined, payload: { n, poison: n } })
+    case 'a wrong payload':
+      return JSON.stringify({ ...value, payload: { n: 'none', poison: n } })
+    case "another's tenant":
+      return JSON.stringify({ ...value, tenant_id: 'somebody-else', payload: { n, poison: n } })
+    case 'a handler that fails':
+      return JSON.stringify({ ...value, payload: { n, poison: n, fails: true } })
   }
 }

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -7,7 +7,7 @@ import postgres from 'postgres'
 import * as assert from 'uvu/assert'
 import { Log } from '../../cli/verify/log.ts'
 import { migrateUp } from '../../core/postgres/migrate.ts'
-import { afterEach } from '../harness.ts'
+import { RUN_MARK } from '../../tools/setup/process.mjs'
 import {
   eventually,
   type FreshDatabase,
@@ -17,6 +17,7 @@ import {
   postgresAddress,
   recordsDone,
 } from '../services.ts'
+import { ownRuntime, requireProgram, type Runtime } from '../../tools/run/runtime.ts'
 import { environment } from '../spawn-cli.ts'
 import { Daemon } from './daemon.ts'
 import { Feeder } from './feeder.ts'
@@ -44,11 +45,19 @@ export type StageOptions = {
   readonly kafka?: string
   readonly postgres?: string
   readonly mode?: 'message-id' | 'offset'
+  /** Of each partition; 1 when left out. */
+  readonly replicas?: number
+  /** Among the load are records that end as dead letters. */
+  readonly poison?: boolean
 }
 
 export type StartOptions = {
   /** A way to the database through a proxy. */
   readonly database?: string
+  /** A way to Kafka through proxies. */
+  readonly kafka?: string
+  /** This process's own when left out. */
+  readonly runtime?: Runtime
   /** Configuration over the stage's, as `KEY=VALUE`. */
   readonly set?: readonly string[]
 }
@@ -74,6 +83,7 @@ export class Stage {
     topic: string,
     events: string,
     database: FreshDatabase,
+    poison: boolean,
   ) {
     this.kafka = kafka
     this.#mode = mode
@@ -83,17 +93,17 @@ export class Stage {
     this.sql = postgres(database.url, { max: 4, onnotice() {} })
     this.#folder = mkdtempSync(join(tmpdir(), 'tenantry-chaos-'))
     // In offset mode nobody promises anything about messages that were sent twice.
-    this.#plan = new Plan(topic, { copies: mode === 'message-id' })
+    this.#plan = new Plan(topic, { copies: mode === 'message-id', poison })
   }
 
   static async create(options: StageOptions = {}): Promise<Stage> {
-    const { kafka = kafkaAddress(), mode = 'message-id' } = options
-    const topic = await freshTopic({ kafka, partitions, name: 'chaos' })
-    const events = await freshTopic({ kafka, partitions: 3, name: 'chaos.events' })
+    const { kafka = kafkaAddress(), mode = 'message-id', replicas = 1, poison = false } = options
+    const topic = await freshTopic({ kafka, partitions, replicas, name: 'chaos' })
+    const events = await freshTopic({ kafka, partitions: 3, replicas, name: 'chaos.events' })
     await shortenSession(kafka, topic)
     const database = await freshDatabase(options.postgres ?? postgresAddress())
     await migrateUp(database.url)
-    const stage = new Stage(kafka, mode, topic, events, database)
+    const stage = new Stage(kafka, mode, topic, events, database, poison)
     await stage.sql`create table effects (message_id text not null, tenant_id text not null, number integer not null)`
     writeFileSync(join(stage.#folder, 'tenantry.yml'), configuration(topic))
     return stage
@@ -109,22 +119,21 @@ export class Stage {
   }
 
   /** Starts a daemon; it is killed at the end if it still runs. */
-  start({ database = this.database, set = [] }: StartOptions = {}): Daemon {
+  start({ database = this.database, kafka = this.kafka, runtime = ownRuntime, set = [] }: StartOptions = {}): Daemon {
     const actors = fileURLToPath(new URL('../fixtures/actors/chaos', import.meta.url))
     const daemon = new Daemon({
+      program: requireProgram(runtime),
       args: ['start', '--actors', actors, ...set.flatMap((one) => ['--set', one])],
       cwd: this.#folder,
       env: environment(this.#folder, {
-        KAFKA_BROKERS: this.kafka,
+        KAFKA_BROKERS: kafka,
         DATABASE_URL: database,
         CHAOS_GROUP: this.topic,
         CHAOS_TOPIC: this.topic,
         CHAOS_EVENTS: this.events,
         CHAOS_IDEMPOTENCY: this.#mode,
-        // By this the runner finds what a test has left behind.
-        ...(process.env['TENANTRY_TEST_MARK'] !== undefined && {
-          TENANTRY_TEST_MARK: process.env['TENANTRY_TEST_MARK'],
-        }),
+        // By these whoever runs us finds what was left behind.
+        ...marks(),
       }),
       logFile: join(this.#folder, `daemon-${this.#daemons.length}.log`),
     })
@@ -183,14 +192,19 @@ export class Stage {
 
   /** As `finish`, but only says what was found. */
   async verdict(): Promise<Verdict> {
+    await this.drain(90_000)
+    await this.stopDaemons()
+    return this.judge()
+  }
+
+  /** Ends the load, and resolves when all of it is done and published. */
+  async drain(deadlineMs: number): Promise<void> {
     await this.stopFeeding()
-    await this.reached(await this.#logged(), 90_000)
+    await this.reached(await this.#logged(), deadlineMs)
     await eventually(async () => (await this.sql`select from sys.outbox limit 1`).length === 0, {
       deadlineMs: 30_000,
       what: 'an empty outbox',
     })
-    await this.stopDaemons()
-    return this.judge()
   }
 
   /** Drains all that run, and requires that each ends as a drained daemon does. */
@@ -216,10 +230,11 @@ export class Stage {
     })
   }
 
-  /** Kills and removes everything. */
-  async end(): Promise<void> {
-    await this.stopFeeding().catch(() => {})
+  /** Kills and removes everything; the daemons' logs are kept in `logs` where it is given. */
+  async end(logs?: string): Promise<void> {
     await Promise.all(this.#daemons.filter((daemon) => daemon.running).map((daemon) => daemon.kill()))
+    if (logs !== undefined) cpSync(this.#folder, logs, { recursive: true })
+    await this.stopFeeding().catch(() => {})
     await this.sql.end({ timeout: 1 })
     await this.#database.drop()
     rmSync(this.#folder, { recursive: true, force: true })
@@ -240,17 +255,11 @@ export class Stage {
   }
 }
 
-/** Gives a stage to each test of the file that asks, and ends it after the test. */
-export function stageForEach(): () => Promise<Stage> {
-  let open: Stage | undefined
-  afterEach(async () => {
-    await open?.end()
-    open = undefined
-  })
-  return async () => {
-    open = await Stage.create()
-    return open
-  }
+function marks(): Record<string, string> {
+  const names = ['TENANTRY_TEST_MARK', RUN_MARK]
+  return Object.fromEntries(
+    names.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]])),
+  )
 }
 
 /** Deadlines short enough that a fault and its mending fit into a test. */

@@ -26,6 +26,11 @@ const line = z.looseObject({ event: z.string() })
 /** A line of a daemon's log. */
 export type LogLine = z.infer<typeof line>
 
+const readiness = z.looseObject({ ready: z.boolean(), reasons: z.array(z.string()) })
+
+/** Whether a daemon can do its work, and why not. */
+export type Readiness = z.infer<typeof readiness>
+
 /** How long a daemon may take to end. */
 const stopPatienceMs = 60_000
 
@@ -119,13 +124,24 @@ export class DaemonProcess {
 
   /** Its metrics by name and labels; none while it does not answer. */
   async metrics(): Promise<ReadonlyMap<string, number>> {
+    const answer = await this.#ask('/metrics')
+    return answer === undefined ? new Map() : samplesOf(answer)
+  }
+
+  /** What it says of itself when asked whether it is ready; undefined while it does not answer. */
+  async readiness(): Promise<Readiness | undefined> {
+    const answer = await this.#ask('/health/ready')
+    return readiness.safeParse(parsed(answer ?? '')).data
+  }
+
+  async #ask(path: string): Promise<string | undefined> {
     this.#url ??= urlOf(this.events('http.listening')[0])
-    if (this.#url === undefined) return new Map()
+    if (this.#url === undefined) return undefined
     try {
-      const answer = await fetch(`${this.#url}/metrics`, { signal: AbortSignal.timeout(2_000) })
-      return samplesOf(await answer.text())
+      const answer = await fetch(`${this.#url}${path}`, { signal: AbortSignal.timeout(2_000) })
+      return await answer.text()
     } catch {
-      return new Map()
+      return undefined
     }
   }
 

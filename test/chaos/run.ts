@@ -1,0 +1,194 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
+import postgres from 'postgres'
+import { messageOf } from '../../core/errors.ts'
+import { programOf } from '../../tools/run/runtime.ts'
+import { SeededRandom } from '../simulation/seeded-random.ts'
+import { Crew, type Post } from './crew.ts'
+import { type Fault, type Ground, seconds } from './fault.ts'
+import { Findings } from './findings.ts'
+import { Inspector } from './inspector.ts'
+import type { Verdict } from './judge.ts'
+import { type Round, rounds, type Stroke } from './schedule.ts'
+import { Site } from './site.ts'
+import { Stage } from './stage.ts'
+import { Watch } from './watch.ts'
+
+export type ChaosOptions = {
+  readonly minutes: number
+  readonly seed: string
+  readonly faults: readonly Fault[]
+  readonly perSecond: number
+  /** The daemons' logs are kept in this folder. */
+  readonly logs?: string
+  /** Everything is undone when this aborts. */
+  readonly signal: AbortSignal
+  /** Takes what is going on, a line each. */
+  readonly say: (text: string) => void
+}
+
+/** One fault that was injected. */
+export type Injected = {
+  readonly name: string
+  readonly detail: string
+  /** From its end, or that of the last one that came before it was over, until all went on as before. */
+  readonly recoveryMs: number
+}
+
+export type ChaosReport = {
+  readonly seed: string
+  readonly daemons: readonly string[]
+  readonly injected: readonly Injected[]
+  readonly verdict: Verdict
+  readonly findings: readonly string[]
+  readonly most: Inspector['most']
+}
+
+/** All has to go on as before within this time after the last fault. */
+const recoveryDeadlineMs = 90_000
+const readyDeadlineMs = 20_000
+/** A fault that lasts so long must show in readiness. */
+const shownAfterMs = 8_000
+/** Done is what is less than so many seconds of the load behind. */
+const behindSeconds = 1.5
+
+/** Runs daemons under load on a cluster of their own and injects faults, then lets everything drain and checks it all. */
+export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
+  const { seed, signal, say } = options
+  const random = new SeededRandom(`chaos ${seed}`)
+  const dir = mkdtempSync(join(tmpdir(), 'tenantry-chaos-site-'))
+  const undo: (() => Promise<unknown>)[] = [async () => rmSync(dir, { recursive: true, force: true })]
+  try {
+    const drawn = drawPosts(random.fork('crew'))
+    say(`seed ${seed}: starting three brokers, PostgreSQL and Redis in ${dir}`)
+    const site = await Site.open(dir, drawn.length)
+    undo.push(() => site.wipe())
+    signal.throwIfAborted()
+    const { kafkaAddress: kafka, postgresUrl } = site.services
+    const stage = await Stage.create({ kafka, postgres: postgresUrl, replicas: 3, poison: true })
+    undo.push(() => stage.end(options.logs))
+    const findings = new Findings(say)
+    const posts = drawn.map((post, i): Post => ({ ...post, link: post.proxied ? site.links[i] : undefined }))
+    const protocol = random.fork('protocol').chance(0.3) ? 'classic' : 'consumer'
+    const crew = new Crew(site, stage, posts, [`consumer.protocol=${protocol}`], findings)
+    undo.push(async () => crew.end())
+    const names = posts.map(({ name }) => name)
+    say(`daemons: ${names.join(', ')}; protocol ${protocol}`)
+    const sql = postgres(postgresUrl, { max: 2, connect_timeout: 5, onnotice() {} })
+    undo.push(() => sql.end({ timeout: 1 }))
+    const ground: Ground = { site, stage, crew, sql, random, signal }
+    const watch = new Watch(stage)
+    undo.push(() => watch.stop())
+    const inspector = new Inspector(crew, findings)
+    undo.push(() => inspector.stop())
+    for (const member of crew.members) await crew.start(member)
+    stage.feed(options.perSecond)
+    const storm = new Storm(ground, options, watch, inspector, findings)
+    await storm.calm()
+    const until = performance.now() + options.minutes * 60_000
+    for (const round of rounds(options.faults, random.fork('faults'))) {
+      if (signal.aborted || performance.now() >= until || storm.lost) break
+      await storm.endure(round)
+    }
+    signal.throwIfAborted()
+    say('the last fault is over: everything must drain')
+    const verdict = await drained(stage, crew, findings)
+    return { seed, daemons: names, injected: storm.injected, verdict, findings: findings.all, most: inspector.most }
+  } finally {
+    for (const one of undo.reverse()) await one().catch((error: unknown) => say(`cleaning up: ${messageOf(error)}`))
+  }
+}
+
+async function drained(stage: Stage, crew: Crew, findings: Findings): Promise<Verdict> {
+  for (const member of crew.members) await crew.start(member)
+  await stage
+    .drain(recoveryDeadlineMs)
+    .catch((error: unknown) => findings.add(`it did not drain: ${messageOf(error).slice(0, 200)}`))
+  for (const member of crew.members) await crew.dismiss(member)
+  crew.end()
+  return stage.judge()
+}
+
+/** Two to four daemons of different makes; one of them may go straight to the servers. */
+function drawPosts(random: SeededRandom): (Omit<Post, 'link'> & { readonly proxied: boolean })[] {
+  const makes = [
+    { runtime: 'node', driver: 'confluent' },
+    { runtime: 'bun', driver: 'platformatic' },
+    { runtime: 'node', driver: 'platformatic' },
+    { runtime: 'node', driver: 'confluent' },
+  ] as const
+  const possible = makes.filter(({ runtime }) => programOf(runtime) !== undefined)
+  const count = random.between(2, possible.length)
+  const first = random.below(possible.length)
+  return Array.from({ length: count }, (_, i) => {
+    const make = possible[(first + i) % possible.length] ?? makes[0]
+    return { ...make, name: `daemon ${i + 1} (${make.runtime}, ${make.driver})`, proxied: i < 2 || random.chance(0.5) }
+  })
+}
+
+/** One fault after the other, and what they did. */
+class Storm {
+  readonly #ground: Ground
+  readonly #options: ChaosOptions
+  readonly #watch: Watch
+  readonly #inspector: Inspector
+  readonly #findings: Findings
+  readonly injected: Injected[] = []
+  /** It has not recovered from a fault: more of them would show nothing. */
+  lost = false
+
+  constructor(ground: Ground, options: ChaosOptions, watch: Watch, inspector: Inspector, findings: Findings) {
+    this.#ground = ground
+    this.#options = options
+    this.#watch = watch
+    this.#inspector = inspector
+    this.#findings = findings
+  }
+
+  /** Resolves when all daemons have begun, and every partition is worked on. */
+  async calm(): Promise<void> {
+    const { signal, perSecond } = this.#options
+    const begun = await this.#watch.recovered(perSecond * behindSeconds, recoveryDeadlineMs, signal)
+    if (!begun && !signal.aborted) throw new Error(`the daemons did not begin: ${this.#watch.describe()}`)
+  }
+
+  async endure({ strokes, calmMs }: Round): Promise<void> {
+    const { signal, perSecond, say } = this.#options
+    await this.#wait(calmMs)
+    const struck = await Promise.all(strokes.map((stroke) => this.#strike(stroke)))
+    const ended = performance.now()
+    const recovered = await this.#watch.recovered(perSecond * behindSeconds, recoveryDeadlineMs, signal)
+    const recoveryMs = Math.round(performance.now() - ended)
+    if (signal.aborted) return
+    const what = struck.map(({ name, detail }) => `${name} (${detail})`).join(', ')
+    say(`${what}: ${recovered ? `back after ${seconds(recoveryMs)}` : 'NOT BACK'}`)
+    this.injected.push(...struck.map((one) => ({ ...one, recoveryMs })))
+    if (!recovered) {
+      this.lost = true
+      this.#findings.add(`no recovery within ${recoveryDeadlineMs / 1_000} s from ${what}: ${this.#watch.describe()}`)
+    }
+    await this.#inspector.allReady(readyDeadlineMs, what, signal)
+    this.#inspector.settle(what)
+  }
+
+  async #strike({ fault, afterMs, random }: Stroke): Promise<{ name: string; detail: string }> {
+    await this.#wait(afterMs)
+    const from = performance.now()
+    let detail: string
+    try {
+      detail = await fault.strike({ ...this.#ground, random })
+    } catch (error) {
+      // Another fault took away what this one needed; what it has done it must have undone.
+      detail = `broken off: ${messageOf(error)}`
+    }
+    if (fault.stopsAll === true && performance.now() - from > shownAfterMs)
+      this.#inspector.nobodyWasReady(from, `${fault.name} (${detail})`)
+    return { name: fault.name, detail }
+  }
+
+  async #wait(ms: number): Promise<void> {
+    await pause(ms, undefined, { signal: this.#options.signal }).catch(() => {})
+  }
+}
