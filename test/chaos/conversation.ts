@@ -25,6 +25,8 @@ export class Conversation {
   #within = false
   /** Syncs that passed and were not answered. */
   #open = 0
+  /** Of these, how many are answered before the commit that is awaited: the last one's rollback may be among them. */
+  #ahead = 0
   /** The transaction has failed. */
   #failed = false
   readonly #held: Buffer[] = []
@@ -57,9 +59,12 @@ export class Conversation {
       this.#answering = this.#answering.subarray(message.length)
       const kind = kindOf(message)
       // The first ReadyForQuery answers the start-up, not a Sync.
-      if (kind === 'Z') this.#open = Math.max(0, this.#open - 1)
+      if (kind === 'Z') {
+        this.#open = Math.max(0, this.#open - 1)
+        this.#ahead -= 1
+      }
       if (kind === 'E') this.#failed = true
-      if (this.#phase === 'awaiting the commit' && kind === 'C') this.#judge(message)
+      if (this.#phase === 'awaiting the commit' && kind === 'C' && this.#ahead <= 0) this.#judge(message)
       if (this.#phase === 'passing' || this.#phase === 'awaiting answers') this.#ends.toClient(message)
       else this.#held.push(message)
     }
@@ -109,7 +114,9 @@ export class Conversation {
       case 'before the commit is sent':
         return commits
       case 'after the commit, before its answer':
-        if (commits) this.#phase = 'awaiting the commit'
+        if (!commits) return false
+        this.#phase = 'awaiting the commit'
+        this.#ahead = this.#open
         return false
       case undefined:
         return false
