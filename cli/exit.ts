@@ -41,6 +41,7 @@ const byCode: Readonly<Record<string, ExitName>> = {
   TENANTRY_KAFKA_STALLED: 'unreachable',
   TENANTRY_POSTGRES_UNAVAILABLE: 'unreachable',
   TENANTRY_POSTGRES_TIMEOUT: 'unreachable',
+  TENANTRY_POSTGRES_SILENT: 'unreachable',
   TENANTRY_POSTGRES_ADDRESS: 'config',
   TENANTRY_POSTGRES_REFUSED: 'not-authorised',
   TENANTRY_DATABASE_MISSING: 'conflict',

@@ -1,9 +1,9 @@
-import postgres from 'postgres'
 import type { Catalog } from '../core/catalog.ts'
 import type { Clock } from '../core/clock.ts'
 import type { Config } from '../core/config/schema.ts'
 import type { Log } from '../core/log.ts'
 import { readCatalog } from '../core/postgres/catalog.ts'
+import { type Ask, Control } from '../core/postgres/control.ts'
 import { PostgresLane } from '../core/postgres/lane.ts'
 import { PostgresLedger } from '../core/postgres/ledger.ts'
 import { requireSchema } from '../core/postgres/migrate.ts'
@@ -18,7 +18,7 @@ export type DatabaseOptions = {
   readonly log: Log
 }
 
-/** All of the daemon's connections to PostgreSQL: the lanes, and one small client for everything else. */
+/** All of the daemon's connections to PostgreSQL: the lanes, and a few for everything else. */
 export class Database {
   /** Errors that waiting does not mend. */
   static readonly finalCodes: ReadonlySet<string> = new Set([
@@ -28,7 +28,8 @@ export class Database {
   ])
 
   readonly #options: DatabaseOptions
-  readonly #control: postgres.Sql
+  readonly #control: Control
+  readonly #ask: Ask
   readonly #upkeep: Upkeep
   readonly ledger: Ledger
   catalog: Catalog = { tables: [] }
@@ -37,27 +38,21 @@ export class Database {
   constructor(options: DatabaseOptions) {
     this.#options = options
     const { config, clock, random, log } = options
-    const { url, applicationName, connectTimeoutMs, lockTimeoutMs, transactionTimeoutMs } = config.postgres
-    this.#control = postgres(url, {
-      max: 4,
-      idle_timeout: 60,
-      connect_timeout: connectTimeoutMs / 1_000,
-      onnotice() {},
-      connection: {
-        application_name: `${applicationName} control`,
-        lock_timeout: lockTimeoutMs,
-        transaction_timeout: transactionTimeoutMs,
-      },
-    })
-    this.ledger = new PostgresLedger({ control: this.#control, random, frozenAfterMs: lockTimeoutMs })
-    this.#upkeep = new Upkeep({ control: this.#control, clock, log, ...config.retention })
+    const { commit } = config
+    const { url, applicationName, lockTimeoutMs, transactionTimeoutMs } = config.postgres
+    this.#control = new Control({ url, name: `${applicationName} control`, limits: config.postgres, clock })
+    this.#ask = this.#control.asking(commit.answerDeadlineMs)
+    this.ledger = new PostgresLedger({ control: this.#ask, random, frozenAfterMs: lockTimeoutMs })
+    // PostgreSQL itself ends what takes longer than a transaction may.
+    const patient = this.#control.asking(transactionTimeoutMs + commit.answerDeadlineMs)
+    this.#upkeep = new Upkeep({ control: patient, clock, log, ...config.retention })
   }
 
   /** Looks whether everything is there that the daemon needs, and reads the catalog. Rejects with what is missing. */
   async open(): Promise<void> {
     const { config, clock, log } = this.#options
-    await requireSchema(this.#control)
-    this.catalog = await readCatalog(this.#control)
+    await requireSchema(this.#ask)
+    this.catalog = await readCatalog(this.#ask)
     await this.#upkeep.start()
     const { postgres: settings, commit, traceability } = config
     this.lanes = Array.from(
@@ -66,7 +61,7 @@ export class Database {
         new PostgresLane({
           url: settings.url,
           name: `${settings.applicationName} lane ${lane}`,
-          control: this.#control,
+          control: this.#ask,
           catalog: this.catalog,
           traceability,
           limits: settings,
@@ -80,6 +75,6 @@ export class Database {
   async close(): Promise<void> {
     await this.#upkeep.stop()
     await Promise.all(this.lanes.map((lane) => lane.close()))
-    await this.#control.end({ timeout: 5 })
+    await this.#control.close()
   }
 }

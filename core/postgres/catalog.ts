@@ -1,11 +1,11 @@
-import type postgres from 'postgres'
 import { type Catalog, type Column, kindOfType, type Table } from '../catalog.ts'
+import type { Ask } from './control.ts'
 
 /**
  * The tables that effects may touch: ordinary and partitioned tables of all schemas but PostgreSQL's and tenantry's own,
  * that this role may insert into. Names with a dot are left out, as the driver would take it for a schema's.
  */
-export async function readCatalog(sql: postgres.Sql): Promise<Catalog> {
+export async function readCatalog(sql: Ask): Promise<Catalog> {
   const [columns, uniques, references] = await Promise.all([readColumns(sql), readUniques(sql), readReferences(sql)])
   const tables = new Map<string, { name: string; columns: Column[]; uniques: string[][]; references: string[] }>()
   for (const { table_name, ...column } of columns) {
@@ -36,7 +36,7 @@ type ColumnRow = {
   generated: boolean
 }
 
-function readColumns(sql: postgres.Sql): Promise<ColumnRow[]> {
+function readColumns(sql: Ask): Promise<ColumnRow[]> {
   return sql<ColumnRow[]>`
     select spaces.nspname || '.' || tables.relname as table_name,
       columns.attname as column_name,
@@ -62,7 +62,7 @@ function readColumns(sql: postgres.Sql): Promise<ColumnRow[]> {
     order by table_name, columns.attnum`
 }
 
-function readUniques(sql: postgres.Sql): Promise<{ table_name: string; columns: string[] }[]> {
+function readUniques(sql: Ask): Promise<{ table_name: string; columns: string[] }[]> {
   return sql<{ table_name: string; columns: string[] }[]>`
     select spaces.nspname || '.' || tables.relname as table_name,
       to_json(array(
@@ -77,7 +77,7 @@ function readUniques(sql: postgres.Sql): Promise<{ table_name: string; columns: 
       and indexes.indnkeyatts = indexes.indnatts`
 }
 
-function readReferences(sql: postgres.Sql): Promise<{ table_name: string; referred: string }[]> {
+function readReferences(sql: Ask): Promise<{ table_name: string; referred: string }[]> {
   return sql<{ table_name: string; referred: string }[]>`
     select spaces.nspname || '.' || tables.relname as table_name, other_spaces.nspname || '.' || others.relname as referred
     from pg_constraint as keys

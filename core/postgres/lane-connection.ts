@@ -62,7 +62,15 @@ export class LaneConnection {
       onnotice() {},
       socket: async ({ host, port, path }: SocketOptions) => {
         if (socket !== undefined) throw new TenantryError('TENANTRY_LANE_REUSED', 'a lane opens one connection only')
-        socket = await firstOf(host, port, path, limits.connectTimeoutMs)
+        const opened = await firstOf(host, port, path, limits.connectTimeoutMs)
+        socket = opened
+        // Also between the driver's own time limit, which ends with the start-up, and the answer that we wait for.
+        opened.setTimeout(limits.connectTimeoutMs, () => {
+          gone.reject(
+            new TenantryError('TENANTRY_POSTGRES_TIMEOUT', `PostgreSQL at ${host[0]}:${port[0]} does not answer`),
+          )
+          opened.destroy()
+        })
         socket.once('close', () =>
           gone.reject(new TenantryError('TENANTRY_LANE_CLOSED', 'the connection to PostgreSQL was closed')),
         )
@@ -88,6 +96,7 @@ export class LaneConnection {
       const [own] = await Promise.race([asked, gone.promise])
       if (own === undefined || socket === undefined)
         throw new TenantryError('TENANTRY_LANE_CLOSED', 'PostgreSQL does not say which backend serves the lane')
+      socket.setTimeout(0)
       return new LaneConnection(sql, { pid: own.pid, startedAt: own.started_at }, socket, gone.promise)
     } catch (error) {
       asked.catch(() => {})

@@ -4,6 +4,7 @@ import type { Clock } from '../clock.ts'
 import type { Failure } from '../effects.ts'
 import { errorOf, messageOf, TenantryError } from '../errors.ts'
 import type { Log } from '../log.ts'
+import type { Ask } from './control.ts'
 import { EffectGrouping } from './effects.ts'
 import {
   commitProgress,
@@ -40,7 +41,7 @@ export type PostgresLaneOptions = {
   /** Shown in pg_stat_activity. */
   readonly name: string
   /** A client for what must not go through the lane: ending its backend, looking for its commits. */
-  readonly control: postgres.Sql
+  readonly control: Ask
   readonly catalog: Catalog
   readonly traceability: Traceability
   readonly limits: LaneLimits

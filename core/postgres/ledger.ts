@@ -1,8 +1,8 @@
-import type postgres from 'postgres'
 import type { Random } from '../random.ts'
 import { TenantryError } from '../errors.ts'
 import { plainArray, textArray } from './array-text.ts'
 import { readParked } from './parking.ts'
+import type { Ask } from './control.ts'
 import { codeOf, fencedState, missingProgressState } from './sqlstate.ts'
 import {
   type Inherited,
@@ -24,7 +24,7 @@ import {
 
 export type PostgresLedgerOptions = {
   /** Not a lane's: several statements may be under way. */
-  readonly control: postgres.Sql
+  readonly control: Ask
   readonly random: Random
   /** A takeover that has waited for a lock ends a holder whose transaction is older than this. */
   readonly frozenAfterMs: number
@@ -41,7 +41,7 @@ const maxCounted = 100_000
  * dying connection could tear apart.
  */
 export class PostgresLedger implements Ledger {
-  readonly #sql: postgres.Sql
+  readonly #sql: Ask
   readonly #random: Random
   readonly #frozenAfterMs: number
 

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
 import postgres from 'postgres'
 import { TenantryError } from '../errors.ts'
+import type { Ask } from './control.ts'
 
 /** One file of migrations/: `0001_progress.sql`. Once released it never changes. */
 export type Migration = {
@@ -100,7 +101,7 @@ export async function migrateStatus(url: string): Promise<readonly MigrationStat
 }
 
 /** Throws TENANTRY_SCHEMA_OLD, _CHANGED or _NEWER when the database's schema is not the one that this version needs. */
-export async function requireSchema(sql: postgres.Sql): Promise<void> {
+export async function requireSchema(sql: Ask): Promise<void> {
   const known = await migrations()
   const applied = await appliedOf(sql)
   refuseDifference(known, applied)
@@ -117,7 +118,7 @@ export async function requireSchema(sql: postgres.Sql): Promise<void> {
 
 type Applied = { number: number; name: string; checksum: string; applied_at: Date }
 
-async function appliedOf(sql: postgres.Sql): Promise<ReadonlyMap<number, Applied>> {
+async function appliedOf(sql: Ask): Promise<ReadonlyMap<number, Applied>> {
   const [there] = await sql<{ found: boolean }[]>`select to_regclass('sys.migrations') is not null as found`
   if (there?.found !== true) return new Map()
   const rows = await sql<Applied[]>`select number, name, checksum, applied_at from sys.migrations order by number`

@@ -1,5 +1,6 @@
 import type postgres from 'postgres'
 import { byteaText, plainArray, textArray } from './array-text.ts'
+import type { Ask } from './control.ts'
 import { own, type Step } from './group-commit.ts'
 import type { Commit, Outcome, ParkedAt, ParkedPage, ParkedRow, ParkedWanted, PartitionRef } from './transactions.ts'
 
@@ -101,7 +102,7 @@ const itemBytes = 200
 
 /** Parked records of some tenants of a partition, one tenant's after the other, while they have less than `maxBytes`. */
 export async function readParked(
-  sql: postgres.Sql,
+  sql: Ask,
   { group, topicId, partition }: PartitionRef,
   wanted: readonly ParkedWanted[],
   maxBytes: number,

@@ -1,7 +1,7 @@
-import type postgres from 'postgres'
 import { type Clock, sleep } from '../clock.ts'
 import { errorOf, TenantryError } from '../errors.ts'
 import { plainArray, textArray } from './array-text.ts'
+import type { Ask } from './control.ts'
 import type { Backend } from './lane-connection.ts'
 import type { Commit, Resolution } from './transactions.ts'
 
@@ -14,7 +14,7 @@ const lookMs = 20
  * nothing can change any more, then looks for the commit's id in the rows that it would have written.
  */
 export async function lookUp(
-  control: postgres.Sql,
+  control: Ask,
   clock: Clock,
   backend: Backend | undefined,
   commit: Commit,
@@ -58,7 +58,7 @@ export async function lookUp(
   }
 }
 
-async function ended(control: postgres.Sql, clock: Clock, backend: Backend): Promise<boolean> {
+async function ended(control: Ask, clock: Clock, backend: Backend): Promise<boolean> {
   const deadline = clock.monotonic() + goneDeadlineMs
   for (;;) {
     // In the same statement: who is still there is told (again) to go.

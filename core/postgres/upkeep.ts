@@ -1,11 +1,12 @@
-import type postgres from 'postgres'
 import type { Clock, Timer } from '../clock.ts'
 import { messageOf } from '../errors.ts'
 import type { Lifecycle } from '../lifecycle.ts'
 import type { Log } from '../log.ts'
+import type { Ask } from './control.ts'
 
 export type UpkeepOptions = {
-  readonly control: postgres.Sql
+  /** With time for what takes long. */
+  readonly control: Ask
   readonly clock: Clock
   readonly log: Log
   readonly keysMs: number

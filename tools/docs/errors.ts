@@ -48,6 +48,8 @@ const groups: readonly { readonly title: string; readonly intro: string; readonl
     entries: {
       TENANTRY_POSTGRES_UNAVAILABLE: 'PostgreSQL cannot be reached. Check postgres.url and the server.',
       TENANTRY_POSTGRES_TIMEOUT: 'PostgreSQL did not answer a connection in time.',
+      TENANTRY_POSTGRES_SILENT:
+        'PostgreSQL took a statement and did not answer in time. Its connection is given up; it is tried again over a new one.',
       TENANTRY_POSTGRES_ADDRESS: 'postgres.url names no host.',
       TENANTRY_POSTGRES_REFUSED:
         'The login is refused, or may not do this. Migrations need the owner of schema sys (postgres.migrateUrl).',
