@@ -584,7 +584,7 @@ export class Engine {
       for (const mailbox of this.#mailboxes.values()) if (mailbox.items.length > 0) mailbox.detachOld()
       this.#parking.look()
       this.#settled()
-      void this.#offsets.write(this.#partitions.values())
+      this.#offsets.follow(this.#partitions.values())
       this.#tick()
     })
   }

@@ -27,15 +27,24 @@ export class OffsetWriter {
     this.#doubted = doubted
   }
 
+  /** For every tick: as `write`, but while Kafka has not answered, nothing queues up behind what it was asked. */
+  follow(partitions: Iterable<Partition>): void {
+    void this.#write(partitions, false, false)
+  }
+
   /**
    * Writes what has moved, and now and then (the `last` time in any case) records it in PostgreSQL for whoever asks there.
    * Resolves when all have answered; never rejects.
    */
-  async write(partitions: Iterable<Partition>, last = false): Promise<void> {
+  write(partitions: Iterable<Partition>, last = false): Promise<void> {
+    return this.#write(partitions, last, true)
+  }
+
+  async #write(partitions: Iterable<Partition>, last: boolean, queues: boolean): Promise<void> {
     const groups = Map.groupBy(partitions, ({ group }) => group)
     await Promise.all(
       [...groups].map(async ([group, list]) => {
-        if (list.some(hasMoved)) await this.#inTurn(group.source, list)
+        if (list.some(hasMoved) && (queues || !this.#writing.has(group.source))) await this.#inTurn(group.source, list)
         // Not in turn: Kafka's offsets must not wait for PostgreSQL.
         await this.#record(group.name, list, last)
       }),
@@ -69,7 +78,11 @@ export class OffsetWriter {
 
   #inTurn(source: Source, partitions: readonly Partition[]): Promise<void> {
     const before = this.#writing.get(source) ?? Promise.resolve()
-    const writing = before.then(() => this.#commit(source, partitions))
+    const writing = before
+      .then(() => this.#commit(source, partitions))
+      .finally(() => {
+        if (this.#writing.get(source) === writing) this.#writing.delete(source)
+      })
     this.#writing.set(source, writing)
     return writing
   }

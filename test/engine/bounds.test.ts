@@ -104,3 +104,29 @@ test('a lost thread’s idle instances are not read anew before somebody needs t
   assert.is(stage.statesAsked, asked + 1)
   assert.is(stage.committed.length, 101)
 })
+
+test('what Kafka is asked to write while it does not answer does not queue up', async () => {
+  const stage = new EngineStage()
+  await stage.assign()
+  let asked = 0
+  const silence = Promise.withResolvers<'unavailable'>()
+  stage.commitOffsets = () => {
+    asked++
+    return silence.promise
+  }
+  for (let seconds = 0; seconds < 30; seconds++) {
+    await stage.send(['a'])
+    await stage.clock.pass(1_000)
+  }
+  assert.is(asked, 1)
+  stage.commitOffsets = async () => {
+    asked++
+    return 'unavailable'
+  }
+  silence.resolve('unavailable')
+  await stage.clock.pass(1_000)
+  assert.is(asked, 2)
+  stage.commitOffsets = async () => 'committed'
+  await stage.clock.pass(1_000)
+  assert.is(stage.engine.status().partitions[0]?.kafkaOffset, 30)
+})
