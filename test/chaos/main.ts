@@ -9,7 +9,7 @@ const usage = `npm run chaos -- [options]
   --seed S          any word: draws the daemons, the faults, their times and details (default: a new one)
   --scenario NAME   only this fault, over and over; several: NAME,NAME
   --rate N          messages a second (default 600)
-  --logs FOLDER     keep the daemons' logs there
+  --logs FOLDER     keep all logs there
   --json            the last line of standard output is one object
 Three brokers, PostgreSQL, Redis and two to four daemons of its own, in a temporary folder, under load; Ctrl-C removes all.
 Ends with 0 when nothing was lost, duplicated, reordered or invented and all else is as it should be, else with 1; with 2

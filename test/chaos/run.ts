@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { cpSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
@@ -21,7 +21,7 @@ export type ChaosOptions = {
   readonly seed: string
   readonly faults: readonly Fault[]
   readonly perSecond: number
-  /** The daemons' logs are kept in this folder. */
+  /** All logs are kept in this folder. */
   readonly logs?: string
   /** Everything is undone when this aborts. */
   readonly signal: AbortSignal
@@ -65,6 +65,9 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
     say(`seed ${seed}: starting three brokers, PostgreSQL and Redis in ${dir}`)
     const site = await Site.open(dir, drawn.length)
     undo.push(() => site.wipe())
+    undo.push(async () => {
+      if (options.logs !== undefined) cpSync(join(dir, 'log'), options.logs, { recursive: true })
+    })
     signal.throwIfAborted()
     const { kafkaAddress: kafka, postgresUrl } = site.services
     const stage = await Stage.create({ kafka, postgres: postgresUrl, replicas: 3, poison: true })
