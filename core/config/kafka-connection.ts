@@ -2,12 +2,20 @@ import type { KafkaConnection } from '../kafka/options.ts'
 import type { TopicSpec } from '../kafka/topic-spec.ts'
 import type { Config } from './schema.ts'
 
+/** Java's clients, too, give a request up after so long. */
+const requestMs = { least: 5_000, most: 30_000 } as const
+
 /** How to reach the cluster, as the drivers want it. */
-export function connectionOf({ kafka }: Config): KafkaConnection {
+export function connectionOf({ kafka, consumer }: Config): KafkaConnection {
   const { ca, cert, key, keyPassword, verify, enabled } = kafka.tls
   return {
     bootstrap: kafka.brokers,
     clientId: kafka.clientId,
+    // What a broken connection holds up is found anew before the member's session is over.
+    requestTimeoutMs: Math.max(
+      requestMs.least,
+      Math.min(requestMs.most, Math.floor((consumer.sessionTimeoutMs * 2) / 3)),
+    ),
     ...(enabled && {
       tls: {
         ...(ca !== undefined && { ca }),

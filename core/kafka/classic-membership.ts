@@ -101,7 +101,7 @@ export class ClassicMembership implements Membership {
     const leave = async () => {
       // A static member does not leave: it may be back within its session.
       if (this.#memberId === '' || groupInstanceId !== null) return
-      const connection = await coordinator.connection()
+      const connection = await coordinator.prompt()
       await leaveGroupV5.api.async(connection, group, [
         { memberId: this.#memberId, groupInstanceId, reason: 'stopped' },
       ])
@@ -116,13 +116,13 @@ export class ClassicMembership implements Membership {
     const heartbeatMs = Math.max(100, Math.min(3_000, Math.floor(this.#options.sessionTimeoutMs / 4)))
     while (!this.#ending.signal.aborted) {
       try {
-        const connection = await coordinator.connection()
         if (this.#joinWanted && this.#revoking.length === 0) {
+          const connection = await coordinator.patient()
           this.#joining = true
           await this.#join(connection).finally(() => {
             this.#joining = false
           })
-        } else await this.#heartbeat(connection)
+        } else await this.#heartbeat(await coordinator.prompt())
         this.#failures = 0
         this.#listener?.answered()
         if (!this.#joinWanted || this.#revoking.length > 0) await this.#pause(heartbeatMs)

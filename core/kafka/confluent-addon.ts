@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module'
 import { errorOf, messageOf, TenantryError } from '../errors.ts'
-import type { SourceOptions } from './options.ts'
+import { requestTimeoutOf, type SourceOptions } from './options.ts'
 import type { PartitionOffset, TopicPartition } from './source.ts'
 
 /** What of the addon's low-level consumer we use. Its own typings leave half of it out. */
@@ -139,6 +139,7 @@ export function nativeConfig(options: SourceOptions, callbacks: NativeConfig): N
     'fetch.error.backoff.ms': 200,
     'fetch.wait.max.ms': 500,
     'socket.keepalive.enable': true,
+    'socket.timeout.ms': requestTimeoutOf(options),
     'socket.nagle.disable': true,
     'reconnect.backoff.max.ms': 2_000,
     'topic.metadata.refresh.interval.ms': 10_000,

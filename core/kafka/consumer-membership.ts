@@ -85,7 +85,7 @@ export class ConsumerMembership implements Membership {
     const leave = async () => {
       await this.#beating
       if (this.#epoch <= 0) return
-      const connection = await this.#options.coordinator.connection()
+      const connection = await this.#options.coordinator.prompt()
       // A static member says that it will be back (-2), and keeps its partitions for the length of a session.
       await this.#heartbeat(connection, this.#options.groupInstanceId === null ? -1 : -2, [])
     }
@@ -113,7 +113,7 @@ export class ConsumerMembership implements Membership {
   async #exchange(): Promise<void> {
     const { coordinator } = this.#options
     try {
-      const connection = await coordinator.connection()
+      const connection = await coordinator.prompt()
       this.#changed = false
       const response = await this.#heartbeat(connection, this.#epoch, topicPartitions(this.#owned.values()))
       if (this.#stopped) return

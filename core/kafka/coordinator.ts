@@ -1,6 +1,6 @@
 import { ConnectionPool, type Connection, findErrorBy, offsetCommitV9 } from '@platformatic/kafka'
 import type { Cluster } from './cluster.ts'
-import { type KafkaConnection, poolOptions } from './options.ts'
+import { type KafkaConnection, poolOptions, requestTimeoutOf } from './options.ts'
 import type { MemberIdentity } from './membership.ts'
 import type { OffsetCommitReply, PartitionOffset } from './source.ts'
 
@@ -14,15 +14,18 @@ const notMember: readonly string[] = [
 ]
 const moved: readonly string[] = ['NOT_COORDINATOR', 'COORDINATOR_NOT_AVAILABLE', 'COORDINATOR_LOAD_IN_PROGRESS']
 
+const maxCommitMs = 10_000
+
 /**
- * The broker that coordinates our group. Joining and committing use connections of their own: a broker answers the
+ * The broker that coordinates our group. Heartbeats, joins and commits use connections of their own: a broker answers the
  * requests of one connection in order, and a join waits for the other members.
  */
 export class GroupCoordinator {
   readonly #cluster: Cluster
   readonly #group: string
   readonly #instanceId: string | null
-  readonly #membership: ConnectionPool
+  readonly #prompt: ConnectionPool
+  readonly #patient: ConnectionPool
   readonly #commits: ConnectionPool
   #broker: { readonly host: string; readonly port: number } | undefined
 
@@ -36,13 +39,20 @@ export class GroupCoordinator {
     this.#cluster = cluster
     this.#group = group
     this.#instanceId = instanceId
-    this.#membership = new ConnectionPool(connection.clientId, poolOptions(connection, joinTimeoutMs))
-    this.#commits = new ConnectionPool(connection.clientId, poolOptions(connection, 10_000))
+    const pool = (timeoutMs: number) => new ConnectionPool(connection.clientId, poolOptions(connection, timeoutMs))
+    this.#prompt = pool(requestTimeoutOf(connection))
+    this.#patient = pool(joinTimeoutMs)
+    this.#commits = pool(Math.min(maxCommitMs, requestTimeoutOf(connection)))
   }
 
-  /** A connection for the member's own requests. Rejects while no coordinator can be reached. */
-  async connection(): Promise<Connection> {
-    return this.#connect(this.#membership)
+  /** A connection for requests that are answered at once. Rejects while no coordinator can be reached. */
+  prompt(): Promise<Connection> {
+    return this.#connect(this.#prompt)
+  }
+
+  /** A connection for joins, whose answers wait for the other members. Rejects as `prompt`. */
+  patient(): Promise<Connection> {
+    return this.#connect(this.#patient)
   }
 
   /** Writes offsets under `identity`. Never rejects. */
@@ -68,11 +78,14 @@ export class GroupCoordinator {
 
   /** To be told of every failed request: the coordinator may have moved. */
   failed(error: unknown): void {
-    if (isOneOf(error, moved) || !isProtocolError(error)) this.#broker = undefined
+    const unanswered = !isProtocolError(error)
+    if (isOneOf(error, moved) || unanswered) this.#broker = undefined
+    // The network may have gone for a join's connection, too, which would not notice for long.
+    if (unanswered) for (const [, connection] of this.#patient) connection.socket?.destroy()
   }
 
   async close(): Promise<void> {
-    await Promise.allSettled([this.#membership.close(), this.#commits.close()])
+    await Promise.allSettled([this.#prompt, this.#patient, this.#commits].map((pool) => pool.close()))
   }
 
   async #connect(pool: ConnectionPool): Promise<Connection> {

@@ -50,7 +50,7 @@ export class Fetcher {
 
   constructor(options: FetcherOptions) {
     this.#options = options
-    this.#pool = new ConnectionPool(options.source.clientId, poolOptions(options.source, 30_000))
+    this.#pool = new ConnectionPool(options.source.clientId, poolOptions(options.source))
   }
 
   /** No broker refuses us at the moment. */

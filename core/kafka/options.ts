@@ -27,6 +27,8 @@ export type KafkaConnection = {
   readonly clientId: string
   readonly tls?: KafkaTls
   readonly sasl?: KafkaSasl
+  /** A broker that has not answered a request for so long has gone. Default 30 s. */
+  readonly requestTimeoutMs?: number
 }
 
 /** Keys of the driver's own configuration. Those that a guarantee depends on are refused by `createSource`. */
@@ -66,12 +68,21 @@ export function clientOptions(connection: KafkaConnection): BaseOptions {
     retries: 2,
     retryDelay: 250,
     metadataMaxAge: topicCheckMs,
-    ...poolOptions(connection, 30_000),
+    ...poolOptions(connection),
   }
 }
 
+/** The time after which a request is given up, and with it its connection: nothing else tells of a broken network. */
+export function requestTimeoutOf({ requestTimeoutMs = 30_000 }: KafkaConnection): number {
+  return requestTimeoutMs
+}
+
 /** Options for a pool of connections to brokers. */
-export function poolOptions({ bootstrap, tls, sasl }: KafkaConnection, requestTimeoutMs: number): ConnectionOptions {
+export function poolOptions(
+  connection: KafkaConnection,
+  requestTimeoutMs: number = requestTimeoutOf(connection),
+): ConnectionOptions {
+  const { bootstrap, tls, sasl } = connection
   return {
     connectTimeout: 5_000,
     requestTimeout: requestTimeoutMs,

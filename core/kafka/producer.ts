@@ -10,7 +10,7 @@ import { messageOf } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { Cluster, reasonOf, withDeadline } from './cluster.ts'
 import { partitionOf } from './murmur2.ts'
-import { type KafkaConnection, poolOptions } from './options.ts'
+import { type KafkaConnection, poolOptions, requestTimeoutOf } from './options.ts'
 import { nameOf, type Outgoing, OutgoingPartition, type SentBatch, verdictOf } from './outgoing.ts'
 import { produce, produceVersions } from './produce-protocol.ts'
 import type { Delivery, Publisher } from './publisher.ts'
@@ -62,7 +62,7 @@ export class KafkaPublisher implements Publisher {
   constructor(options: PublisherOptions) {
     this.#options = options
     this.#deliveryTimeoutMs = options.deliveryTimeoutMs ?? 30_000
-    this.#requestTimeoutMs = Math.min(maxRequestMs, this.#deliveryTimeoutMs)
+    this.#requestTimeoutMs = Math.min(maxRequestMs, requestTimeoutOf(options), this.#deliveryTimeoutMs)
     this.#cluster = new Cluster(options, options.clock)
     this.#topology = new Topology(this.#cluster, options.clock, () => this.#wake())
     this.#pool = new ConnectionPool(options.clientId, poolOptions(options, this.#requestTimeoutMs + 2_000))

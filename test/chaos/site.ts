@@ -5,11 +5,15 @@ import { WireProxy } from './wire-proxy.ts'
 
 const brokers = 3
 
-/** One daemon's ways to the servers, each through proxies of its own. */
-export type Link = {
+/** One client's way to Kafka. */
+export type KafkaWay = {
   readonly kafka: readonly TcpProxy[]
   /** Bootstrap addresses; the brokers name the same proxies. */
   readonly brokers: string
+}
+
+/** One daemon's ways to the servers, each through proxies of its own. */
+export type Link = KafkaWay & {
   readonly postgres: TcpProxy
   /** Before `postgres`, for what must happen at a moment of a commit. */
   wire?: WireProxy
@@ -26,27 +30,16 @@ export class Site {
   }
 
   static async open(dir: string, linkCount: number): Promise<Site> {
-    const links: Link[] = []
-    for (let i = 0; i < linkCount; i++) {
-      const kafka = await Promise.all(Array.from({ length: brokers }, () => TcpProxy.open()))
-      links.push({
-        kafka,
-        brokers: kafka.map(({ port }) => `127.0.0.1:${port}`).join(','),
-        postgres: await TcpProxy.open(),
-      })
-    }
-    const ports = await freePorts(brokers * linkCount)
-    const kafkaProxied = Array.from({ length: brokers }, (_, broker) =>
-      links.map(({ kafka }, link) => {
-        const [proxy, port] = [kafka[broker], ports[broker * linkCount + link]]
-        if (proxy === undefined || port === undefined) throw new Error('there are no free ports for the brokers')
-        proxy.lead('127.0.0.1', port)
-        return { port, advertisedPort: proxy.port }
-      }),
-    )
+    const { ways, kafkaProxied } = await kafkaWays(linkCount)
     const services = await startServices({ dir, brokers, kafkaProxied })
     const { hostname, port } = new URL(services.postgresUrl)
-    for (const { postgres } of links) postgres.lead(hostname, Number(port))
+    const links = await Promise.all(
+      ways.map(async (way) => {
+        const proxy = await TcpProxy.open()
+        proxy.lead(hostname, Number(port))
+        return { ...way, postgres: proxy }
+      }),
+    )
     return new Site(services, links)
   }
 
@@ -67,4 +60,23 @@ export class Site {
       ),
     )
   }
+}
+
+/** Ways to three brokers that are still to be started, with `kafkaProxied`. */
+export async function kafkaWays(count: number) {
+  const ports = await freePorts(brokers * count)
+  const ways: KafkaWay[] = []
+  for (let i = 0; i < count; i++) {
+    const kafka = await Promise.all(Array.from({ length: brokers }, () => TcpProxy.open()))
+    ways.push({ kafka, brokers: kafka.map(({ port }) => `127.0.0.1:${port}`).join(',') })
+  }
+  const kafkaProxied = Array.from({ length: brokers }, (_, broker) =>
+    ways.map(({ kafka }, way) => {
+      const [proxy, port] = [kafka[broker], ports[broker * count + way]]
+      if (proxy === undefined || port === undefined) throw new Error('there are no free ports for the brokers')
+      proxy.lead('127.0.0.1', port)
+      return { port, advertisedPort: proxy.port }
+    }),
+  )
+  return { ways, kafkaProxied }
 }

@@ -11,15 +11,23 @@ import { KafkaPublisher } from '../../core/kafka/producer.ts'
 import { silentLog } from '../../core/log.ts'
 import { after, before, test } from '../harness.ts'
 import { eventually, freshTopic } from '../services.ts'
+import { type KafkaWay, kafkaWays } from '../chaos/site.ts'
 import { Member } from './member.ts'
 
-// Three brokers, each killed in its turn: leaders and the group's coordinator move, and nothing else changes.
+// Three brokers, each killed in its turn: leaders and the group's coordinator move, and nothing else changes. And
+// connections to them of which one end hears nothing more.
 
 let cluster: Services
+let way: KafkaWay
 const open: { stop(): Promise<void> }[] = []
 
 before(async () => {
+  const { ways, kafkaProxied } = await kafkaWays(1)
+  const [first] = ways
+  if (first === undefined) throw new Error('there is no way to the brokers')
+  way = first
   cluster = await startServices({
+    kafkaProxied,
     dir: mkdtempSync(join(tmpdir(), 'brokers-')),
     brokers: 3,
     kafka: true,
@@ -31,6 +39,7 @@ before(async () => {
 after(async () => {
   await Promise.all(open.map((one) => one.stop()))
   await cluster.wipe()
+  await Promise.all(way.kafka.map((proxy) => proxy.close()))
 })
 
 const drivers =
@@ -82,6 +91,10 @@ for (const driver of drivers) {
           deadlineMs: 60_000,
           what: `all records without broker ${node}`,
         })
+        await eventually(() => !member.inTrouble, {
+          deadlineMs: 30_000,
+          what: `no more trouble, as the others have all that broker ${node} had`,
+        })
         await cluster.kafka(node).start()
         await cluster.kafkaComplete()
       }
@@ -97,4 +110,47 @@ for (const driver of drivers) {
     },
     { timeoutMs: 400_000 },
   )
+
+  for (const protocol of ['consumer', 'classic'] as const) {
+    test(
+      `with ${driver} and the ${protocol} protocol a member whose connections are all forgotten is back in time`,
+      async () => {
+        const topic = await freshTopic({ partitions: 3, replicas: 3, kafka: cluster.kafkaAddress })
+        const publisher = new KafkaPublisher({
+          bootstrap: cluster.kafkaAddress.split(','),
+          clientId: 'brokers',
+          clock: systemClock,
+          log: silentLog,
+        })
+        open.push(publisher)
+        const member = await Member.create((options) => createSource({ ...options, driver }), {
+          bootstrap: way.brokers.split(','),
+          group: `forgotten-${driver}-${protocol}`,
+          topics: [topic],
+          from: 0,
+          protocol,
+          sessionTimeoutMs: 6_000,
+          requestTimeoutMs: 5_000,
+        })
+        open.push(member)
+        await member.start()
+        await eventually(() => member.assignedNow.size === 3, { deadlineMs: 30_000 })
+        for (const proxy of way.kafka) proxy.deaden()
+        const messages = [0, 1, 2].map((partition) => ({
+          topic,
+          partition,
+          key: null,
+          value: Buffer.from('later'),
+          headers: [],
+        }))
+        await publisher.send(messages)
+        const everywhere = () => [0, 1, 2].every((partition) => member.valuesOf(partition).includes('later'))
+        await eventually(everywhere, { deadlineMs: 25_000, what: 'all that was sent meanwhile' })
+        const committed = async () => (await member.source.commit([{ topic, partition: 0, offset: 0 }])) === 'committed'
+        await eventually(committed, { deadlineMs: 25_000, every: 200, what: 'a commit' })
+        await eventually(() => !member.inTrouble, { deadlineMs: 25_000, what: 'no more trouble' })
+      },
+      { timeoutMs: 120_000 },
+    )
+  }
 }

@@ -35,6 +35,8 @@ export class Member implements SourceListener {
   readonly changes: TopicDescription[] = []
   readonly troubles: Error[] = []
   recoveries = 0
+  /** It was told of trouble, and not yet that it is over. */
+  inTrouble = false
   readonly #options: MemberOptions
   #token = 0
 
@@ -108,10 +110,12 @@ export class Member implements SourceListener {
   }
 
   troubled(reason: Error): void {
+    this.inTrouble = true
     this.troubles.push(reason)
   }
 
   recovered(): void {
+    this.inTrouble = false
     this.recoveries += 1
   }
 
