@@ -53,9 +53,13 @@ export class Fetcher {
     this.#pool = new ConnectionPool(options.source.clientId, poolOptions(options.source))
   }
 
-  /** No broker refuses us at the moment. */
+  /** No broker that we want something of refuses us. One that failed and leads nothing of ours is never asked again. */
   get healthy(): boolean {
-    return this.#failures.size === 0
+    if (this.#failures.size === 0) return true
+    const topology = this.#topology
+    const wanted = [...this.#options.readings.values()].filter((reading) => !reading.silent)
+    if (topology === undefined) return wanted.length === 0
+    return !wanted.some((reading) => this.#failures.has(leaderOf(reading, topology)))
   }
 
   /** Something changed: partitions to read, room for more. Sends whatever requests can be sent now. */
@@ -101,7 +105,7 @@ export class Fetcher {
     if (!topology) return void this.#refresh()
     const byLeader = new Map<number, Reading[]>()
     for (const reading of wanted) {
-      const leader = topology.topics.get(reading.topic)?.partitions[reading.partition]?.leader ?? -1
+      const leader = leaderOf(reading, topology)
       if (leader < 0 || !topology.brokers.has(leader)) {
         this.#delay(reading)
         this.#outdated()
@@ -262,4 +266,9 @@ export class Fetcher {
         source.clock.after(1_000, settle)
       })
   }
+}
+
+/** -1 where there is none. */
+function leaderOf({ topic, partition }: Reading, { topics }: ClusterMetadata): number {
+  return topics.get(topic)?.partitions[partition]?.leader ?? -1
 }
