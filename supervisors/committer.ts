@@ -26,6 +26,8 @@ export interface CommitHost {
   judge(suspects: readonly Suspect[]): void
   /** PostgreSQL is away or refuses everybody; null when it works again. */
   trouble(reason: string | null): void
+  /** A partition of this lane whose progress may be committed, to see whether PostgreSQL works; undefined without one. */
+  owned(): Partition | undefined
   /** A statement of ours is wrong: nothing can be committed any more. */
   fatal(error: TenantryError): void
   /** End of an event: the engine dispatches what has become possible. */
@@ -144,8 +146,16 @@ export class Committer {
     const first = batch[0]
     const touched = this.#takeTouched()
     const group = first?.mailbox.partition.group.name ?? touched[0]?.group.name
-    if (group === undefined) return
-    this.#send(planCommit(this.#random.uuid(), batch, touched))
+    if (group !== undefined) this.#send(planCommit(this.#random.uuid(), batch, touched))
+    else if (this.#troubled) this.#relieve()
+  }
+
+  /** What met the trouble has gone, and nothing else waits that would show its end. */
+  #relieve(): void {
+    const owned = this.#host.owned()
+    if (owned !== undefined) return this.#send(planCommit(this.#random.uuid(), [], [owned]))
+    this.#troubled = false
+    this.#host.trouble(null)
   }
 
   #nextBatch(): Decided[] {

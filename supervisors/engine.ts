@@ -207,6 +207,8 @@ export class Engine {
             suspect: (decided) => this.#outcomes.suspect(decided),
             judge: (suspects) => this.#outcomes.judge(suspects),
             trouble: (reason) => this.#trouble(`postgres.lane${index}`, reason),
+            owned: () =>
+              [...this.#partitions.values()].find((partition) => partition.lane === index && partition.commits),
             fatal: (error) => this.#fatal(error),
             settled: () => this.#settled(),
           },

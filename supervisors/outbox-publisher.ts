@@ -145,6 +145,13 @@ export class OutboxPublisher {
       void this.#read(feed)
       return
     }
+    this.#hasRead()
+  }
+
+  /** A page came, or none is wanted any more. */
+  #hasRead(): void {
+    if (this.#readFailures > 0) this.#events.trouble('postgres.outbox', null)
+    this.#readFailures = 0
   }
 
   #isOpen(feed: OutboxFeed): boolean {
@@ -158,8 +165,7 @@ export class OutboxPublisher {
       const page = await this.#ledger.readOutbox(feed.ref, feed.last)
       if (this.#stopped) return
       if (this.#isOpen(feed)) this.#hold(feed, feed.read(page))
-      if (this.#readFailures > 0) this.#events.trouble('postgres.outbox', null)
-      this.#readFailures = 0
+      this.#hasRead()
     } catch (thrown) {
       if (this.#stopped) return
       feed.failed()
@@ -290,15 +296,20 @@ export class OutboxPublisher {
 
   #refuse(pending: Pending, reason: string, failures: number): void {
     pending.state = 'refusing'
+    const over = () => {
+      if (failures > 0) this.#events.trouble('postgres.refused', null)
+    }
     this.#events.refused(pending.feed.ref, pending.row, reason).then(
       () => {
         pending.state = 'refused'
-        if (failures > 0) this.#events.trouble('postgres.refused', null)
+        over()
         this.#sweep()
         this.#pump()
       },
       (thrown: unknown) => {
-        if (this.#stopped || !this.#pending.includes(pending)) return
+        if (this.#stopped) return
+        // Its next owner is refused, too.
+        if (!this.#pending.includes(pending)) return over()
         this.#events.trouble('postgres.refused', `a refused message could not be recorded: ${messageOf(thrown)}`)
         this.#clock.after(this.#backoffMs(failures), () => this.#refuse(pending, reason, failures + 1))
       },

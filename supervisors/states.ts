@@ -21,6 +21,8 @@ export class States {
   /** Waiting for the next query, by group and actor. */
   readonly #waiting = new Map<string, Mailbox[]>()
   readonly #asking = new Set<string>()
+  /** Whose last query failed. */
+  readonly #failing = new Set<string>()
 
   constructor(
     ledger: Ledger,
@@ -57,14 +59,14 @@ export class States {
   async #ask(key: string, mailboxes: readonly Mailbox[]): Promise<void> {
     const wanted = mailboxes.filter((mailbox) => !mailbox.closed && mailbox.waiting === 'state')
     const [first] = wanted
-    if (first === undefined) return
+    if (first === undefined) return this.#worked(key)
     this.#asking.add(key)
     const runs = wanted.map((mailbox) => mailbox.run)
     try {
       const tenants = wanted.map((mailbox) => mailbox.tenant)
       const rows = await this.#ledger.loadStates(first.partition.group.name, first.actor.name, tenants)
       const byTenant = new Map(rows.map((row) => [row.tenant, row]))
-      this.#trouble(null)
+      this.#worked(key)
       wanted.forEach((mailbox, i) => {
         const still = !mailbox.closed && mailbox.waiting === 'state' && mailbox.run === runs[i]
         if (still) this.#loaded(mailbox, byTenant.get(mailbox.tenant) ?? null)
@@ -72,6 +74,7 @@ export class States {
       this.#asking.delete(key)
       this.#settled()
     } catch (thrown) {
+      this.#failing.add(key)
       this.#trouble(messageOf(thrown))
       for (const mailbox of wanted) this.request(mailbox)
       this.#clock.after(retryMs, () => {
@@ -79,5 +82,9 @@ export class States {
         this.#settled()
       })
     }
+  }
+  /** It was answered, or nobody waits for an answer any more. */
+  #worked(key: string): void {
+    if (this.#failing.delete(key) && this.#failing.size === 0) this.#trouble(null)
   }
 }

@@ -245,6 +245,11 @@ export class EngineStage {
     await this.clock.pass(0)
   }
 
+  async lose(partition = 0): Promise<void> {
+    this.#listener.lost([{ topic, partition }])
+    await this.clock.pass(0)
+  }
+
   async topicChanged(description: TopicDescription): Promise<void> {
     this.description = description
     this.#listener.topicChanged(description)

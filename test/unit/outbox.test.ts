@@ -202,6 +202,25 @@ test('what could not be delivered is no trouble any more when its partition has 
   assert.is(stage.troubles.size, 0)
 })
 
+test('what could not be read or recorded is no trouble any more when its partition has another owner', async () => {
+  const stage = new OutboxStage()
+  stage.outbox.open(stage.partition, [])
+  await settled()
+  stage.answer = () => ({ kind: 'refused', reason: 'MESSAGE_TOO_LARGE' })
+  stage.refusing = () => Promise.reject(new Error('PostgreSQL is away'))
+  stage.commit(message(1))
+  await settled()
+  const other = partition(1)
+  stage.reading = () => Promise.reject(new Error('PostgreSQL is away'))
+  stage.outbox.open(other, [])
+  await settled()
+  assert.equal([...stage.troubles.keys()].sort(), ['postgres.outbox', 'postgres.refused'])
+  stage.outbox.drop(stage.partition)
+  stage.outbox.drop(other)
+  await stage.clock.turn(5_000)
+  assert.equal([...stage.troubles.keys()], [])
+})
+
 test('what waits in the table for room goes out when a partition that filled memory has another owner', async () => {
   const stage = new OutboxStage({ outboxMaxPending: 3 })
   const other = partition(1)
