@@ -6,7 +6,7 @@ import type { Findings } from './findings.ts'
 
 const everyMs = 500
 /** More new connections a second than this, of one daemon to one server over some seconds, are a hot loop. */
-const maxConnectionsPerSecond = 10
+const maxConnectionsPerSecond = 25
 /** The same for lines of its log. */
 const maxLogBytesPerSecond = 40_000
 const windowMs = 5_000

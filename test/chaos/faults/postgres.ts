@@ -55,15 +55,15 @@ export const postgresFaults: readonly Fault[] = [
     async strike(ground) {
       const pid = ground.site.services.postgres.pid()
       if (pid === undefined) return 'it does not run'
+      await ground.sql`select 1` // connected: nobody can be any more, once it is frozen
       kill(pid, 'SIGSTOP')
-      let ms = 0
       try {
-        await endBackends(ground, 1_000)
-        ms = await lastBetween(ground, 1_000, 10_000)
+        const ended = await endBackends(ground, 1_000)
+        const ms = await lastBetween(ground, 1_000, 10_000)
+        return `for ${seconds(ms)}, after ${ended} connections`
       } finally {
         kill(pid, 'SIGCONT')
       }
-      return `for ${seconds(ms)}`
     },
   },
   {
