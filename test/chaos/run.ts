@@ -74,11 +74,11 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
     undo.push(() => stage.end(options.logs))
     const findings = new Findings(say)
     const posts = drawn.map((post, i): Post => ({ ...post, link: post.proxied ? site.links[i] : undefined }))
-    const protocol = random.fork('protocol').chance(0.3) ? 'classic' : 'consumer'
-    const crew = new Crew(site, stage, posts, [`consumer.protocol=${protocol}`], findings)
+    const settings = drawSettings(random.fork('settings'))
+    const crew = new Crew(site, stage, posts, settings, findings)
     undo.push(async () => crew.end())
     const names = posts.map(({ name }) => name)
-    say(`daemons: ${names.join(', ')}; protocol ${protocol}`)
+    say(`daemons: ${names.join(', ')}; with ${settings.join(' ')}`)
     const sql = postgres(postgresUrl, { max: 2, connect_timeout: 5, onnotice() {} })
     undo.push(() => sql.end({ timeout: 1 }))
     const ground: Ground = { site, stage, crew, sql, random, signal }
@@ -129,6 +129,16 @@ function drawPosts(random: SeededRandom): (Omit<Post, 'link'> & { readonly proxi
     const make = possible[(first + i) % possible.length] ?? makes[0]
     return { ...make, name: `daemon ${i + 1} (${make.runtime}, ${make.driver})`, proxied: i < 2 || random.chance(0.5) }
   })
+}
+
+function drawSettings(random: SeededRandom): readonly string[] {
+  return [
+    `consumer.protocol=${random.chance(0.3) ? 'classic' : 'consumer'}`,
+    `commit.lanes=${random.pick([1, 2])}`,
+    `workers.count=${random.pick([1, 1, 2])}`,
+    // With so little room a tenant's records are parked in every outage.
+    ...(random.chance(0.5) ? [`backpressure.mailboxRecords=${random.pick([50, 300])}`] : []),
+  ]
 }
 
 /** One fault after the other, and what they did. */

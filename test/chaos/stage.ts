@@ -201,8 +201,12 @@ export class Stage {
   async drain(deadlineMs: number): Promise<void> {
     await this.stopFeeding()
     await this.reached(await this.#logged(), deadlineMs)
+    await eventually(async () => (await this.sql`select from sys.parked_messages limit 1`).length === 0, {
+      deadlineMs,
+      what: 'all parked records done',
+    })
     await eventually(async () => (await this.sql`select from sys.outbox limit 1`).length === 0, {
-      deadlineMs: 30_000,
+      deadlineMs,
       what: 'an empty outbox',
     })
   }
@@ -268,6 +272,7 @@ function configuration(group: string): string {
   ${group}: { start: earliest }
 http: { port: 0 }
 workers: { count: 1, drainDeadline: 10s }
+retry: { delays: [100ms, 300ms] }
 consumer: { offsetInterval: 200ms, releaseTimeout: 4s, sessionTimeout: 6s }
 commit: { answerDeadline: 2s, backoffMax: 500ms }
 postgres: { lockTimeout: 1s, transactionTimeout: 5s, connectTimeout: 3s }
