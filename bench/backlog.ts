@@ -43,6 +43,16 @@ export async function createTopic(servers: Servers, name: string, partitions: nu
   return topic
 }
 
+/** A daemon waits for it before it starts. */
+export async function createDeadLetterTopic(servers: Servers): Promise<void> {
+  const topic = 'sys.deadletter.v1'
+  await withAdmin(servers, async (admin) => {
+    if ((await admin.listTopics()).includes(topic)) return
+    await admin.createTopics({ topics: [topic], partitions: 6, replicas: servers.kafka.split(',').length })
+    await until(async () => (await partitionsOf(admin, topic)) === 6, `topic ${topic} to exist`)
+  })
+}
+
 export async function deleteTopic(servers: Servers, topic: string): Promise<void> {
   await withAdmin(servers, async (admin) => {
     await admin.deleteTopics({ topics: [topic] })

@@ -3,7 +3,7 @@ import { data, say, tellError } from '../cli/output.ts'
 import { exitCodeOf } from '../cli/exit.ts'
 import { TenantryError } from '../core/errors.ts'
 import { requireProgram } from '../tools/run/runtime.ts'
-import { deleteOldTopics } from './backlog.ts'
+import { createDeadLetterTopic, deleteOldTopics } from './backlog.ts'
 import { configurations, labelOf, type Pair, pairs } from './configuration.ts'
 import type { Place } from './measure.ts'
 import { reportOf } from './report.ts'
@@ -187,6 +187,7 @@ async function runAll(flags: Flags, jobs: readonly Job[], byDefault: readonly Pa
   const chosen = configurations({ ...flags, on })
   for (const { runtime } of chosen) requireProgram(runtime) // there, before an hour of the others
   const servers = await findServers(flags)
+  await createDeadLetterTopic(servers)
   say(
     `PostgreSQL: ${Object.entries(servers.settings)
       .map(([name, value]) => `${name} ${value}`)

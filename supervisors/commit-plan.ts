@@ -75,5 +75,5 @@ function asDuplicate(decided: Decided): Outcome {
   if (result.kind !== 'done' && result.kind !== 'failed') return decided
   const { messageId, type, traceId } = result
   const duplicate = { kind: 'duplicate', messageId, type, traceId } as const
-  return { partition, tenant, record, actor, attempts, firstFailedAt, retried, row, result: duplicate }
+  return { partition, tenant, record, actor, attempts, firstFailedAt, failedAt: 0, retried, row, result: duplicate }
 }

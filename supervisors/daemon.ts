@@ -6,6 +6,7 @@ import type { Config } from '../core/config/schema.ts'
 import type { TenantryError } from '../core/errors.ts'
 import { createSource } from '../core/kafka/drivers.ts'
 import { KafkaPublisher } from '../core/kafka/producer.ts'
+import { requireTopic } from '../core/kafka/required-topic.ts'
 import type { Source } from '../core/kafka/source.ts'
 import type { Lifecycle } from '../core/lifecycle.ts'
 import type { Log } from '../core/log.ts'
@@ -84,6 +85,7 @@ export class Daemon implements Lifecycle {
     const database = new Database(this.#options)
     await this.#waiting.until('postgres', Database.finalCodes, () => database.open())
     checkTables(topology, database.catalog)
+    await this.#waitForDeadLetterTopic()
     const pool = new WorkerPool({
       count: config.workers.count,
       actors: config.actors.folder,
@@ -142,6 +144,17 @@ export class Daemon implements Lifecycle {
     }
     await this.#http?.stop()
     await this.#metrics.stop()
+  }
+
+  /** Dead letters that find it missing later wait in the outbox; a name that was never right is better said at once. */
+  async #waitForDeadLetterTopic(): Promise<void> {
+    const { config, clock } = this.#options
+    const { topic } = config.deadLetters
+    if (topic === null) return
+    const otherwise = 'create it, run "tenantry topics apply", or set deadLetters.topic.'
+    await this.#waiting.until('kafka.dead_letters', new Set(), () =>
+      requireTopic(connectionOf(config), clock, topic, otherwise),
+    )
   }
 
   #source(name: string, group: GroupSettings): Promise<Source> {
@@ -228,7 +241,7 @@ type Parts = {
 }
 
 function engineSettings(config: Config): EngineSettings {
-  const { commit, workers, backpressure, parking, consumer, limits } = config
+  const { commit, workers, backpressure, parking, consumer, limits, deadLetters } = config
   return {
     commitMaxRecords: commit.maxRecords,
     commitMaxBytes: commit.maxBytes,
@@ -260,5 +273,6 @@ function engineSettings(config: Config): EngineSettings {
     // Those of all workers: together they stay far below one worker's heap.
     idleStateBytes: backpressure.budgetBytes / 2,
     outboxMaxPending: backpressure.outboxRows,
+    deadLetterTopic: deadLetters.topic,
   }
 }

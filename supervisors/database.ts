@@ -54,7 +54,7 @@ export class Database {
     await requireSchema(this.#ask)
     this.catalog = await readCatalog(this.#ask)
     await this.#upkeep.start()
-    const { postgres: settings, commit, traceability } = config
+    const { postgres: settings, commit, traceability, deadLetters } = config
     this.lanes = Array.from(
       { length: commit.lanes },
       (_, lane) =>
@@ -64,6 +64,7 @@ export class Database {
           control: this.#ask,
           catalog: this.catalog,
           traceability,
+          deadLetterTopic: deadLetters.topic,
           limits: settings,
           answerDeadlineMs: commit.answerDeadlineMs,
           clock,

@@ -4,15 +4,18 @@ import type { OutboxRow } from '../core/postgres/transactions.ts'
  * The row in memory of its own. As it comes from a worker it is cut out of a whole frame, all of which would stay for as
  * long as the row waits.
  */
-export function detachedRow({ position, tenant, topic, messageId, key, value, headers }: OutboxRow): OutboxRow {
+export function detachedRow(row: OutboxRow): OutboxRow {
+  const { topic, messageId, key, value, headers } = row
   return {
-    position,
-    tenant,
+    ...row,
     topic: ownText(topic),
     messageId: ownText(messageId),
-    key: new Uint8Array(key),
-    value: new Uint8Array(value),
-    headers: headers.map(([name, text]) => [name, ownText(text)]),
+    key: key && new Uint8Array(key),
+    value: value && new Uint8Array(value),
+    headers: headers.map(([name, text]) => [
+      typeof name === 'string' ? name : new Uint8Array(name),
+      typeof text === 'string' ? ownText(text) : text && new Uint8Array(text),
+    ]),
   }
 }
 

@@ -149,7 +149,9 @@ export class Engine {
         log.error(
           'outbox.refused',
           { group: ref.group, topic: ref.topic, partition: ref.partition, to: row.topic, reason },
-          'Kafka refuses a message for good; it becomes a dead letter.',
+          row.deadLetterOf === null
+            ? 'Kafka refuses a message for good; it becomes a dead letter.'
+            : 'Kafka refuses the message of a dead letter; it is a row alone, which says so.',
         )
         return ledger.refuseOutbox(ref, row.position, reason)
       },

@@ -58,6 +58,7 @@ export class Decided implements Outcome {
   result: Outcome['result']
   readonly attempts: number
   readonly firstFailedAt: number
+  failedAt = 0
   readonly retried: boolean
   readonly row: ParkedAt | null
   dropped = false

@@ -10,7 +10,7 @@ import type { Partition } from './partition.ts'
 const maxMessagesPerSend = 2_000
 /** Of messages in memory. What is committed beyond stays in the table until there is room. */
 const maxHeldBytes = 64 * 1024 * 1024
-/** What a message takes besides its key and its value, about. */
+/** What a message takes besides what it holds, about. */
 const rowBytes = 300
 
 /** `refusing`: Kafka will never take it, which is not recorded yet. */
@@ -115,7 +115,7 @@ export class OutboxPublisher {
 
   #hold(feed: OutboxFeed, rows: readonly OutboxRow[]): void {
     for (const row of rows) {
-      const bytes = row.key.length + row.value.length + rowBytes
+      const bytes = heldBytes(row)
       this.#bytes += bytes
       this.#pending.push({ feed, row: detachedRow(row), bytes, state: 'waiting' })
     }
@@ -354,6 +354,12 @@ export class OutboxPublisher {
     }
     feed.deleting = false
   }
+}
+
+function heldBytes({ key, value, headers }: OutboxRow): number {
+  let bytes = rowBytes + (key?.length ?? 0) + (value?.length ?? 0)
+  for (const [name, text] of headers) bytes += name.length + (text?.length ?? 0)
+  return bytes
 }
 
 /** In one look at what is pending: nothing further of it goes, and the topics of what may go. */

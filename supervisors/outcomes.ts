@@ -4,10 +4,11 @@ import type { Facts } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
 import type { EngineMetrics } from '../core/metrics.ts'
 import { shownOf, stateElsewhereState } from '../core/postgres/sqlstate.ts'
+import { outboxRows } from '../core/postgres/outbox-rows.ts'
 import type { OutboxRow, StateRow } from '../core/postgres/transactions.ts'
 import type { Random } from '../core/random.ts'
 import { retryDelayMs } from '../core/retry-policy.ts'
-import type { Decision, Done, Failed } from '../core/workers.ts'
+import type { Decision, Failed } from '../core/workers.ts'
 import type { Plan } from './commit-plan.ts'
 import type { Suspect } from './committer.ts'
 import type { Dispatcher } from './dispatcher.ts'
@@ -28,6 +29,8 @@ export type OutcomesSettings = SharedFailuresSettings & {
   readonly heldLimitMs: number
   /** What nobody is to blame for is tried again after this. */
   readonly systemicRetryMs: number
+  /** Null: dead letters are rows alone. The lanes must be told the same. */
+  readonly deadLetterTopic: string | null
 }
 
 export type OutcomesOptions = {
@@ -92,7 +95,7 @@ export class Outcomes {
     }
     if (outcome.kind === 'failed' && outcome.failure.kind === 'transient' && this.#retry(mailbox, item, outcome)) return
     this.#options.dispatcher.answered(mailbox, item)
-    const decided = mailbox.decide(outcome)
+    const decided = this.#decide(mailbox, outcome)
     this.#options.intake.weighed(item.bytes - item.ownBytes)
     if (outcome.kind === 'done' && outcome.stateful) mailbox.stateBytes = outcome.bytes
     this.#options.push(decided)
@@ -142,14 +145,13 @@ export class Outcomes {
   }
 
   committed(plan: Plan, elapsedMs: number): void {
-    const { clock, metrics, outbox } = this.#options
+    const { clock, metrics } = this.#options
     const now = clock.now()
     const monotonic = clock.monotonic()
     plan.partitions.forEach(({ partition, progress }, index) => {
       partition.committed(progress, monotonic)
       if (partition.published === plan.commit.partitions[index]?.published) partition.published = null
     })
-    const published = new Map<Partition, OutboxRow[]>()
     let processed = 0
     let duplicates = 0
     let deadLettered = 0
@@ -173,13 +175,24 @@ export class Outcomes {
         if (this.#shared.any) this.#processed(decided, monotonic)
       }
       if (mailbox.closed) return
-      if (result.kind === 'done' && result.publishes) collectPublished(published, decided, result)
       this.#options.parking.paced(mailbox, result.kind !== 'failed')
       this.#committedOldest(mailbox)
     })
     for (const { partition } of plan.partitions) this.#options.parking.advance(partition)
     const group = plan.partitions[0]?.partition.group.name ?? ''
     metrics.committed(group, { processed, duplicates, deadLettered, bytes, elapsedMs })
+    this.#publish(plan)
+  }
+
+  #publish({ commit, partitions }: Plan): void {
+    const { outbox, settings } = this.#options
+    const published = new Map<Partition, OutboxRow[]>()
+    for (const { partition: at, row } of outboxRows(commit, settings.deadLetterTopic)) {
+      const partition = partitions[at]?.partition
+      const rows = partition && published.get(partition)
+      if (rows !== undefined) rows.push(row)
+      else if (partition !== undefined) published.set(partition, [row])
+    }
     for (const [partition, rows] of published) outbox.push(partition, rows)
   }
 
@@ -319,7 +332,13 @@ export class Outcomes {
 
   /** Decides the next queued record without a worker. */
   #decideNext(mailbox: Mailbox, result: Failed): void {
-    if (mailbox.takeNext() !== undefined) this.#options.push(mailbox.decide(result))
+    if (mailbox.takeNext() !== undefined) this.#options.push(this.#decide(mailbox, result))
+  }
+
+  #decide(mailbox: Mailbox, result: Decision['outcome']): Decided {
+    const decided = mailbox.decide(result)
+    if (result.kind === 'failed') decided.failedAt = this.#options.clock.now()
+    return decided
   }
 
   #refuseQueued(mailbox: Mailbox): void {
@@ -379,27 +398,4 @@ function failedBy({ decided: { result }, failure }: Suspect): Failed {
   const known = result.kind === 'done' || result.kind === 'failed' ? result : null
   const { key = null, type = '', traceId = '', messageId = '' } = known ?? {}
   return { kind: 'failed', failure, key, type, traceId, messageId }
-}
-
-/** The outbox numbers its rows by the partition's commit and the place among that commit's messages. */
-function collectPublished(published: Map<Partition, OutboxRow[]>, decided: Decided, result: Done): void {
-  const { partition } = decided.mailbox
-  for (const effect of result.effects) {
-    if (effect.kind !== 'publish') continue
-    let rows = published.get(partition)
-    if (rows === undefined) {
-      rows = []
-      published.set(partition, rows)
-    }
-    const { topic, messageId, key, value, headers } = effect
-    rows.push({
-      position: { seq: partition.seq, index: rows.length },
-      tenant: decided.tenant,
-      topic,
-      messageId,
-      key,
-      value,
-      headers,
-    })
-  }
 }

@@ -13,7 +13,7 @@ import {
   text,
 } from './fields.ts'
 
-/** The sections that concern Kafka: kafka, producer, consumer, topics, groups. */
+/** The sections that concern Kafka: kafka, producer, consumer, topics, deadLetters, groups. */
 
 const broker = z
   .string({ error: 'expected host:port' })
@@ -197,6 +197,17 @@ export const topics = z
     description:
       'What `tenantry topics plan` and `apply` want the topics to be. The four standard ones are there without being named.',
   })
+
+export const deadLetters = z
+  .strictObject({
+    topic: topicName.default('sys.deadletter.v1').meta({
+      description:
+        'Where the messages of dead letters go, beside their rows in `sys.dead_letters`; `off`: nowhere. The daemon waits for it at start.',
+    }),
+  })
+  .transform(({ topic: name }) => ({ topic: name === 'off' ? null : name }))
+  .prefault({})
+  .meta({ description: 'Records that were given up.' })
 
 const start = z
   .union(

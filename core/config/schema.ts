@@ -14,7 +14,7 @@ import {
   traceability,
   workers,
 } from './engine-sections.ts'
-import { consumer, groups, kafka, producer, topics } from './kafka-sections.ts'
+import { consumer, deadLetters, groups, kafka, producer, topics } from './kafka-sections.ts'
 
 /**
  * The whole configuration, once: types, defaults, bounds and documentation. What is written uses units (`drainDeadline:
@@ -26,6 +26,7 @@ export const schema = z.strictObject({
   producer,
   consumer,
   topics,
+  deadLetters,
   groups,
   postgres,
   redis,

@@ -1,6 +1,5 @@
 import type postgres from 'postgres'
-import type { SqlText } from '../effects.ts'
-import { byteaText, plainArray, textArray } from './array-text.ts'
+import { plainArray, textArray } from './array-text.ts'
 import type { EffectStatement } from './effects.ts'
 import type { Commit, Outcome, PartitionCommit, Range } from './transactions.ts'
 
@@ -137,118 +136,6 @@ export function stateSteps(sql: postgres.Sql, { outcomes, partitions }: Commit):
   // The tenant's own: bisecting must find it when its state turns out to belong elsewhere.
   return [{ of: 'effect', query }]
 }
-
-/** Messages to publish, numbered by (seq, place among the partition's messages of this commit). */
-export function outboxSteps(sql: postgres.Sql, { outcomes, partitions }: Commit): Step[] {
-  const columns: [groups: string[], ids: string[], numbers: number[], seqs: number[], places: number[]] = [
-    [],
-    [],
-    [],
-    [],
-    [],
-  ]
-  const tenants: string[] = []
-  const topics: string[] = []
-  const ids: string[] = []
-  const keys: SqlText[] = []
-  const values: SqlText[] = []
-  const headers: string[] = []
-  const counts = new Map<number, number>()
-  for (let i = 0; i < outcomes.length; i++) {
-    const outcome = outcomes[i]
-    if (outcome?.result.kind !== 'done' || !outcome.result.publishes) continue
-    const { partition, tenant } = outcome
-    const { effects } = outcome.result
-    for (let j = 0; j < effects.length; j++) {
-      const effect = effects[j]
-      const at = partitions[partition]
-      if (effect?.kind !== 'publish' || at === undefined) continue
-      const place = counts.get(partition) ?? 0
-      counts.set(partition, place + 1)
-      columns[0].push(at.ref.group)
-      columns[1].push(at.ref.topicId)
-      columns[2].push(at.ref.partition)
-      columns[3].push(at.seq + 1)
-      columns[4].push(place)
-      tenants.push(tenant)
-      topics.push(effect.topic)
-      ids.push(effect.messageId)
-      keys.push(byteaText(effect.key))
-      values.push(byteaText(effect.value))
-      headers.push(JSON.stringify(effect.headers))
-    }
-  }
-  if (tenants.length === 0) return []
-  const query = sql`
-    insert into sys.outbox (group_name, topic_id, partition, seq, place, tenant_id, to_topic, message_id, record_key, record_value, record_headers)
-    select * from unnest(
-      ${textArray(columns[0])}::text[], ${plainArray(columns[1])}::uuid[], ${plainArray(columns[2])}::integer[],
-      ${plainArray(columns[3])}::bigint[], ${plainArray(columns[4])}::integer[], ${textArray(tenants)}::text[],
-      ${textArray(topics)}::text[], ${textArray(ids)}::text[], ${textArray(keys)}::bytea[], ${textArray(values)}::bytea[],
-      ${textArray(headers)}::json[])`
-  return [own(query)]
-}
-
-/** Rows that were delivered go, in the same transaction as whatever comes next. */
-export function publishedSteps(sql: postgres.Sql, { partitions }: Commit): Step[] {
-  const done = partitions.filter(({ published }) => published !== null)
-  if (done.length === 0) return []
-  const query = sql`
-    delete from sys.outbox as sent
-    using unnest(
-      ${textArray(done.map(({ ref }) => ref.group))}::text[], ${plainArray(done.map(({ ref }) => ref.topicId))}::uuid[],
-      ${plainArray(done.map(({ ref }) => ref.partition))}::integer[], ${plainArray(done.map(({ published }) => published?.seq ?? 0))}::bigint[],
-      ${plainArray(done.map(({ published }) => published?.index ?? 0))}::integer[]
-    ) as upto (group_name, topic_id, partition, seq, place)
-    where sent.group_name = upto.group_name and sent.topic_id = upto.topic_id and sent.partition = upto.partition
-      and (sent.seq, sent.place) <= (upto.seq, upto.place)`
-  return [own(query)]
-}
-
-export function deadLetterSteps(sql: postgres.Sql, { outcomes, partitions }: Commit): Step[] {
-  const letters = outcomes
-    .filter(({ result }) => result.kind === 'failed')
-    .flatMap((outcome) => {
-      const { result, partition } = outcome
-      const at = partitions[partition]
-      return result.kind === 'failed' && at !== undefined ? [{ outcome, result, ref: at.ref }] : []
-    })
-  if (letters.length === 0) return []
-  const failures = letters.map(({ result }) => result.failure)
-  const records = letters.map(({ outcome }) => outcome.record)
-  const query = sql`
-    insert into sys.dead_letters (
-      group_name, topic, topic_id, partition, record_offset, record_timestamp, record_key, record_value, header_names,
-      header_values, tenant_id, actor, message_id, message_type, trace_id, reason, error_class, error_message,
-      error_stack, sqlstate, attempts, first_failed_at)
-    select group_name, topic, topic_id, partition, record_offset, to_timestamp(record_timestamp / 1000.0), record_key,
-      record_value, header_names::bytea[], header_values::bytea[], tenant_id, actor, message_id, message_type, trace_id,
-      reason, error_class, error_message, error_stack, sqlstate, attempts,
-      coalesce(to_timestamp(first_failed_at / 1000.0), clock_timestamp())
-    from unnest(
-      ${textArray(letters.map(({ ref }) => ref.group))}::text[], ${textArray(letters.map(({ ref }) => ref.topic))}::text[],
-      ${plainArray(letters.map(({ ref }) => ref.topicId))}::uuid[], ${plainArray(letters.map(({ ref }) => ref.partition))}::integer[],
-      ${plainArray(records.map(({ offset }) => offset))}::bigint[],
-      ${textArray(records.map(({ timestamp }) => (timestamp >= 0 && timestamp < maxTimestamp ? String(timestamp) : null)))}::bigint[],
-      ${textArray(records.map(({ key }) => byteaText(key)))}::bytea[], ${textArray(records.map(({ value }) => byteaText(value)))}::bytea[],
-      ${textArray(records.map(({ headers }) => textArray(headers.map(([name]) => byteaText(name)))))}::text[],
-      ${textArray(records.map(({ headers }) => textArray(headers.map(([, value]) => byteaText(value)))))}::text[],
-      ${textArray(letters.map(({ outcome }) => outcome.tenant))}::text[], ${textArray(letters.map(({ outcome }) => outcome.actor))}::text[],
-      ${textArray(letters.map(({ result }) => storable(result.messageId)))}::text[], ${textArray(letters.map(({ result }) => storable(result.type)))}::text[],
-      ${textArray(letters.map(({ result }) => storable(result.traceId)))}::text[], ${textArray(failures.map(({ reason }) => storable(reason)))}::text[],
-      ${textArray(failures.map(({ errorClass }) => storable(errorClass)))}::text[], ${textArray(failures.map(({ message }) => storable(message)))}::text[],
-      ${textArray(failures.map(({ stack }) => storable(stack)))}::text[], ${textArray(failures.map(({ sqlstate }) => sqlstate ?? null))}::text[],
-      ${plainArray(letters.map(({ outcome }) => outcome.attempts + 1))}::integer[],
-      ${textArray(letters.map(({ outcome }) => (outcome.firstFailedAt > 0 ? String(outcome.firstFailedAt) : null)))}::double precision[]
-    ) as given (group_name, topic, topic_id, partition, record_offset, record_timestamp, record_key, record_value,
-      header_names, header_values, tenant_id, actor, message_id, message_type, trace_id, reason, error_class,
-      error_message, error_stack, sqlstate, attempts, first_failed_at)
-    on conflict do nothing`
-  return [own(query)]
-}
-
-/** The last timestamp that PostgreSQL's to_timestamp takes safely: the year 9999. */
-const maxTimestamp = 253_402_300_800_000
 
 /** PostgreSQL's text takes no NUL. Lone surrogates become U+FFFD on the wire by themselves. */
 export function storable(text: string): string {

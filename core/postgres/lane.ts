@@ -5,14 +5,12 @@ import type { Failure } from '../effects.ts'
 import { errorOf, messageOf, TenantryError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Ask } from './control.ts'
+import { deadLetterSteps } from './dead-letters.ts'
 import { EffectGrouping } from './effects.ts'
 import {
   commitProgress,
-  deadLetterSteps,
   effectSteps,
   fence,
-  outboxSteps,
-  publishedSteps,
   recordProgress,
   stateSteps,
   type Step,
@@ -20,6 +18,7 @@ import {
   traceSteps,
 } from './group-commit.ts'
 import { type Asked, askedKeys, insertKeys, knownKeys } from './keys.ts'
+import { outboxSteps, publishedSteps } from './outbox.ts'
 import { type Backend, LaneConnection, type LaneLimits } from './lane-connection.ts'
 import { lookUp } from './resolve.ts'
 import { parkingSteps } from './parking.ts'
@@ -44,6 +43,8 @@ export type PostgresLaneOptions = {
   readonly control: Ask
   readonly catalog: Catalog
   readonly traceability: Traceability
+  /** Null: dead letters are rows alone. */
+  readonly deadLetterTopic: string | null
   readonly limits: LaneLimits
   /** No answer for so long counts as none. */
   readonly answerDeadlineMs: number
@@ -187,13 +188,14 @@ export class PostgresLane implements Lane {
     }
     if (within) steps.push(leave())
     const raw = statements.some(({ kind }) => kind === 'sql')
+    const { deadLetterTopic, traceability } = this.#options
     const all = [
       ...steps,
       ...stateSteps(sql, commit),
-      ...outboxSteps(sql, commit),
-      ...deadLetterSteps(sql, commit),
+      ...outboxSteps(sql, commit, deadLetterTopic),
+      ...deadLetterSteps(sql, commit, deadLetterTopic),
       ...retrySteps(sql, commit),
-      ...traceSteps(sql, commit, this.#options.traceability),
+      ...traceSteps(sql, commit, traceability),
       ...publishedSteps(sql, commit),
     ]
     return { steps: all, raw }

@@ -1,6 +1,7 @@
 import type { Random } from '../random.ts'
 import { TenantryError } from '../errors.ts'
 import { plainArray, textArray } from './array-text.ts'
+import { parseArray } from './array-values.ts'
 import { readParked } from './parking.ts'
 import type { Ask } from './control.ts'
 import { codeOf, fencedState, missingProgressState } from './sqlstate.ts'
@@ -10,6 +11,7 @@ import {
   noProgressCode,
   type OutboxPage,
   type OutboxPosition,
+  type OutboxRow,
   type Ownership,
   type ParkedPage,
   type ParkedWanted,
@@ -17,6 +19,7 @@ import {
   type Range,
   type RetryRow,
   type RecordedOffset,
+  type RecordPlace,
   type Start,
   type StateRow,
   type TopicProgress,
@@ -135,12 +138,14 @@ export class PostgresLedger implements Ledger {
   async readOutbox(ref: PartitionRef, after: OutboxPosition | null): Promise<OutboxPage> {
     const rows = await this.#sql<OutboxColumns[]>`
       select seq::text, place, tenant_id, to_topic, message_id, record_key, record_value, record_headers,
+        header_names::text, header_values::text, dead_letter_topic_id, dead_letter_partition, dead_letter_offset::text,
         found = ${pageRows} or sum(bytes) over () >= ${pageBytes} as full
       from (
-        select next.*, count(*) over () as found, octet_length(record_key) + octet_length(record_value) as bytes,
-          sum(octet_length(record_key) + octet_length(record_value)) over (order by seq, place) as running
+        select next.*, count(*) over () as found, sum(bytes) over (order by seq, place) as running
         from (
-          select * from sys.outbox
+          select *, coalesce(octet_length(record_key), 0) + coalesce(octet_length(record_value), 0)
+            + coalesce(length(header_values::text), 0) as bytes
+          from sys.outbox
           where group_name = ${ref.group} and topic_id = ${ref.topicId} and partition = ${ref.partition}
             and (seq, place) > (${after?.seq ?? -1}, ${after?.index ?? -1})
           order by seq, place
@@ -158,7 +163,8 @@ export class PostgresLedger implements Ledger {
         messageId: row.message_id,
         key: row.record_key,
         value: row.record_value,
-        headers: row.record_headers,
+        headers: row.record_headers ?? headersOf(row.header_names ?? '{}', row.header_values ?? '{}'),
+        deadLetterOf: recordPlaceOf(row),
       })),
       more: last?.full ? await this.#countOutbox(ref, last) : 0,
     }
@@ -254,10 +260,35 @@ type OutboxColumns = {
   tenant_id: string
   to_topic: string
   message_id: string
-  record_key: Buffer
-  record_value: Buffer
-  record_headers: (readonly [string, string])[]
+  record_key: Buffer | null
+  record_value: Buffer | null
+  /** Null where the two arrays have them, which the driver would read wrongly: a null in one as an empty value. */
+  record_headers: (readonly [string, string])[] | null
+  header_names: string | null
+  header_values: string | null
+  dead_letter_topic_id: string | null
+  dead_letter_partition: number | null
+  dead_letter_offset: string | null
   full: boolean
+}
+
+function recordPlaceOf(row: OutboxColumns): RecordPlace | null {
+  const { dead_letter_topic_id: topicId, dead_letter_partition: partition, dead_letter_offset: offset } = row
+  return topicId === null || partition === null || offset === null
+    ? null
+    : { topicId, partition, offset: Number(offset) }
+}
+
+function headersOf(names: string, values: string): OutboxRow['headers'] {
+  const list = bytesIn(values)
+  return bytesIn(names).map((name, place) => [name ?? Buffer.alloc(0), list[place] ?? null])
+}
+
+/** `{"\\x00ff",NULL}` */
+function bytesIn(array: string): (Buffer | null)[] {
+  return parseArray(array, (text) => Buffer.from(text.slice(2), 'hex')).map((item) =>
+    Buffer.isBuffer(item) ? item : null,
+  )
 }
 
 /** `{[5,9),[12,13)}` */

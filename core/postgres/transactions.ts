@@ -51,6 +51,8 @@ export type Outcome = {
   readonly attempts: number
   /** When the first of them failed, in ms since 1970; 0 when none did. */
   readonly firstFailedAt: number
+  /** When it was given up, in ms since 1970; 0 where it was not. */
+  readonly failedAt: number
   /** It may have a row among the retries, which goes with its outcome. */
   readonly retried: boolean
   /** Its row among the parked, which goes with its outcome; null where it has none. */
@@ -189,10 +191,16 @@ export type OutboxRow = {
   readonly tenant: string
   readonly topic: string
   readonly messageId: string
-  readonly key: Uint8Array
-  readonly value: Uint8Array
-  readonly headers: readonly (readonly [name: string, value: string])[]
+  readonly key: Uint8Array | null
+  readonly value: Uint8Array | null
+  /** Text in what an actor publishes; in a dead letter whatever bytes the record had. */
+  readonly headers: readonly (readonly [name: string | Uint8Array, value: string | Uint8Array | null])[]
+  /** The record whose dead letter this is; null for what an actor publishes. */
+  readonly deadLetterOf: RecordPlace | null
 }
+
+/** Where a record was read. */
+export type RecordPlace = { readonly topicId: string; readonly partition: number; readonly offset: number }
 
 /** Rows of a partition's outbox, in order. */
 export type OutboxPage = {
@@ -265,7 +273,7 @@ export interface Ledger {
   recordOffsets(group: string, offsets: readonly RecordedOffset[]): Promise<void>
   /**
    * Kafka will never take the outbox row at this position: moves it to the dead letters of its group, partition and
-   * tenant, in one transaction. Doing it twice is once.
+   * tenant, in one transaction; of a dead letter, which has its row, that says so. Doing it twice is once.
    */
   refuseOutbox(ref: PartitionRef, position: OutboxPosition, reason: string): Promise<void>
 }

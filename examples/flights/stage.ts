@@ -87,6 +87,7 @@ async function createTopics(kafka: readonly string[], brokers: 1 | 3): Promise<v
   await applyTopics({ bootstrap: kafka, clientId: 'flights-demo' }, systemClock, [
     { name: commands, retentionMs: 7 * day, ...spec },
     { name: events, retentionMs: 30 * day, ...spec },
+    { name: 'sys.deadletter.v1', retentionMs: 30 * day, ...spec },
   ])
 }
 

@@ -271,6 +271,7 @@ function configuration(group: string): string {
   return `groups:
   ${group}: { start: earliest }
 http: { port: 0 }
+deadLetters: { topic: off }
 workers: { count: 1, drainDeadline: 10s }
 retry: { delays: [100ms, 300ms] }
 consumer: { offsetInterval: 200ms, releaseTimeout: 4s, sessionTimeout: 6s }

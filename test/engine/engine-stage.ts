@@ -102,6 +102,7 @@ const settings: EngineSettings = {
   idleMailboxes: 1_000,
   idleStateBytes: 1 << 20,
   outboxMaxPending: 1_000,
+  deadLetterTopic: null,
 }
 
 /** As in RFC-PHOENIX-02, to the millisecond. */

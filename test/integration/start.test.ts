@@ -43,7 +43,7 @@ export default defineActor({
   )
   writeFileSync(
     join(folder, 'tenantry.yml'),
-    `kafka: { brokers: "\${BROKERS}" }\ngroups:\n  ${topic}: { start: earliest }\nhttp: { port: 0 }\nworkers: { count: 1 }\n`,
+    `kafka: { brokers: "\${BROKERS}" }\ngroups:\n  ${topic}: { start: earliest }\nhttp: { port: 0 }\ndeadLetters: { topic: off }\nworkers: { count: 1 }\n`,
   )
 })
 

@@ -80,7 +80,7 @@ export default defineActor({
   )
   writeFileSync(
     join(folder, 'tenantry.yml'),
-    `kafka: { brokers: "\${BROKERS}", driver: platformatic }\ngroups:\n  ${topic}: { start: earliest }\nhttp: { enabled: false }\nworkers: { count: 1 }\n`,
+    `kafka: { brokers: "\${BROKERS}", driver: platformatic }\ngroups:\n  ${topic}: { start: earliest }\nhttp: { enabled: false }\ndeadLetters: { topic: off }\nworkers: { count: 1 }\n`,
   )
 }
 

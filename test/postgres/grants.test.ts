@@ -52,5 +52,19 @@ test('it starts, takes partitions over, and commits whatever a commit may hold',
   assert.is((await stage.sql`select from effects`).length, 2)
   const [first] = stage.owned
   assert.ok(first)
-  assert.is((await ledger.readOutbox(first.ref, null)).rows.length, 1)
+  const { rows } = await ledger.readOutbox(first.ref, null)
+  assert.equal(
+    rows.map(({ topic }) => topic),
+    ['events', 'dead'],
+  )
+  for (const { position } of rows) await ledger.refuseOutbox(first.ref, position, 'MESSAGE_TOO_LARGE')
+  assert.equal(
+    await own`select reason, published from sys.dead_letters order by id`.then((letters) =>
+      letters.map((letter) => ({ ...letter })),
+    ),
+    [
+      { reason: 'handler', published: 'refused: MESSAGE_TOO_LARGE' },
+      { reason: 'publish_refused', published: 'no' },
+    ],
+  )
 })

@@ -17,6 +17,8 @@ import type { Done, Failed } from '../../core/workers.ts'
 import { type FreshDatabase, freshDatabase } from '../services.ts'
 
 export const partitions = 4
+/** When what fails has failed. */
+export const failureTime = Date.UTC(2026, 1, 3, 4, 5, 6, 789)
 
 /** What a lane's owner knows of a partition. */
 export type Owned = { readonly ref: PartitionRef; epoch: number; seq: number; watermark: number }
@@ -73,14 +75,21 @@ export class LaneStage {
   }
 
   async lane(
-    options: { readonly url?: string; readonly limits?: Partial<LaneLimits>; readonly answerMs?: number } = {},
+    options: {
+      readonly url?: string
+      readonly limits?: Partial<LaneLimits>
+      readonly answerMs?: number
+      readonly deadLetterTopic?: string | null
+    } = {},
   ) {
+    const { deadLetterTopic = 'dead' } = options
     const lane = new PostgresLane({
       url: options.url ?? this.url,
       name: 'test lane 0',
       control: this.sql,
       catalog: await readCatalog(this.sql),
       traceability: { mode: 'off', sampleRate: 0 },
+      deadLetterTopic,
       limits: { ...limits, ...options.limits },
       answerDeadlineMs: options.answerMs ?? 5_000,
       clock: systemClock,
@@ -168,7 +177,19 @@ export class LaneStage {
 
   #outcome(tenant: string, partition: number, result: Done | Failed): Outcome {
     const record = { offset: this.#offset++, timestamp: 0, key: Buffer.from(tenant), value: null, headers: [] }
-    return { partition, tenant, record, actor: 'a', result, attempts: 0, firstFailedAt: 0, retried: false, row: null }
+    const failedAt = result.kind === 'failed' ? failureTime : 0
+    return {
+      partition,
+      tenant,
+      record,
+      actor: 'a',
+      result,
+      attempts: 0,
+      firstFailedAt: 0,
+      failedAt,
+      retried: false,
+      row: null,
+    }
   }
 }
 

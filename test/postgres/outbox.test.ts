@@ -59,6 +59,7 @@ test('more unpublished messages than a page has are read page by page, in order'
     key: Buffer.from(''),
     value: Buffer.from('x'),
     headers: [['a', 'b']],
+    deadLetterOf: null,
   })
 })
 

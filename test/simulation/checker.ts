@@ -3,7 +3,15 @@ import type { OutboxRow, PartitionRef, Range } from '../../core/postgres/transac
 import { type Chain, chainText, emptyChain, extend, retry } from './handler.ts'
 import type { KafkaCluster } from './kafka-cluster.ts'
 import { messageIn } from './message.ts'
-import { type Applied, type Change, type OutcomeRow, type ProgressRow, refKey } from './postgres-tables.ts'
+import {
+  type Applied,
+  type Change,
+  nameOf,
+  type OutcomeRow,
+  type ProgressRow,
+  refKey,
+  type Tables,
+} from './postgres-tables.ts'
 import type { Violate } from './violation.ts'
 
 /** What the checker knows of a partition: its last progress row, who owns it, what is done. */
@@ -62,11 +70,12 @@ export class Checker {
       if (change.kind === 'unpark') this.#unpark(change, outcomes)
     }
     for (const row of outcomes) this.#outcome(row)
+    this.#deadLetters(outcomes, changes)
     for (const change of changes) {
       if (change.kind === 'progress' && change.reason === 'commit') this.#progress(by, change, outcomes)
       if (change.kind === 'outbox') {
-        const { messageId, position } = change.row
-        this.#outgoing.set(messageId, {
+        const { position } = change.row
+        this.#outgoing.set(nameOf(change.row), {
           from: `${refKey(change.origin)} ${change.row.tenant}`,
           offset: change.offset,
           index: position.index,
@@ -85,20 +94,21 @@ export class Checker {
   }
 
   /** Kafka has a message of the outbox (G6). */
-  delivered({ messageId }: OutboxRow): void {
+  delivered(row: OutboxRow): void {
     const { violate } = this.#options
-    const origin = this.#outgoing.get(messageId)
+    const name = nameOf(row)
+    const origin = this.#outgoing.get(name)
     if (origin === undefined) {
-      violate('G6 published but not committed', messageId)
+      violate('G6 published but not committed', name)
       return
     }
-    if (this.#published.has(messageId)) return
-    this.#published.add(messageId)
+    if (this.#published.has(name)) return
+    this.#published.add(name)
     const last = this.#firstCopies.get(origin.from)
     if (last && (last.offset > origin.offset || (last.offset === origin.offset && last.index > origin.index))) {
       violate(
         'G6 published out of order',
-        `${messageId} of offset ${origin.offset} after one of offset ${last.offset} (${origin.from})`,
+        `${name} of offset ${origin.offset} after one of offset ${last.offset} (${origin.from})`,
       )
     }
     this.#firstCopies.set(origin.from, origin)
@@ -111,9 +121,11 @@ export class Checker {
       this.#options.violate('G1 Kafka offset past the watermark', `${refKey(ref)}: ${offset} > ${watermark}`)
   }
 
-  /** What was committed for publication, and neither delivered nor in `deadLetters` as `outbox <id>`. */
-  unpublished(deadLetters: ReadonlySet<string>): string[] {
-    return [...this.#outgoing.keys()].filter((id) => !this.#published.has(id) && !deadLetters.has(`outbox ${id}`))
+  /** What was committed for publication, neither delivered nor refused: in `deadLetters` as `outbox <id>`, or a dead letter. */
+  unpublished({ deadLetters, refusedLetters }: Pick<Tables, 'deadLetters' | 'refusedLetters'>): string[] {
+    return [...this.#outgoing.keys()].filter(
+      (name) => !this.#published.has(name) && !deadLetters.has(`outbox ${name}`) && !refusedLetters.has(name),
+    )
   }
 
   /** Offsets of visible records of the partition without an outcome. */
@@ -202,6 +214,24 @@ export class Checker {
     if (row.offset <= last) violate('G3 a tenant out of order', `${at} after ${last} of ${row.tenant}`)
     seen.order.set(row.tenant, row.offset)
     this.#judge(row, record, at)
+  }
+
+  /** Each dead letter is to be published, as its record was, and nothing else as one. */
+  #deadLetters(outcomes: readonly OutcomeRow[], changes: readonly Change[]): void {
+    const { violate, cluster } = this.#options
+    const letters = new Map<string, OutboxRow>()
+    for (const change of changes)
+      if (change.kind === 'outbox' && change.row.deadLetterOf !== null)
+        letters.set(`${refKey(change.origin)} offset ${change.offset}`, change.row)
+    for (const { ref, offset, kind } of outcomes) {
+      const at = `${refKey(ref)} offset ${offset}`
+      const letter = letters.get(at)
+      if ((letter !== undefined) !== (kind === 'failed'))
+        violate('G6 a dead letter that is not published', `${at}: ${kind}`)
+      const record = cluster.topicById(ref.topicId)?.logs[ref.partition]?.entries[offset]
+      if (letter && record && nameOf(letter) !== nameOf({ ...letter, ...record, headers: letter.headers }))
+        violate('G6 a dead letter that is not its record', at)
+    }
   }
 
   #judge(row: OutcomeRow, record: KafkaRecord, at: string): void {

@@ -1,5 +1,7 @@
+import { deadLetterHeaders } from '../../core/dead-letter.ts'
 import type { Effect } from '../../core/effects.ts'
-import type { Commit, Outcome, PartitionRef } from '../../core/postgres/transactions.ts'
+import type { Commit, Outcome, OutboxRow, PartitionRef } from '../../core/postgres/transactions.ts'
+import { deadLetterTopic } from './handler.ts'
 import { ServerError, type Statement, type Transaction } from './postgres-server.ts'
 import { type Change, isSame, type OutcomeRow, refKey } from './postgres-tables.ts'
 
@@ -189,25 +191,41 @@ function record(commit: Commit, { changes }: Transaction): ServerError | null {
     }
     if (outcome.retried) changes.push({ kind: 'unretry', ref, offset })
     changes.push({ kind: 'outcome', row: outcomeRow(commit, { ...outcome, result }, originOf(ref, outcome)) })
-    if (outcome.result.kind !== 'done') continue
-    for (const effect of outcome.result.effects) {
-      if (effect.kind !== 'publish') continue
+    for (const message of messagesOf(outcome, originOf(ref, outcome))) {
       const index = places.get(outcome.partition) ?? 0
       places.set(outcome.partition, index + 1)
       const seq = (commit.partitions[outcome.partition]?.seq ?? 0) + 1
-      const { topic, messageId, key, value, headers } = effect
-      changes.push({
-        kind: 'outbox',
-        ref,
-        origin: originOf(ref, outcome),
-        offset: outcome.record.offset,
-        row: { position: { seq, index }, tenant: outcome.tenant, topic, messageId, key, value, headers },
-      })
+      const row = { position: { seq, index }, tenant: outcome.tenant, ...message }
+      changes.push({ kind: 'outbox', ref, origin: originOf(ref, outcome), offset, row })
     }
   }
   for (const { ref, published } of commit.partitions)
     if (published) changes.push({ kind: 'unoutbox', ref, upTo: published })
   return null
+}
+
+function messagesOf(outcome: Outcome, ref: PartitionRef): Omit<OutboxRow, 'position' | 'tenant'>[] {
+  const { result, record } = outcome
+  if (result.kind === 'failed') {
+    const { key, value, offset } = record
+    const headers = deadLetterHeaders(outcome, result, ref)
+    return [
+      {
+        topic: deadLetterTopic,
+        messageId: result.messageId,
+        key,
+        value,
+        headers,
+        deadLetterOf: { topicId: ref.topicId, partition: ref.partition, offset },
+      },
+    ]
+  }
+  if (result.kind !== 'done') return []
+  return result.effects.flatMap((effect) => {
+    if (effect.kind !== 'publish') return []
+    const { topic, messageId, key, value, headers } = effect
+    return [{ topic, messageId, key, value, headers, deadLetterOf: null }]
+  })
 }
 
 function outcomeRow(

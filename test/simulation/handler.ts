@@ -30,6 +30,9 @@ export const retry: RetryPolicy = { delaysMs: [300, 800, 2_000], byType: new Map
 /** The topics that actors publish to. */
 export const outputs = ['out0', 'out1']
 
+/** Where dead letters go. */
+export const deadLetterTopic = 'dead'
+
 const columns = ['message_id', 'record_offset', 'chain']
 const shapes = {
   kept: shape('kept'),

@@ -199,6 +199,26 @@ export const mutants: readonly Mutant[] = [
     ],
   },
   {
+    name: 'a dead letter goes out only after a takeover',
+    edits: [
+      {
+        file: 'supervisors/outcomes.ts',
+        from: 'outboxRows(commit, settings.deadLetterTopic)',
+        to: 'outboxRows(commit, null)',
+      },
+    ],
+  },
+  {
+    name: 'a dead letter has no number of its own',
+    edits: [
+      {
+        file: 'core/postgres/outbox-rows.ts',
+        from: 'places.set(outcome.partition, index + 1)',
+        to: 'if (deadLetterOf === null) places.set(outcome.partition, index + 1)',
+      },
+    ],
+  },
+  {
     name: 'a copy is known by what a run had done that was taken back',
     edits: [
       { file: 'test/simulation/simulated-workers.ts', from: 'ids: new Set(),', to: 'ids: box?.ids ?? new Set(),' },

@@ -109,6 +109,8 @@ export class Tables {
   readonly retries = new Map<string, Map<number, RetryRow>>()
   /** By partition, in the order of parking. */
   readonly parked = new Map<string, ParkedRow[]>()
+  /** Those whose message Kafka has refused, by `nameOf`. */
+  readonly refusedLetters = new Set<string>()
 
   apply({ changes }: Applied): void {
     for (const change of changes) this.#apply(change)
@@ -185,7 +187,8 @@ export class Tables {
         const row = rows.find(
           ({ position }) => !isAfter(position, change.position) && !isAfter(change.position, position),
         )
-        if (row) this.deadLetters.add(`outbox ${row.messageId}`)
+        if (row?.deadLetterOf === null) this.deadLetters.add(`outbox ${row.messageId}`)
+        else if (row) this.refusedLetters.add(nameOf(row))
         this.outbox.set(
           refKey(change.ref),
           rows.filter((other) => other !== row),
@@ -206,6 +209,19 @@ export function position({ at, record }: ParkedRow): ParkedPosition {
 
 export function isSame(row: ParkedRow, tenant: string, { generation, offset }: ParkedPosition): boolean {
   return row.tenant === tenant && row.at.generation === generation && row.record.offset === offset
+}
+
+/** What a message is known by: its own id; of a dead letter, the record that it says it was. */
+export function nameOf({ messageId, deadLetterOf, key, value, headers }: OutboxRow): string {
+  if (deadLetterOf === null) return messageId
+  const origin = ['group', 'topic', 'partition', 'offset'].map((name) =>
+    textOf(headers.findLast(([header]) => textOf(header) === `tenantry-origin-${name}`)?.[1] ?? null),
+  )
+  return `dead letter ${origin.join('/')} ${deadLetterOf.topicId} ${textOf(key)} ${textOf(value)}`
+}
+
+function textOf(bytes: string | Uint8Array | null): string {
+  return bytes === null ? 'null' : Buffer.from(bytes).toString('latin1')
 }
 
 function append<T>(map: Map<string, T[]>, key: string, value: T): void {

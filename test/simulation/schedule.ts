@@ -1,4 +1,5 @@
 import type { EngineSettings, GroupOptions } from '../../supervisors/engine.ts'
+import { deadLetterTopic } from './handler.ts'
 import { SeededRandom } from './seeded-random.ts'
 
 /** Places in the run of things where a fault may strike; counted, so that a fault can wait for the nth. */
@@ -216,6 +217,7 @@ function drawSettings(random: SeededRandom): EngineSettings {
     idleMailboxes: random.pick([0, 2, 1_000]),
     idleStateBytes: random.pick([0, 1_000, 1 << 20]),
     outboxMaxPending: random.pick([3, 100, 10_000]),
+    deadLetterTopic,
   }
 }
 

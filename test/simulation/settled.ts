@@ -72,7 +72,7 @@ export class Settled {
       if (rows.length > 0 && !this.#stoppedKey(key) && !this.#anyStopped())
         return { rule: 'G6 an outbox never emptied', detail: `${key}: ${rows.length} rows, ${this.#daemons()}` }
     }
-    const unpublished = checker.unpublished(server.tables.deadLetters)
+    const unpublished = checker.unpublished(server.tables)
     if (unpublished.length > 0 && !excuses.failover && !this.#anyStopped()) {
       return { rule: 'G6 committed but never published', detail: `${unpublished.length}, the first ${unpublished[0]}` }
     }

@@ -1,6 +1,6 @@
 import type { Process } from './event-loop.ts'
 import { Process as SimulatedProcess } from './event-loop.ts'
-import { outputs } from './handler.ts'
+import { deadLetterTopic, outputs } from './handler.ts'
 import type { SimulatedDaemon } from './simulated-daemon.ts'
 import type { Strike } from './schedule.ts'
 import type { SeededRandom } from './seeded-random.ts'
@@ -66,7 +66,7 @@ export class Strikes {
         cluster.goAway(forMs)
         break
       case 'output away':
-        cluster.outputGoesAway(this.#random.any(outputs) ?? '', forMs)
+        cluster.outputGoesAway(this.#random.any([...outputs, deadLetterTopic]) ?? '', forMs)
         break
       case 'expire session':
         for (const source of daemon?.sources.values() ?? [])
@@ -157,7 +157,8 @@ export class Strikes {
     if (topic === undefined || this.#world.schedule.options.stateful) return
     excuses.recreated = true
     // Who deletes one topic may well delete others: then the old one's messages wait when the new one comes.
-    for (const output of outputs) if (this.#random.chance(0.5)) cluster.outputGoesAway(output, forMs)
+    for (const output of [...outputs, deadLetterTopic])
+      if (this.#random.chance(0.5)) cluster.outputGoesAway(output, forMs)
     cluster.recreate(topic.name, this.#random.between(1, topic.logs.length))
     const kept = this.#random.chance(0.3)
     for (const group of groups) {

@@ -449,3 +449,15 @@ test('the cores are those of the affinity and of every control group above the p
   assert.is(usableCores(8, files(v1)), 3)
   assert.is(usableCores(8, files({ ...v1, '/sys/fs/cgroup/cpu/x/cpu.cfs_quota_us': '-1' })), 8)
 })
+
+test('dead letters go to their topic, to another, or with `off` to none', () => {
+  const topic = (text: string) => load(`${required}${text}`).config.deadLetters.topic
+  assert.is(topic(''), 'sys.deadletter.v1')
+  assert.is(topic('deadLetters: { topic: given.up }'), 'given.up')
+  assert.is(topic('deadLetters: { topic: off }'), null)
+  assert.is(load(required, { env: { TENANTRY_DEAD_LETTERS__TOPIC: 'off' } }).config.deadLetters.topic, null)
+  assert.match(
+    problems(`${required}deadLetters: { topic: 'a b' }`)[0] ?? '',
+    /deadLetters\.topic: expected a topic's name/,
+  )
+})

@@ -13,7 +13,16 @@ import { HandClock, partition, stubLedger } from './engine-ports.ts'
 export function message(seq: number, index = 0, { tenant = 'acme', topic = 'out' } = {}): OutboxRow {
   const messageId = `${tenant} ${seq}.${index}`
   const empty = new Uint8Array(0)
-  return { position: { seq, index }, tenant, topic, messageId, key: empty, value: empty, headers: [] }
+  return {
+    position: { seq, index },
+    tenant,
+    topic,
+    messageId,
+    key: empty,
+    value: empty,
+    headers: [],
+    deadLetterOf: null,
+  }
 }
 
 /** An outbox before a table of one partition and a Kafka of which the test says what it answers. */
