@@ -74,11 +74,11 @@ test('what the table has of a dead letter is what goes out from memory, byte for
     assert.is(headers.length, (record?.headers?.length ?? 0) + 16)
   })
   const rows = await stage.sql`
-    select distinct published, first_failed_at, failed_at from sys.dead_letters`
+    select distinct published, state, replay_count, first_failed_at, failed_at from sys.dead_letters`
   const failedAt = new Date(failureTime)
   assert.equal(
     rows.map((row) => ({ ...row })),
-    [{ published: 'yes', first_failed_at: failedAt, failed_at: failedAt }],
+    [{ published: 'yes', state: 'open', replay_count: 0, first_failed_at: failedAt, failed_at: failedAt }],
   )
 })
 
@@ -182,4 +182,101 @@ test('what was parked is the dead letter of where it was read, and what becomes 
       { topic_id: ref.topicId, partition: 2, replay_count: 0, published: 'yes' },
     ],
   )
+})
+
+test('a value matches a comparison, or it does not; whatever it is, it is no error', async () => {
+  const deep = '['.repeat(100_000)
+  const values: readonly (readonly [value: Buffer | null, matches: boolean])[] = [
+    [Buffer.from('{"n":2}'), true],
+    [Buffer.from('{"n":"2"}'), false],
+    [Buffer.from('{"n":[1,2]}'), true],
+    [Buffer.from('{"n":{"n":2}}'), false],
+    [Buffer.from('{}'), false],
+    [Buffer.from('{"n":2'), false],
+    [Buffer.from('{"n":2,"s":"\\u0000"}'), false],
+    [Buffer.from(deep), false],
+    [Buffer.from([0xff]), false],
+    [Buffer.from('{"n":2}\0'), false],
+    [Buffer.alloc(0), false],
+    [null, false],
+  ]
+  for (const [value, matches] of values) {
+    const [row] = await stage.sql`select sys.fn_value_matches(${value}, '$.n == 2') as matches`
+    assert.is(row?.['matches'], matches, value?.toString('latin1').slice(0, 40) ?? 'null')
+  }
+  const [dates] = await stage.sql`
+    select sys.fn_value_matches('{"at":"2026-02-03T04:05:06+01:00"}', '$.at.datetime() > "2026-01-01".datetime()') as matches`
+  assert.is(dates?.['matches'], true)
+})
+
+test('the summary and the statistics count what there is', async () => {
+  await stage.sql`delete from sys.dead_letters`
+  const commit = stage.commit([
+    letter({}, 0, { reason: 'schema', errorClass: 'ZodError' }),
+    letter({}, 0, { reason: 'schema', errorClass: 'ZodError' }),
+    { ...letter({}, 1, { reason: 'handler' }), tenant: 'umbrella', failedAt: failureTime - 100_000 * 3_600_000 },
+  ])
+  assert.is((await lane.commit(commit, { kind: 'optimistic' })).kind, 'committed')
+  stage.moved(commit)
+  const summary = () => stage.sql<{ reason: string; letters: number; tenants: number }[]>`
+    select reason, dead_letters::int as letters, tenants::int as tenants from sys.vw_dlq_summary order by reason`
+  assert.equal(
+    (await summary()).map((row) => ({ ...row })),
+    [
+      { reason: 'handler', letters: 1, tenants: 1 },
+      { reason: 'schema', letters: 2, tenants: 1 },
+    ],
+  )
+  await stage.sql`
+    select sys.fn_discard_dead_letters(array(select id from sys.dead_letters where reason = 'handler'), 'ada', 'a test')`
+  assert.equal(
+    (await summary()).map(({ reason }) => reason),
+    ['schema'],
+  )
+  const statistics = async (since: string, group: string | null) =>
+    (
+      await stage.sql<{ discarded: number }[]>`
+        select group_name, dead_letters::int, open::int, discarded::int, refused::int, tenants::int, reasons
+        from sys.fn_get_dlq_statistics(${since}::interval, ${group})`
+    ).map((row) => ({ ...row }))
+  const all = {
+    group_name: 'g',
+    dead_letters: 3,
+    open: 2,
+    discarded: 1,
+    refused: 0,
+    tenants: 2,
+    reasons: { schema: 2, handler: 1 },
+  }
+  assert.equal(await statistics('100 years', null), [all])
+  assert.equal(await statistics('100 years', 'g'), [all])
+  assert.equal(await statistics('100 years', 'another'), [])
+  assert.equal(
+    (await statistics('10 years', null)).map(({ discarded }) => discarded),
+    [0],
+  )
+})
+
+test('two operators at once discard each dead letter once, and both are written down', async () => {
+  await stage.sql`delete from sys.dead_letters`
+  await stage.sql`delete from sys.dlq_audit`
+  const commit = stage.commit(Array.from({ length: 500 }, () => letter({}, 0)))
+  assert.is((await lane.commit(commit, { kind: 'optimistic' })).kind, 'committed')
+  stage.moved(commit)
+  const ids = (await stage.sql<{ id: string }[]>`select id from sys.dead_letters order by id`).map(({ id }) => id)
+  const half = Math.floor(ids.length / 2)
+  const asks = [ids.slice(0, half + 100), ids.slice(half - 100).toReversed(), ids].map(
+    (some, who) => stage.sql<{ count: string }[]>`
+      select sys.fn_discard_dead_letters(${some}::bigint[], ${`operator ${who}`}, 'at once') as count`,
+  )
+  const counts = (await Promise.all(asks)).map(([row]) => Number(row?.count))
+  assert.is(
+    counts.reduce((sum, count) => sum + count, 0),
+    500,
+  )
+  const [audit] = await stage.sql`
+    select sum(count)::int as count, count(*)::int as rows, count(distinct operation)::int as operations from sys.dlq_audit`
+  const acted = counts.filter((count) => count > 0).length
+  assert.equal({ ...audit }, { count: 500, rows: acted, operations: acted })
+  assert.is((await stage.sql`select from sys.dead_letters where state <> 'discarded' or operation is null`).length, 0)
 })

@@ -68,3 +68,39 @@ test('it starts, takes partitions over, and commits whatever a commit may hold',
     ],
   )
 })
+
+test('it may discard dead letters, and nobody can unwrite who did', async () => {
+  const [letter] = await own<{ id: string }[]>`select id from sys.dead_letters where state = 'open' limit 1`
+  const [done] = await own<{ count: string }[]>`
+    select sys.fn_discard_dead_letters(array[${letter?.id ?? 0}::bigint], 'ada', 'a test', '{"ids":1}') as count`
+  assert.is(done?.count, '1')
+  const [audit] = await own`select session_name, given_name, action, reason, filter, count from sys.dlq_audit`
+  assert.equal(
+    { ...audit },
+    { session_name: login, given_name: 'ada', action: 'discard', reason: 'a test', filter: { ids: 1 }, count: '1' },
+  )
+  const refused = async (statement: PromiseLike<unknown>) => {
+    try {
+      await statement
+    } catch (error) {
+      return error instanceof Error && 'code' in error ? error.code : error
+    }
+    return 'done'
+  }
+  const attempts = [
+    own`update sys.dlq_audit set reason = 'another'`,
+    own`delete from sys.dlq_audit`,
+    own`truncate sys.dlq_audit`,
+    own`insert into sys.dlq_audit (operation, session_name, given_name, action, reason, filter, count)
+      values (gen_random_uuid(), 'ada', 'ada', 'discard', '', '{}', 1)`,
+    own`update sys.dead_letters set state = 'open'`,
+    own`delete from sys.dead_letters`,
+  ]
+  for (const attempt of attempts) assert.is(await refused(attempt), '42501')
+})
+
+test('it may ask what there is, and what is wrong with it', async () => {
+  await own`select * from sys.vw_dlq_summary`
+  await own`select * from sys.fn_get_dlq_statistics()`
+  await own`select sys.fn_value_matches('{}', '$.a == 1')`
+})
