@@ -20,7 +20,7 @@ export function data(text: string): void {
 
 /** Writes one JSON value. */
 export function json(value: unknown): void {
-  data(JSON.stringify(value, null, 2))
+  data(jsonSafe(JSON.stringify(value, null, 2)))
 }
 
 /** Tells people something. */
@@ -77,4 +77,19 @@ export function tellError(error: unknown, asJson: boolean): void {
 /** Without the control characters that a terminal would obey; tabs and line ends stay. */
 export function printable(text: string): string {
   return text.replace(/[^\P{Cc}\t\n]/gu, '')
+}
+
+/** Characters by which a text can do something to a terminal, or be read otherwise than it is: controls, directions. */
+const active = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu
+
+/** One line of a text that somebody else wrote, with what is not to be seen written out: `\u{1b}[31m`. */
+export function visible(text: string): string {
+  return text.replace(active, (char) => `\\u{${char.codePointAt(0)?.toString(16) ?? ''}}`)
+}
+
+/** JSON, with what is not to be seen written out as JSON does it. Line ends between values stay. */
+export function jsonSafe(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (char) =>
+    char === '\n' ? char : char.replace(/[^]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`),
+  )
 }

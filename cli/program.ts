@@ -1,6 +1,7 @@
 import { Command } from 'commander'
 import { configCommand } from './config.ts'
 import { devCommand } from './dev.ts'
+import { dlqCommand } from './dlq.ts'
 import { exitCodes } from './exit.ts'
 import { table } from './output.ts'
 import { migrateCommand } from './migrate.ts'
@@ -29,6 +30,7 @@ export function createProgram(): Command {
     migrateCommand(),
     topicsCommand(),
     verifyCommand(),
+    dlqCommand(),
   ])
     program.addCommand(command)
   settle(program)

@@ -9,6 +9,13 @@ export function parseArray<T>(text: string, element: (text: string) => T): Array
   return reader.array()
 }
 
+/** The elements of a bytea[]: `{"\\x00ff",NULL}`. */
+export function byteaValues(text: string): (Buffer | null)[] {
+  return parseArray(text, (element) => Buffer.from(element.slice(2), 'hex')).map((value) =>
+    Buffer.isBuffer(value) ? value : null,
+  )
+}
+
 export type ArrayValues<T> = (T | null | ArrayValues<T>)[]
 
 class Reader<T> {

@@ -1,7 +1,7 @@
 import type { Random } from '../random.ts'
 import { TenantryError } from '../errors.ts'
 import { plainArray, textArray } from './array-text.ts'
-import { parseArray } from './array-values.ts'
+import { byteaValues } from './array-values.ts'
 import { readParked } from './parking.ts'
 import type { Ask } from './control.ts'
 import { codeOf, fencedState, missingProgressState } from './sqlstate.ts'
@@ -280,15 +280,8 @@ function recordPlaceOf(row: OutboxColumns): RecordPlace | null {
 }
 
 function headersOf(names: string, values: string): OutboxRow['headers'] {
-  const list = bytesIn(values)
-  return bytesIn(names).map((name, place) => [name ?? Buffer.alloc(0), list[place] ?? null])
-}
-
-/** `{"\\x00ff",NULL}` */
-function bytesIn(array: string): (Buffer | null)[] {
-  return parseArray(array, (text) => Buffer.from(text.slice(2), 'hex')).map((item) =>
-    Buffer.isBuffer(item) ? item : null,
-  )
+  const list = byteaValues(values)
+  return byteaValues(names).map((name, place) => [name ?? Buffer.alloc(0), list[place] ?? null])
 }
 
 /** `{[5,9),[12,13)}` */

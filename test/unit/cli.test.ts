@@ -54,6 +54,10 @@ test('a wrong command line ends with 2, says what was probably meant, and writes
     [['start', '--json'], /"code":"TENANTRY_USAGE","message":"--json goes with --check/],
     [['dev', 'logs', 'postgres', '-n', 'abc'], /'abc' is invalid.*whole number/],
     [['dev', 'logs', 'postgres', '-n', '0'], /'0' is invalid.*whole number/],
+    [['dlq', 'show'], /missing required argument 'id'/],
+    [['dlq', 'show', '0'], /'0' is invalid.*number of a dead letter/],
+    [['dlq', 'list', '--state', 'opn'], /Allowed choices are open, discarded, replayed, all/],
+    [['dlq', 'list', '--limit', '0'], /whole number from 1 to 9999/],
     [['config'], /Usage: tenantry config/],
     [[], /Usage: tenantry/],
   ]

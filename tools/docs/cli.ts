@@ -11,7 +11,8 @@ const intro = `# Command line
 - Reading commands take \`--json\`. With it an error is one JSON object on standard error, too:
   \`{"error":{"code":"TENANTRY_…","message":"…","exit":3}}\`.
 - Every error has a stable code (docs/errors.md), a sentence, and what to do.
-- Nothing ever asks a question, so no command hangs without a terminal; output has no colours (\`NO_COLOR\` is moot).
+- Only \`dlq discard\` asks a question, and only at a terminal, so no command hangs without one; output has no colours
+  (\`NO_COLOR\` is moot), and of what others wrote no character that a terminal would obey.
 - A mistyped command, option or key is answered with the one that was probably meant.
 `
 
@@ -31,7 +32,7 @@ export function cliPage(): string {
   for (const command of leaves(program, [])) {
     const { path, command: leaf } = command
     const words = leaf.registeredArguments.map((argument) =>
-      argument.required ? `<${argument.name()}>` : `[${argument.name()}]`,
+      argument.required ? `<${argument.name()}>` : `[${argument.name()}${argument.variadic ? '...' : ''}]`,
     )
     parts.push(`## tenantry ${[...path, ...words].join(' ')}\n`, `${sentence(leaf.description())}\n`)
     if (leaf.registeredArguments.length > 0) {

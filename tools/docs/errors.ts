@@ -146,6 +146,14 @@ const groups: readonly { readonly title: string; readonly intro: string; readonl
     },
   },
   {
+    title: 'Dead letters (tenantry dlq)',
+    intro: '',
+    entries: {
+      TENANTRY_DEAD_LETTER_UNKNOWN: 'There is no dead letter with that number. `tenantry dlq list` shows them.',
+      TENANTRY_DLQ_PARTLY: 'Some of them were discarded, then PostgreSQL could not go on. Run the command again.',
+    },
+  },
+  {
     title: 'The checker (tenantry verify)',
     intro: '',
     entries: {

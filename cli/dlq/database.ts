@@ -1,0 +1,23 @@
+import postgres from 'postgres'
+import { requireSchema } from '../../core/postgres/migrate.ts'
+import { explained } from '../postgres-errors.ts'
+
+/** Uses one connection to a database with the schema that this version needs. Throws what `explained` throws. */
+export function usingDatabase<T>(url: string, use: (sql: postgres.Sql) => Promise<T>): Promise<T> {
+  return explained(used(url, use))
+}
+
+async function used<T>(url: string, use: (sql: postgres.Sql) => Promise<T>): Promise<T> {
+  const sql = postgres(url, {
+    max: 1,
+    onnotice() {},
+    connect_timeout: 10,
+    connection: { application_name: 'tenantry dlq' },
+  })
+  try {
+    await requireSchema(sql)
+    return await use(sql)
+  } finally {
+    await sql.end({ timeout: 5 })
+  }
+}
