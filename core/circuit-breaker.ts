@@ -43,6 +43,8 @@ export type CircuitEvent =
   | { readonly kind: 'probe'; readonly probe: number }
   /** A probe has ended and says nothing of the dependency: it was taken back, or never called it. Another may go. */
   | { readonly kind: 'abandoned'; readonly probe: number }
+  /** Whatever it has seen by itself, it opens: others have failed alike. */
+  | { readonly kind: 'opened' }
   /** Time has passed, which a probe's deadline may be. */
   | { readonly kind: 'passed' }
 
@@ -57,6 +59,8 @@ export function transition(
   switch (event.kind) {
     case 'passed':
       return current
+    case 'opened':
+      return { phase: 'open', failures: current?.failures ?? 0, probeAt: now + settings.openMs }
     case 'probe':
       return probing(current, event.probe, now, settings)
     case 'abandoned':

@@ -40,8 +40,8 @@ export type ActorRole = {
   readonly stateful: boolean
   /** One record at a time, each after the commit of the one before. */
   readonly serial: boolean
-  /** It has dependencies, which it calls outside of every commit. */
-  readonly calls: boolean
+  /** What it calls, outside of every commit; a decision names them by their place here. */
+  readonly dependencies: readonly string[]
   readonly retry: RetryPolicy
 }
 

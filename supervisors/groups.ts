@@ -25,7 +25,7 @@ export function groupsOf(config: Config, topology: Topology): ReadonlyMap<string
       topic,
       stateful,
       serial,
-      calls: dependencies.length > 0,
+      dependencies,
       retry: {
         delaysMs: retry.delaysMs ?? config.retry.delaysMs,
         byType: new Map(Object.entries(retry.types ?? {})),

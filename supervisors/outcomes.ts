@@ -363,7 +363,7 @@ export class Outcomes {
     if (mailbox.key === nobody) {
       mailbox.waiting = 'blocked'
       this.#refuseQueued(mailbox)
-    } else if (mailbox.decidedCount > 0 && (mailbox.actor.stateful || mailbox.actor.calls)) {
+    } else if (mailbox.decidedCount > 0 && (mailbox.actor.stateful || mailbox.actor.dependencies.length > 0)) {
       mailbox.waiting = 'settling'
     } else if (!mailbox.actor.stateful) {
       mailbox.waiting = 'nothing'

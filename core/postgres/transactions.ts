@@ -18,6 +18,40 @@ export type PartitionRef = {
 /** Positions [from, to) that are done. Ascending, apart, none empty. */
 export type Range = readonly [from: number, to: number]
 
+/** A circuit breaker that is not closed, as it outlives its owner. */
+export type BreakerRow = {
+  readonly actor: string
+  /** '' for the one that all tenants share. */
+  readonly tenant: string
+  readonly dependency: string
+  readonly state: 'open' | 'half-open'
+  /** In a row. */
+  readonly failures: number
+  readonly successes: number
+  /** When the next probe may go, in ms since 1970. */
+  readonly probeAt: number
+}
+
+/** A breaker's row is another, or has gone. */
+export type BreakerChange =
+  | BreakerRow
+  | (Pick<BreakerRow, 'actor' | 'tenant' | 'dependency'> & { readonly state: 'closed' })
+
+/** What an operator has asked for, of a tenant or ('') of all. */
+type BreakerRequest = {
+  readonly id: number
+  readonly group: string
+  readonly actor: string
+  readonly dependency: string
+  readonly tenant: string
+}
+
+/** In force until it is not among the trips any more: records of these tenants wait. */
+export type Trip = BreakerRequest
+
+/** To be done once: these breakers close. */
+export type BreakerReset = BreakerRequest
+
 /** What a commit says of one partition. The row it inserts is (epoch, seq + 1). */
 export type PartitionCommit = {
   readonly ref: PartitionRef

@@ -179,7 +179,17 @@ export class EngineStage {
     const group: GroupOptions = {
       name: 'g',
       source: this.#source(),
-      actors: [{ index: 0, name: 'a', topic, stateful, serial: false, calls, retry: options.retry ?? retry }],
+      actors: [
+        {
+          index: 0,
+          name: 'a',
+          topic,
+          stateful,
+          serial: false,
+          dependencies: calls ? ['api'] : [],
+          retry: options.retry ?? retry,
+        },
+      ],
       start: 'earliest',
       onForeignOffset: 'ignore',
       onOutOfRange: 'stop',

@@ -90,7 +90,7 @@ export class SimulatedDaemon {
             topic: topics[t] ?? '',
             stateful: actor.stateful,
             serial: actor.serial,
-            calls: actor.looksUp,
+            dependencies: actor.looksUp ? ['api'] : [],
             retry,
           }),
         )

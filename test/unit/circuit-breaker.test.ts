@@ -33,6 +33,11 @@ test('a circuit opens at the fifth failure in a row, and a success in between be
   assert.equal(after(...fiveFailures), { phase: 'open', failures: 5, probeAt: 65_000 })
 })
 
+test('it opens when it is told that others have failed', () => {
+  assert.equal(after({ kind: 'opened', at: 1_000 }), { phase: 'open', failures: 0, probeAt: 61_000 })
+  assert.equal(after(failure, failure, { kind: 'opened' }), { phase: 'open', failures: 2, probeAt: 63_000 })
+})
+
 test('a closed circuit without failures is nothing at all', () => {
   assert.is(transition(null, { kind: 'succeeded', probe: 0 }, 0, settings), null)
   assert.is(transition(null, { kind: 'passed' }, 0, settings), null)

@@ -104,6 +104,6 @@ export function partition(number = 0, source: Source = stubSource()): Partition 
     onOutOfRange: 'stop',
     tenantHeader: null,
   } as const
-  const actor = { index: 0, name: 'a', topic: 't', stateful: false, serial: false, calls: false, retry }
+  const actor = { index: 0, name: 'a', topic: 't', stateful: false, serial: false, dependencies: [], retry }
   return new Partition(group, actor, { topic: 't', partition: number }, 0, 0)
 }

@@ -1,0 +1,295 @@
+import { type Circuit, type CircuitEvent, isClosed, transition } from '../core/circuit-breaker.ts'
+import type { Clock, Timer } from '../core/clock.ts'
+import type { BreakerChange, BreakerReset, BreakerRow, Trip } from '../core/postgres/transactions.ts'
+import type { Mailbox } from './mailbox.ts'
+import { OwnCircuits, type Place } from './own-circuits.ts'
+import type { Partition } from './partition.ts'
+import type { SharedBreakerSettings } from './shared-breaker.ts'
+import { SharedBreakers } from './shared-breakers.ts'
+import { Trips } from './trips.ts'
+
+/** A breaker that has opened or closed; `tenant` is '' for the one that all tenants share. */
+export type BreakerNews = {
+  readonly group: string
+  readonly actor: string
+  readonly tenant: string
+  readonly dependency: string
+  readonly open: boolean
+}
+
+export type BreakersHost = {
+  /** What kept the mailbox has ended: it asks `gate` again. */
+  mayGo(mailbox: Mailbox): void
+  /** Its probe has not answered in time: the run is to be ended. */
+  overdue(mailbox: Mailbox, dependency: string): void
+  /** To be written in a commit of the partition. */
+  record(partition: Partition, change: BreakerChange): void
+  news(news: BreakerNews): void
+  /** The end of what a timer began. */
+  settled(): void
+}
+
+/** A shared breaker that was taken over may be due at once; those that wait for it must be heard of first. */
+const settleMs = 5_000
+
+/**
+ * The circuit breakers of a daemon: one for each mailbox and dependency, and for each actor and dependency one that all
+ * tenants share. For a dependency a mailbox is in one of the two at a time.
+ */
+export class Breakers {
+  readonly #clock: Clock
+  readonly #settings: SharedBreakerSettings
+  readonly #host: BreakersHost
+  readonly #own = new OwnCircuits()
+  readonly #shared: SharedBreakers
+  readonly #trips: Trips
+  /** Mailboxes whose own circuits let them go at a time. */
+  readonly #waits = new Map<Mailbox, Timer>()
+  /** Mailboxes whose next answer decides on circuits of their own. */
+  readonly #probes = new Map<Mailbox, { readonly number: number; readonly timer: Timer }>()
+  #lastProbe = 0
+
+  constructor(clock: Clock, settings: SharedBreakerSettings, host: BreakersHost) {
+    this.#clock = clock
+    this.#settings = settings
+    this.#host = host
+    this.#shared = new SharedBreakers(clock, settings, {
+      free: (mailbox) => this.#dueAt(mailbox) <= clock.monotonic() && !this.#trips.keeps(mailbox),
+      go: (mailbox) => host.mayGo(mailbox),
+      overdue: (mailbox, dependency) => host.overdue(mailbox, dependency),
+      record: (home, dependency, circuit) => this.#record({ partition: home, dependency, tenant: '' }, circuit),
+      news: ({ group, actor }, dependency, open) =>
+        host.news({ group: group.name, actor: actor.name, tenant: '', dependency, open }),
+      settled: () => host.settled(),
+    })
+    this.#trips = new Trips(
+      clock,
+      settings.releasePerSecond,
+      (mailbox) => host.mayGo(mailbox),
+      () => host.settled(),
+    )
+  }
+
+  /** Nothing is open, half-open, tripped or counted. */
+  get quiet(): boolean {
+    return this.#own.size === 0 && this.#shared.size === 0 && this.#trips.size === 0
+  }
+
+  /**
+   * Whether the mailbox may send its records: all of them, or one that is waited for; or none until it is told. To be
+   * asked when nothing else keeps it.
+   */
+  gate(mailbox: Mailbox): 'go' | 'probe' | 'wait' {
+    if (this.quiet) return 'go'
+    this.#endWait(mailbox)
+    if (this.#trips.keeps(mailbox)) {
+      this.ended(mailbox)
+      return 'wait'
+    }
+    if (this.#probes.has(mailbox)) return 'probe'
+    const held = this.#shared.holds(mailbox)
+    if (held === 'waits') return 'wait'
+    for (const dependency of mailbox.actor.dependencies) {
+      const place = placeOf(mailbox, dependency)
+      if (this.#own.get(place) === null || !this.#shared.join(mailbox, dependency)) continue
+      this.#set(place, null)
+      return 'wait'
+    }
+    const leftMs = this.#dueAt(mailbox) - this.#clock.monotonic()
+    if (leftMs > 0) {
+      const timer = this.#after(leftMs, () => this.#mayGo(mailbox))
+      this.#waits.set(mailbox, timer)
+      return 'wait'
+    }
+    return this.#probe(mailbox) || held === 'probes' ? 'probe' : 'go'
+  }
+
+  /**
+   * The dependency has failed the mailbox, of which nothing is under way any more, after others had served it. Returns
+   * how many times in a row, for the pause before it is tried again; 0 when `gate` says how it goes on.
+   */
+  failed(mailbox: Mailbox, dependency: string, served: readonly string[]): number {
+    this.#served(mailbox, served)
+    const place = placeOf(mailbox, dependency)
+    const own = this.#own.get(place)
+    const circuit = transition(own, this.#answer('failed', mailbox, own), this.#clock.monotonic(), this.#settings)
+    const held = this.#shared.failed(mailbox, dependency, circuit?.failures ?? 0)
+    this.#set(place, held ? null : circuit)
+    this.ended(mailbox)
+    return !held && circuit?.phase === 'closed' ? circuit.failures : 0
+  }
+
+  /** A record of the mailbox was handled; these dependencies served it. */
+  handled(mailbox: Mailbox, served: readonly string[]): void {
+    if (this.quiet) return
+    this.#served(mailbox, served)
+    this.ended(mailbox)
+  }
+
+  /** What the mailbox had under way has ended or was taken back: a probe that has not answered never will. */
+  ended(mailbox: Mailbox): void {
+    if (this.quiet) return
+    const probe = this.#probes.get(mailbox)
+    if (probe !== undefined) {
+      probe.timer.cancel()
+      this.#probes.delete(mailbox)
+      this.#tellOwn(mailbox, { kind: 'abandoned', probe: probe.number })
+    }
+    this.#shared.abandoned(mailbox)
+  }
+
+  /** The mailbox is closed. Its circuits stay for the next one of its tenant and partition. */
+  left(mailbox: Mailbox): void {
+    if (this.quiet) return
+    this.ended(mailbox)
+    this.#endWait(mailbox)
+    this.#shared.left(mailbox)
+    this.#trips.left(mailbox)
+  }
+
+  /** The partition was taken over, and an earlier owner has left these. */
+  restore(partition: Partition, rows: readonly BreakerRow[]): void {
+    const now = this.#clock.monotonic()
+    for (const { tenant, dependency, state, failures, successes, probeAt } of rows) {
+      // Never longer than one is open, whatever the clocks of two machines say.
+      const leftMs = Math.max(0, Math.min(probeAt - this.#clock.now(), this.#settings.openMs))
+      if (tenant === '') {
+        this.#shared.restore(partition, dependency, failures, now + Math.max(leftMs, settleMs))
+      } else {
+        const circuit: Circuit =
+          state === 'open'
+            ? { phase: state, failures, probeAt: now + leftMs }
+            : { phase: state, failures, successes, probe: 0, deadline: 0 }
+        this.#own.set({ partition, dependency, tenant }, circuit)
+      }
+    }
+  }
+
+  /** The partition is not ours any more; its mailboxes have left. */
+  dropped(partition: Partition): void {
+    this.#own.drop(partition)
+    this.#shared.dropped(partition)
+  }
+
+  /** These are tripped now. True: more than before, so that every mailbox is to ask `gate`. */
+  tripped(trips: readonly Trip[]): boolean {
+    return this.#trips.update(trips)
+  }
+
+  /** Closes what an operator names: of one tenant, or with '' the shared one and those of every tenant. */
+  reset({ group, actor, dependency, tenant }: BreakerReset): void {
+    if (tenant === '') this.#shared.reset(group, actor, dependency)
+    for (const place of this.#own.places(group, actor, dependency))
+      if (tenant === '' || place.tenant === tenant) this.#set(place, null)
+    for (const mailbox of [...this.#waits.keys()]) this.#mayGo(mailbox)
+  }
+
+  stop(): void {
+    this.#shared.stop()
+    this.#trips.stop()
+  }
+
+  #served(mailbox: Mailbox, dependencies: readonly string[]): void {
+    for (const dependency of dependencies) {
+      const place = placeOf(mailbox, dependency)
+      const own = this.#own.get(place)
+      const answer = this.#answer('succeeded', mailbox, own)
+      if (own !== null) this.#set(place, transition(own, answer, this.#clock.monotonic(), this.#settings))
+      this.#shared.succeeded(mailbox, dependency)
+    }
+  }
+
+  #dueAt(mailbox: Mailbox): number {
+    let dueAt = 0
+    for (const dependency of mailbox.actor.dependencies) {
+      const own = this.#own.get(placeOf(mailbox, dependency))
+      if (own?.phase === 'open') dueAt = Math.max(dueAt, own.probeAt)
+    }
+    return dueAt
+  }
+
+  /** Begins a probe for every circuit of its own that is not closed. False: there is none. */
+  #probe(mailbox: Mailbox): boolean {
+    const number = this.#lastProbe + 1
+    if (!this.#tellOwn(mailbox, { kind: 'probe', probe: number })) return false
+    this.#lastProbe = number
+    const timer = this.#after(this.#settings.probeTimeoutMs, () => this.#late(mailbox))
+    this.#probes.set(mailbox, { number, timer })
+    return true
+  }
+
+  #late(mailbox: Mailbox): void {
+    this.#probes.delete(mailbox)
+    const late = mailbox.actor.dependencies.find((one) => !isClosed(this.#own.get(placeOf(mailbox, one))))
+    this.#tellOwn(mailbox, { kind: 'passed' })
+    this.#host.overdue(mailbox, late ?? '')
+  }
+
+  /** Whether there was a circuit of its own to be told, that is, one that is not closed. */
+  #tellOwn(mailbox: Mailbox, event: CircuitEvent): boolean {
+    let told = false
+    for (const dependency of mailbox.actor.dependencies) {
+      const place = placeOf(mailbox, dependency)
+      const own = this.#own.get(place)
+      if (isClosed(own)) continue
+      told = true
+      this.#set(place, transition(own, event, this.#clock.monotonic(), this.#settings))
+    }
+    return told
+  }
+
+  /** An answer to the probe that the mailbox has under way, or to a call that went while the circuit was closed. */
+  #answer(kind: 'succeeded' | 'failed', mailbox: Mailbox, own: Circuit | null): CircuitEvent {
+    return { kind, probe: isClosed(own) ? 0 : (this.#probes.get(mailbox)?.number ?? 0) }
+  }
+
+  #set(place: Place, circuit: Circuit | null): void {
+    const before = this.#own.get(place)
+    if (before === circuit) return
+    this.#own.set(place, circuit)
+    if (isClosed(before) && isClosed(circuit)) return
+    this.#record(place, circuit)
+    const { partition, dependency, tenant } = place
+    const { group, actor } = partition
+    if (isClosed(before) !== isClosed(circuit))
+      this.#host.news({ group: group.name, actor: actor.name, tenant, dependency, open: !isClosed(circuit) })
+  }
+
+  /** A probe that has only begun leaves no trace: nothing of it outlives its owner. */
+  #record({ partition, dependency, tenant }: Place, circuit: Circuit | null): void {
+    const id = { actor: partition.actor.name, tenant, dependency }
+    if (circuit === null || circuit.phase === 'closed') {
+      this.#host.record(partition, { ...id, state: 'closed' })
+    } else if (circuit.phase === 'open' || circuit.probe === 0) {
+      const leftMs = circuit.phase === 'open' ? circuit.probeAt - this.#clock.monotonic() : 0
+      this.#host.record(partition, {
+        ...id,
+        state: circuit.phase,
+        failures: circuit.failures,
+        successes: circuit.phase === 'open' ? 0 : circuit.successes,
+        probeAt: Math.round(this.#clock.now() + leftMs),
+      })
+    }
+  }
+
+  #mayGo(mailbox: Mailbox): void {
+    this.#endWait(mailbox)
+    this.#host.mayGo(mailbox)
+  }
+
+  #endWait(mailbox: Mailbox): void {
+    this.#waits.get(mailbox)?.cancel()
+    this.#waits.delete(mailbox)
+  }
+
+  #after(ms: number, then: () => void): Timer {
+    return this.#clock.after(ms, () => {
+      then()
+      this.#host.settled()
+    })
+  }
+}
+
+function placeOf({ partition, tenant }: Mailbox, dependency: string): Place {
+  return { partition, dependency, tenant }
+}
