@@ -26,8 +26,8 @@ export function deadLetterHeaders(outcome: Outcome, { failure, traceId }: Failed
     'origin-group': ref.group,
     reason: failure.reason,
     'error-class': failure.errorClass,
-    'error-message': failure.message,
-    'error-stack': failure.stack,
+    'error-message': failure.message.slice(0, maxText).toWellFormed(),
+    'error-stack': failure.stack.slice(0, maxText).toWellFormed(),
     attempts: attempts + 1,
     'first-failed-at': isoTime(firstFailureOf(outcome)),
     'failed-at': isoTime(failedAt),
@@ -49,6 +49,9 @@ export function deadLetterHeaders(outcome: Outcome, { failure, traceId }: Failed
 export function firstFailureOf({ firstFailedAt, failedAt }: Outcome): number {
   return firstFailedAt > 0 ? firstFailedAt : failedAt
 }
+
+/** PostgreSQL's errors quote whole values: the message shall not be refused for its headers. */
+const maxText = 8_192
 
 function isoTime(ms: number): string {
   return new Date(ms).toISOString()

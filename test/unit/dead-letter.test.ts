@@ -102,6 +102,15 @@ test("a dead letter's headers are the record's, untouched, and then ours, which 
       ['tenantry-replay-count', '0'],
     ],
   )
+  const long = {
+    ...failed,
+    failure: { ...failed.failure, message: `${'x'.repeat(8_191)}\u{1f600}`, stack: 'y'.repeat(1_000_000) },
+  }
+  const cut = deadLetterHeaders(outcome(long, 42), long, ref).slice(7, 9)
+  assert.equal(
+    cut.map(([, value]) => value?.toString()),
+    [`${'x'.repeat(8_191)}\ufffd`, 'y'.repeat(8_192)],
+  )
   const later = deadLetterHeaders({ ...outcome(failed, 42), firstFailedAt: Date.UTC(2026, 0, 1) }, failed, ref)
   const first = later.find(([name]) => name.toString() === 'tenantry-first-failed-at')
   assert.is(first?.[1]?.toString(), '2026-01-01T00:00:00.000Z')
