@@ -1,5 +1,7 @@
 import postgres from 'postgres'
 import * as assert from 'uvu/assert'
+import { findLetter, listLetters } from '../../cli/dlq/letters.ts'
+import { preview, statisticsOf } from '../../cli/dlq/statistics.ts'
 import type { Effect, Failure } from '../../core/effects.ts'
 import { requireSchema } from '../../core/postgres/migrate.ts'
 import { PostgresLedger } from '../../core/postgres/ledger.ts'
@@ -103,4 +105,10 @@ test('it may ask what there is, and what is wrong with it', async () => {
   await own`select * from sys.vw_dlq_summary`
   await own`select * from sys.fn_get_dlq_statistics()`
   await own`select sys.fn_value_matches('{}', '$.a == 1')`
+  const { letters } = await listLetters(own, { jsonPath: '$.a == 1', state: 'open' }, { limit: 1, before: null })
+  assert.equal(letters, [])
+  const [letter] = await own<{ id: string }[]>`select id from sys.dead_letters where operation is not null`
+  assert.is((await findLetter(own, Number(letter?.id))).operation?.givenName, 'ada')
+  await preview(own, { group: 'g' })
+  await statisticsOf(own, new Date(0), undefined)
 })
