@@ -29,6 +29,7 @@ const byCode: Readonly<Record<string, ExitName>> = {
   TENANTRY_CONFIG_INVALID: 'config',
   TENANTRY_CONFIG_UNKNOWN_KEY: 'usage',
   TENANTRY_DLQ_PARTLY: 'partial',
+  TENANTRY_BREAKER_GROUP: 'usage',
   TENANTRY_VERIFY_GROUP: 'usage',
   TENANTRY_VERIFY_PLACE: 'usage',
   TENANTRY_VERIFY_UNREADABLE: 'unreachable',

@@ -1,4 +1,5 @@
 import { Command } from 'commander'
+import { breakersCommand } from './breakers.ts'
 import { configCommand } from './config.ts'
 import { devCommand } from './dev.ts'
 import { dlqCommand } from './dlq.ts'
@@ -29,6 +30,7 @@ export function createProgram(): Command {
     configCommand(),
     migrateCommand(),
     topicsCommand(),
+    breakersCommand(),
     verifyCommand(),
     dlqCommand(),
   ])

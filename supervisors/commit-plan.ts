@@ -45,6 +45,8 @@ export function planCommit(id: string, batch: readonly Decided[], touched: Itera
   return { commit: { id, partitions: partitions.map(partitionCommit), outcomes: batch }, batch, partitions }
 }
 
+const none: readonly never[] = []
+
 function partitionCommit({ partition, progress }: PlannedPartition): PartitionCommit {
   return {
     ref: partition.ref,
@@ -54,6 +56,7 @@ function partitionCommit({ partition, progress }: PlannedPartition): PartitionCo
     ahead: progress.ahead,
     kafkaOffset: partition.kafkaOffset,
     published: partition.published,
+    breakers: partition.breakers.size === 0 ? none : [...partition.breakers.values()],
   }
 }
 

@@ -151,6 +151,7 @@ export class Outcomes {
     plan.partitions.forEach(({ partition, progress }, index) => {
       partition.committed(progress, monotonic)
       if (partition.published === plan.commit.partitions[index]?.published) partition.published = null
+      partition.recorded(plan.commit.partitions[index]?.breakers ?? [])
     })
     let processed = 0
     let duplicates = 0

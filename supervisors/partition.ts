@@ -1,5 +1,12 @@
 import type { TopicPartition } from '../core/kafka/source.ts'
-import type { OutboxPosition, Ownership, PartitionRef, Range, RetryRow } from '../core/postgres/transactions.ts'
+import type {
+  BreakerChange,
+  OutboxPosition,
+  Ownership,
+  PartitionRef,
+  Range,
+  RetryRow,
+} from '../core/postgres/transactions.ts'
 import type { ActorRole, GroupOptions } from './engine.ts'
 import type { Item, Mailbox } from './mailbox.ts'
 import { Progress } from './progress.ts'
@@ -49,6 +56,8 @@ export class Partition implements TopicPartition {
   kafkaOffset = -1
   /** Outbox rows up to here were delivered and are not yet deleted. */
   published: OutboxPosition | null = null
+  /** Breakers that are others than the table has, by dependency and tenant. */
+  readonly breakers = new Map<string, BreakerChange>()
   readonly mailboxes = new Map<string, Mailbox>()
   /** Timestamp of the newest record committed, in ms since 1970; -1 before. Its age is the lag in time. */
   committedTimestamp = -1
@@ -133,6 +142,19 @@ export class Partition implements TopicPartition {
   /** A batch has come whose last record was written at `timestamp`. */
   heard(timestamp: number, now: number): void {
     this.live = (this.live || this.position >= this.end) && now - timestamp < liveWithinMs
+  }
+
+  /** To be written with its next commit. */
+  record(change: BreakerChange): void {
+    this.breakers.set(`${change.dependency}\n${change.tenant}`, change)
+  }
+
+  /** These are written; one that has changed again meanwhile is not. */
+  recorded(changes: readonly BreakerChange[]): void {
+    for (const change of changes) {
+      const key = `${change.dependency}\n${change.tenant}`
+      if (this.breakers.get(key) === change) this.breakers.delete(key)
+    }
   }
 
   /** Positions that need no decision: no record is there, or it is done already. */

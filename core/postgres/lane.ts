@@ -6,6 +6,7 @@ import { errorOf, messageOf, TenantryError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Ask } from './control.ts'
 import { deadLetterSteps } from './dead-letters.ts'
+import { breakerSteps } from './breakers.ts'
 import { EffectGrouping } from './effects.ts'
 import {
   commitProgress,
@@ -197,6 +198,7 @@ export class PostgresLane implements Lane {
       ...retrySteps(sql, commit),
       ...traceSteps(sql, commit, traceability),
       ...publishedSteps(sql, commit),
+      ...breakerSteps(sql, commit),
     ]
     return { steps: all, raw }
   }

@@ -4,8 +4,10 @@ import { plainArray, textArray } from './array-text.ts'
 import { byteaValues } from './array-values.ts'
 import { readParked } from './parking.ts'
 import type { Ask } from './control.ts'
+import { askedOfBreakers, forgetBreakers, leftBreakers } from './breakers.ts'
 import { codeOf, fencedState, missingProgressState } from './sqlstate.ts'
 import {
+  type BreakerRequests,
   type Inherited,
   type Ledger,
   noProgressCode,
@@ -90,6 +92,7 @@ export class PostgresLedger implements Ledger {
       inherited.push({ ref: older, epoch: Number(epoch), seq: Number(seq) })
       await this
         .#sql`select sys.fn_adopt_parked(${ref.group}, ${older.topicId}, ${older.partition}, ${ref.topicId}, ${ref.partition})`
+      await forgetBreakers(this.#sql, older)
     }
     return {
       epoch: Number(row.epoch),
@@ -100,7 +103,12 @@ export class PostgresLedger implements Ledger {
       inherited,
       retries: await this.#retries(ref),
       parked: await this.#parked(ref),
+      breakers: await leftBreakers(this.#sql, ref),
     }
+  }
+
+  breakerRequests(groups: readonly string[]): Promise<BreakerRequests> {
+    return askedOfBreakers(this.#sql, groups)
   }
 
   readParked(ref: PartitionRef, wanted: readonly ParkedWanted[], maxBytes: number): Promise<ParkedPage> {

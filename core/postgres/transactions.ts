@@ -52,6 +52,8 @@ export type Trip = BreakerRequest
 /** To be done once: these breakers close. */
 export type BreakerReset = BreakerRequest
 
+export type BreakerRequests = { readonly trips: readonly Trip[]; readonly resets: readonly BreakerReset[] }
+
 /** What a commit says of one partition. The row it inserts is (epoch, seq + 1). */
 export type PartitionCommit = {
   readonly ref: PartitionRef
@@ -64,6 +66,8 @@ export type PartitionCommit = {
   readonly kafkaOffset: number
   /** Outbox rows of this partition up to and including this position have been delivered: delete them. Null: none new. */
   readonly published: OutboxPosition | null
+  /** Its breakers that are others than before. */
+  readonly breakers: readonly BreakerChange[]
 }
 
 export type OutboxPosition = { readonly seq: number; readonly index: number }
@@ -214,6 +218,8 @@ export type Ownership = {
   readonly retries: readonly RetryRow[]
   /** Tenants that have parked records here, and how many; those inherited included. */
   readonly parked: readonly { readonly tenant: string; readonly rows: number }[]
+  /** Breakers that are not closed. */
+  readonly breakers: readonly BreakerRow[]
 }
 
 export type RetryRow = { readonly offset: number; readonly attempts: number; readonly firstFailedAt: number }
@@ -310,4 +316,6 @@ export interface Ledger {
    * tenant, in one transaction; of a dead letter, which has its row, that says so. Doing it twice is once.
    */
   refuseOutbox(ref: PartitionRef, position: OutboxPosition, reason: string): Promise<void>
+  /** What operators have asked of these groups' breakers: the trips in force, and the resets of the last minutes. */
+  breakerRequests(groups: readonly string[]): Promise<BreakerRequests>
 }

@@ -12,6 +12,8 @@ import type {
 import type { Log } from '../../core/log.ts'
 import { silentMetrics } from '../../core/metrics.ts'
 import type {
+  BreakerRequests,
+  BreakerRow,
   Commit,
   CommitMode,
   CommitResult,
@@ -155,6 +157,9 @@ export class EngineStage {
   retries: readonly RetryRow[] = []
   /** The parked rows. */
   parked: ParkedRow[] = []
+  /** Breakers that a new owner finds, and what operators have asked for. */
+  breakers: readonly BreakerRow[] = []
+  requests: BreakerRequests = { trips: [], resets: [] }
   readonly #stateful: boolean
   /** Workers cannot read any state. */
   unreadable = false
@@ -405,6 +410,7 @@ export class EngineStage {
           inherited: [],
           retries: this.retries,
           parked: this.parkedTenants(),
+          breakers: this.breakers,
         }
       },
       readOutbox: async () => ({ rows: [], more: 0 }),
@@ -424,6 +430,7 @@ export class EngineStage {
       }),
       recordOffsets: async () => {},
       refuseOutbox: async () => {},
+      breakerRequests: async () => this.requests,
     }
   }
 

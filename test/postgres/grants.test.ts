@@ -112,3 +112,13 @@ test('it may ask what there is, and what is wrong with it', async () => {
   await preview(own, { group: 'g' })
   await statisticsOf(own, new Date(0), undefined)
 })
+
+test('it may keep breakers, and trip one', async () => {
+  const lane = await stage.lane({ url })
+  const ledger = new PostgresLedger({ control: own, random: systemRandom, frozenAfterMs: 300 })
+  const breaker = { actor: 'a', tenant: 'acme', dependency: 'api', state: 'open', failures: 5, successes: 0 } as const
+  assert.is((await stage.breakers(lane, 0, [{ ...breaker, probeAt: 0 }])).kind, 'committed')
+  assert.is((await stage.breakers(lane, 0, [{ ...breaker, state: 'closed' }])).kind, 'committed')
+  await own`select sys.fn_trip_breaker('g', 'a', 'api', '', '1 hour', 'why', 'me')`
+  assert.is((await ledger.breakerRequests(['g'])).trips.length, 1)
+})

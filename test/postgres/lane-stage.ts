@@ -11,7 +11,7 @@ import type { LaneLimits } from '../../core/postgres/lane-connection.ts'
 import { PostgresLane } from '../../core/postgres/lane.ts'
 import { PostgresLedger } from '../../core/postgres/ledger.ts'
 import { migrateUp } from '../../core/postgres/migrate.ts'
-import type { Commit, CommitResult, Outcome, PartitionRef } from '../../core/postgres/transactions.ts'
+import type { BreakerChange, Commit, CommitResult, Outcome, PartitionRef } from '../../core/postgres/transactions.ts'
 import { systemRandom } from '../../core/random.ts'
 import type { Done, Failed } from '../../core/workers.ts'
 import { type FreshDatabase, freshDatabase } from '../services.ts'
@@ -139,6 +139,16 @@ export class LaneStage {
     return this.#outcome(tenant, partition, result)
   }
 
+  /** Commits what is said of a partition's breakers, and nothing else. */
+  async breakers(lane: PostgresLane, number: number, breakers: readonly BreakerChange[]): Promise<CommitResult> {
+    const { ref, epoch, seq, watermark } = this.partition(number)
+    const said = { ref, epoch, seq, watermark, ahead: [], kafkaOffset: -1, published: null, breakers }
+    const commit = { id: randomUUID(), partitions: [said], outcomes: [] }
+    const result = await lane.commit(commit, { kind: 'optimistic' })
+    if (result.kind === 'committed') this.moved(commit)
+    return result
+  }
+
   /** A commit of these outcomes, by whoever owns the partitions as `owned` says. */
   commit(outcomes: readonly Outcome[], owned: readonly Owned[] = this.owned): Commit {
     const used = [...new Set(outcomes.map(({ partition }) => partition))]
@@ -146,7 +156,7 @@ export class LaneStage {
       id: randomUUID(),
       partitions: used.map((number) => {
         const { ref, epoch, seq, watermark } = this.partition(number, owned)
-        return { ref, epoch, seq, watermark: watermark + 1, ahead: [], kafkaOffset: -1, published: null }
+        return { ref, epoch, seq, watermark: watermark + 1, ahead: [], kafkaOffset: -1, published: null, breakers: [] }
       }),
       outcomes: outcomes.map((outcome) => ({ ...outcome, partition: used.indexOf(outcome.partition) })),
     }

@@ -182,7 +182,7 @@ test('what an earlier topic left parked comes before all that its heir has', asy
     }
     const commit = {
       id: randomUUID(),
-      partitions: [{ ref, epoch, seq, watermark: 8, ahead: [], kafkaOffset: -1, published: null }],
+      partitions: [{ ref, epoch, seq, watermark: 8, ahead: [], kafkaOffset: -1, published: null, breakers: [] }],
       outcomes: [outcome],
     }
     assert.is((await lane.commit(commit, { kind: 'optimistic' })).kind, 'committed')

@@ -199,8 +199,10 @@ function record(commit: Commit, { changes }: Transaction): ServerError | null {
       changes.push({ kind: 'outbox', ref, origin: originOf(ref, outcome), offset, row })
     }
   }
-  for (const { ref, published } of commit.partitions)
+  for (const { ref, published, breakers } of commit.partitions) {
     if (published) changes.push({ kind: 'unoutbox', ref, upTo: published })
+    for (const change of breakers) changes.push({ kind: 'breaker', ref, change })
+  }
   return null
 }
 

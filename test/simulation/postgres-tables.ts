@@ -1,4 +1,6 @@
 import type {
+  BreakerChange,
+  BreakerRow,
   OutboxPosition,
   OutboxRow,
   ParkedPosition,
@@ -85,6 +87,7 @@ export type Change =
     }
   | { readonly kind: 'adopt'; readonly ref: PartitionRef; readonly heir: PartitionRef }
   | { readonly kind: 'unretry'; readonly ref: PartitionRef; readonly offset: number }
+  | { readonly kind: 'breaker'; readonly ref: PartitionRef; readonly change: BreakerChange }
   | { readonly kind: 'refused'; readonly ref: PartitionRef; readonly position: OutboxPosition }
 
 export type Applied = { readonly by: string; readonly at: number; readonly changes: readonly Change[] }
@@ -111,6 +114,7 @@ export class Tables {
   readonly parked = new Map<string, ParkedRow[]>()
   /** Those whose message Kafka has refused, by `nameOf`. */
   readonly refusedLetters = new Set<string>()
+  readonly breakers = new Map<string, Map<string, BreakerRow>>()
 
   apply({ changes }: Applied): void {
     for (const change of changes) this.#apply(change)
@@ -171,6 +175,15 @@ export class Tables {
       case 'unretry':
         this.retries.get(refKey(change.ref))?.delete(change.offset)
         break
+      case 'breaker': {
+        const { ref, change: row } = change
+        const rows = this.breakers.get(refKey(ref)) ?? new Map<string, BreakerRow>()
+        const key = `${row.dependency} ${row.tenant}`
+        this.breakers.set(refKey(ref), rows)
+        if (row.state === 'closed') rows.delete(key)
+        else rows.set(key, row)
+        break
+      }
       case 'outbox':
         append(this.outbox, refKey(change.ref), change.row)
         break

@@ -1,5 +1,6 @@
 import { TenantryError } from '../../core/errors.ts'
 import {
+  type BreakerRequests,
   type Inherited,
   type Ledger,
   noProgressCode,
@@ -100,6 +101,9 @@ export class SimulatedLedger implements Ledger {
     const retries = await client.once('retries', {
       run: ({ tables }) => [...(tables.retries.get(refKey(ref))?.values() ?? [])],
     })
+    const breakers = await client.once('breakers', {
+      run: ({ tables }) => [...(tables.breakers.get(refKey(ref))?.values() ?? [])],
+    })
     chaos.at('taken over', client.process)
     return {
       epoch: row.epoch,
@@ -110,6 +114,7 @@ export class SimulatedLedger implements Ledger {
       inherited,
       retries,
       parked: [...Map.groupBy(left, ({ tenant }) => tenant)].map(([tenant, rows]) => ({ tenant, rows: rows.length })),
+      breakers,
     }
   }
 
@@ -173,6 +178,11 @@ export class SimulatedLedger implements Ledger {
   /** Nothing that is promised rests on it. */
   recordOffsets(): Promise<void> {
     return Promise.resolve()
+  }
+
+  /** No operator is at work. */
+  breakerRequests(): Promise<BreakerRequests> {
+    return Promise.resolve({ trips: [], resets: [] })
   }
 
   async refuseOutbox(ref: PartitionRef, position: OutboxPosition, _reason: string): Promise<void> {

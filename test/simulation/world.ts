@@ -246,6 +246,8 @@ function describe({ changes }: Applied): string {
         return `adopt ${keyOf(change.ref)}`
       case 'retry':
         return `retry ${keyOf(change.ref)}@${change.row.offset} after ${change.row.attempts}`
+      case 'breaker':
+        return `breaker ${keyOf(change.ref)} ${change.change.tenant} ${change.change.dependency} ${change.change.state}`
       case 'unretry':
         return `no more retries of ${keyOf(change.ref)}@${change.offset}`
       case 'refused':

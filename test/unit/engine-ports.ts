@@ -77,6 +77,7 @@ export function stubLedger(parts: Partial<Ledger> = {}): Ledger {
     readParked: unexpected,
     recordOffsets: unexpected,
     refuseOutbox: unexpected,
+    breakerRequests: unexpected,
     ...parts,
   }
 }
@@ -88,6 +89,7 @@ export const taken: Ownership = {
   ahead: [],
   kafkaOffset: -1,
   inherited: [],
+  breakers: [],
   retries: [],
   parked: [],
 }

@@ -165,6 +165,13 @@ const groups: readonly { readonly title: string; readonly intro: string; readonl
     },
   },
   {
+    title: 'Circuit breakers (tenantry breakers)',
+    intro: '',
+    entries: {
+      TENANTRY_BREAKER_GROUP: 'No daemon of that group has ever run with this database, so nobody would hear of it.',
+    },
+  },
+  {
     title: 'Local services (tenantry dev)',
     intro: '',
     entries: {
