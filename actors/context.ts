@@ -63,6 +63,7 @@ export class MessageContext implements AnyContext {
   #bytes = 0
   #published = 0
   #called = 0
+  #served = 0
   #uuid = ''
   #abort: AbortController | undefined
 
@@ -159,6 +160,11 @@ export class MessageContext implements AnyContext {
     return this.#published > 0
   }
 
+  /** The dependencies that have served the handler, as bits by their place among the actor's. */
+  get served(): number {
+    return this.#served
+  }
+
   publish(topic: string, message: Outgoing): void {
     this.#mustBeOpen()
     const effect = outgoing(
@@ -192,7 +198,7 @@ export class MessageContext implements AnyContext {
       )
     }
     const idempotencyKey = this.#derive('call', this.#called++)
-    return callDependency(
+    const result = await callDependency(
       {
         clock: this.#services.clock,
         dependency,
@@ -202,6 +208,8 @@ export class MessageContext implements AnyContext {
       },
       fn,
     )
+    this.#served |= 1 << Object.keys(this.#mailbox.actor.dependencies).indexOf(dependency)
+    return result
   }
 
   async query<R extends object = Record<string, unknown>>(

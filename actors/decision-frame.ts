@@ -35,22 +35,24 @@ export const at = {
   /** Of a done decision's effects and state, about. */
   weight: 7,
   publishes: 8,
+  /** Dependencies that served its handler, as bits. */
+  served: 9,
   /** Of the whole decision: words, characters of text, bytes. */
-  words: 9,
-  text: 10,
-  bytes: 11,
+  words: 10,
+  text: 11,
+  bytes: 12,
   /** Here the fields of a failed decision and of a duplicate begin. A done one's are these; lengths are of text and bytes in this order. */
-  body: 12,
-  type: 12,
-  keyDay: 13,
-  keyPlace: 14,
-  traceLength: 15,
+  body: 13,
+  type: 13,
+  keyDay: 14,
+  keyPlace: 15,
+  traceLength: 16,
   /** -1: the key says it. */
-  idLength: 16,
-  stateVersion: 17,
-  stateLength: 18,
-  effectCount: 19,
-  effects: 20,
+  idLength: 17,
+  stateVersion: 18,
+  stateLength: 19,
+  effectCount: 20,
+  effects: 21,
 } as const
 
 export const tags = { done: 0, failed: 1, duplicate: 2, row: 0, sql: 1, publish: 2 } as const

@@ -76,6 +76,7 @@ export class DecisionPacker {
     words.pushLarge(offset)
     words.push(outcome.kind === 'done' ? outcome.bytes : 0)
     words.push(outcome.kind === 'done' && outcome.publishes ? 1 : 0)
+    words.push(outcome.kind === 'duplicate' ? 0 : (outcome.served ?? 0))
     words.push(0)
     words.push(0)
     words.push(0)
@@ -159,6 +160,7 @@ export class DecisionPacker {
     this.#string(failure.message)
     this.#string(failure.stack)
     this.#value(failure.sqlstate ?? null)
+    this.#value(failure.dependency ?? null)
   }
 
   #addDuplicate({ type, traceId, messageId }: Duplicate): void {

@@ -192,6 +192,10 @@ class PackedDone implements Done, Packed {
     return this.#word(at.weight)
   }
 
+  get served(): number {
+    return this.#word(at.served)
+  }
+
   get type(): string {
     return this.columns.name(this.#word(at.type))
   }
@@ -255,6 +259,7 @@ function failedAt(answer: Answer, head: number, textAt: number): Failed {
     type,
     traceId,
     messageId,
+    served: answer.word(head + at.served),
   }
 }
 
@@ -294,8 +299,16 @@ class Body {
     const message = this.string()
     const stack = this.string()
     const sqlstate = this.#value()
-    const failure: Failure = { reason, errorClass, message, stack, kind }
-    return sqlstate === null ? failure : { ...failure, sqlstate }
+    const dependency = this.#value()
+    return {
+      reason,
+      errorClass,
+      message,
+      stack,
+      kind,
+      ...(sqlstate !== null && { sqlstate }),
+      ...(dependency !== null && { dependency }),
+    }
   }
 
   effect(): Effect {

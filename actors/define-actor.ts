@@ -307,9 +307,17 @@ function checkSchemas(messages: MessageSchemas): void {
   }
 }
 
+const maxDependencies = 30
+const dependencyForm = /^\P{Cc}{1,128}$/u
+
 function checkDependencies(dependencies: Readonly<Record<string, DependencyOptions>>): void {
   if (!isFields(dependencies)) throw badActor('dependencies must be an object: options for each name')
+  // A decision names those that served it by the bits of one small integer.
+  if (Object.keys(dependencies).length > maxDependencies)
+    throw badActor(`dependencies may be ${maxDependencies} at most`)
   for (const [dependency, options] of Object.entries(dependencies)) {
+    if (!isText(dependency, dependencyForm))
+      throw badActor('a name in dependencies must be 1 to 128 characters, none of them a control character')
     const timeoutMs: unknown = options?.timeoutMs
     if (!(typeof timeoutMs === 'number' && timeoutMs > 0 && timeoutMs <= 600_000))
       throw badActor(`dependencies.${dependency}.timeoutMs must be between 1 and 600000`)

@@ -25,9 +25,11 @@ const maxText = 8_192
 /** What a record's failure says, fit for PostgreSQL and a Kafka header: bounded, no NUL, whole surrogate pairs. */
 export function failureOf(thrown: unknown): Failure {
   const { kind, reason } = judge(thrown)
+  const dependency = reason === 'dependency' ? dependencyOf(thrown) : undefined
   return {
     reason,
     kind,
+    ...(dependency !== undefined && { dependency }),
     errorClass: clean(classOf(thrown), 200),
     message: clean(messageOf(thrown), maxText),
     stack: clean(stackOf(thrown), maxText),
@@ -43,10 +45,13 @@ function judge(thrown: unknown): Pick<Failure, 'kind' | 'reason'> {
   if (thrown instanceof BadRecord) return { kind: 'bad-record', reason: thrown.reason }
   const code = codeOf(thrown)
   if (code === rejectedCode) return { kind: 'permanent', reason: 'rejected' }
-  if (typeof thrown === 'object' && thrown !== null && blamed.has(thrown))
-    return { kind: 'transient', reason: 'dependency' }
+  if (dependencyOf(thrown) !== undefined) return { kind: 'transient', reason: 'dependency' }
   if (effectCodes.has(code)) return { kind: 'permanent', reason: 'effect' }
   return { kind: 'transient', reason: 'handler' }
+}
+
+function dependencyOf(thrown: unknown): string | undefined {
+  return typeof thrown === 'object' && thrown !== null ? blamed.get(thrown) : undefined
 }
 
 /** By code, not by class: an actor may import another copy of this package than the daemon runs. */

@@ -277,6 +277,7 @@ export class Instance implements Mailbox {
           traceId: envelope.trace_id,
           messageId: envelope.message_id,
           bytes: context.bytes + (state?.json.length ?? 0),
+          served: context.served,
         },
       },
       this.#lane,
@@ -289,6 +290,7 @@ export class Instance implements Mailbox {
   }
 
   #failed(record: IncomingRecord, envelope: Envelope | undefined, failure: ReturnType<typeof failureOf>): void {
+    const served = this.#context?.served ?? 0
     this.#context = undefined
     this.#ended = true
     this.#waiting.truncate(0)
@@ -304,6 +306,7 @@ export class Instance implements Mailbox {
           type: envelope?.type ?? '',
           traceId: envelope?.trace_id ?? '',
           messageId: envelope?.message_id ?? '',
+          served,
         },
       },
       this.#lane,

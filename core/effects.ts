@@ -48,4 +48,6 @@ export type Failure = {
   readonly kind: 'bad-record' | 'permanent' | 'transient'
   /** SQLSTATE, where the failure came from an effect's statement. */
   readonly sqlstate?: string
+  /** What `ctx.call` called, where the failure came from there. */
+  readonly dependency?: string
 }

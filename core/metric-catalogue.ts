@@ -144,6 +144,19 @@ export const catalogue = {
     help: 'Tenants that cannot go on by themselves; `tenant.blocked` in the log names them.',
   },
 
+  waitingTenants: {
+    name: 'tenantry_tenants_waiting',
+    type: 'gauge',
+    labels: [],
+    help: 'Tenants whose records wait for a dependency.',
+  },
+  breakersOpen: {
+    name: 'tenantry_breakers_open',
+    type: 'gauge',
+    labels: ['group', 'actor', 'dependency', 'scope'],
+    help: 'Circuit breakers that are open or half-open: scope `tenant` counts those of one tenant each, `all` is the one that tenants share.',
+  },
+
   lagRecords: {
     name: 'tenantry_consumer_lag_records',
     type: 'gauge',

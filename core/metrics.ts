@@ -51,9 +51,22 @@ export type EngineReading = {
   readonly outboxPending: number
   /** Tenants that cannot go on by themselves. */
   readonly blockedTenants: number
+  /** Tenants whose records wait for a dependency. */
+  readonly waitingTenants: number
+  readonly openBreakers: readonly OpenBreakers[]
   readonly partitions: readonly PartitionReading[]
   /** Share of the time that each worker's thread was busy since the last reading, 0 to 1; where the runtime can tell. */
   readonly workerUtilisation?: readonly number[]
+}
+
+/** Circuit breakers of one actor and dependency that are not closed. */
+export type OpenBreakers = {
+  readonly group: string
+  readonly actor: string
+  readonly dependency: string
+  /** `tenant`: of one tenant each; `all`: the one that all tenants share. */
+  readonly scope: 'tenant' | 'all'
+  readonly count: number
 }
 
 export type PartitionReading = {

@@ -126,6 +126,11 @@ export class PrometheusMetrics implements EngineMetrics, Lifecycle {
     this.#set('bytesBudget', {}, reading.bytesBudget)
     this.#set('outboxPending', {}, reading.outboxPending)
     this.#set('blockedTenants', {}, reading.blockedTenants)
+    this.#set('waitingTenants', {}, reading.waitingTenants)
+    // One that has closed must not stay behind.
+    this.#clear('breakersOpen')
+    for (const { group, actor, dependency, scope, count } of reading.openBreakers)
+      this.#set('breakersOpen', { group, actor, dependency, scope }, count)
     this.#readPartitions(reading.partitions)
     this.#clear('workerUtilisation')
     reading.workerUtilisation?.forEach((share, worker) =>

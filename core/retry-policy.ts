@@ -22,5 +22,23 @@ export function retryDelayMs(
   chance: number,
 ): number | null {
   const delay = (byType.get(type) ?? delaysMs)[attempts - 1]
-  return delay === undefined ? null : delay * (1 + jitter * (2 * chance - 1))
+  return delay === undefined ? null : jittered(delay, jitter, chance)
+}
+
+/** The same for what is tried again however often it has failed: the last pause is that of all further ones, too. */
+export function pauseMs(
+  { delaysMs, byType, jitter }: RetryPolicy,
+  type: string,
+  times: number,
+  chance: number,
+): number {
+  const delays = byType.get(type) ?? delaysMs
+  return jittered(delays[times - 1] ?? delays.at(-1) ?? defaultPauseMs, jitter, chance)
+}
+
+/** Where nothing is to be tried again but must be. */
+const defaultPauseMs = 1_000
+
+function jittered(ms: number, jitter: number, chance: number): number {
+  return ms * (1 + jitter * (2 * chance - 1))
 }

@@ -63,6 +63,8 @@ export type Done = {
   readonly messageId: string
   /** What its effects and its state take, about. */
   readonly bytes: number
+  /** The dependencies that served its handler, as bits by their place among the actor's. */
+  readonly served: number
 }
 
 export type Failed = {
@@ -73,6 +75,8 @@ export type Failed = {
   readonly type: string
   readonly traceId: string
   readonly messageId: string
+  /** As in `Done`: those that served the handler before it failed. Left out where none ran. */
+  readonly served?: number
 }
 
 /** A copy of a message that was committed before, or that the same run has decided already: its handler did not run. */

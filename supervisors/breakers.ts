@@ -1,5 +1,6 @@
 import { type Circuit, type CircuitEvent, isClosed, transition } from '../core/circuit-breaker.ts'
 import type { Clock, Timer } from '../core/clock.ts'
+import type { OpenBreakers } from '../core/metrics.ts'
 import type { BreakerChange, BreakerReset, BreakerRow, Trip } from '../core/postgres/transactions.ts'
 import type { Mailbox } from './mailbox.ts'
 import { OwnCircuits, type Place } from './own-circuits.ts'
@@ -21,7 +22,7 @@ export type BreakersHost = {
   /** What kept the mailbox has ended: it asks `gate` again. */
   mayGo(mailbox: Mailbox): void
   /** Its probe has not answered in time: the run is to be ended. */
-  overdue(mailbox: Mailbox, dependency: string): void
+  overdue(mailbox: Mailbox): void
   /** To be written in a commit of the partition. */
   record(partition: Partition, change: BreakerChange): void
   news(news: BreakerNews): void
@@ -54,9 +55,10 @@ export class Breakers {
     this.#settings = settings
     this.#host = host
     this.#shared = new SharedBreakers(clock, settings, {
-      free: (mailbox) => this.#dueAt(mailbox) <= clock.monotonic() && !this.#trips.keeps(mailbox),
-      go: (mailbox) => host.mayGo(mailbox),
-      overdue: (mailbox, dependency) => host.overdue(mailbox, dependency),
+      free: (mailbox) =>
+        mailbox.waiting === 'dependency' && this.#dueAt(mailbox) <= clock.monotonic() && !this.#trips.keeps(mailbox),
+      go: (mailbox) => this.#mayGo(mailbox),
+      overdue: (mailbox) => host.overdue(mailbox),
       record: (home, dependency, circuit) => this.#record({ partition: home, dependency, tenant: '' }, circuit),
       news: ({ group, actor }, dependency, open) =>
         host.news({ group: group.name, actor: actor.name, tenant: '', dependency, open }),
@@ -65,7 +67,7 @@ export class Breakers {
     this.#trips = new Trips(
       clock,
       settings.releasePerSecond,
-      (mailbox) => host.mayGo(mailbox),
+      (mailbox) => this.#mayGo(mailbox),
       () => host.settled(),
     )
   }
@@ -76,8 +78,8 @@ export class Breakers {
   }
 
   /**
-   * Whether the mailbox may send its records: all of them, or one that is waited for; or none until it is told. To be
-   * asked when nothing else keeps it.
+   * Whether the mailbox may send its records: all of them, or one that is waited for; or none until it is told, or
+   * until one comes if it has none. To be asked when nothing else keeps it.
    */
   gate(mailbox: Mailbox): 'go' | 'probe' | 'wait' {
     if (this.quiet) return 'go'
@@ -89,6 +91,11 @@ export class Breakers {
     if (this.#probes.has(mailbox)) return 'probe'
     const held = this.#shared.holds(mailbox)
     if (held === 'waits') return 'wait'
+    const empty = !mailbox.pending
+    if (empty && held === 'probes') {
+      this.ended(mailbox)
+      return 'wait'
+    }
     for (const dependency of mailbox.actor.dependencies) {
       const place = placeOf(mailbox, dependency)
       if (this.#own.get(place) === null || !this.#shared.join(mailbox, dependency)) continue
@@ -96,11 +103,11 @@ export class Breakers {
       return 'wait'
     }
     const leftMs = this.#dueAt(mailbox) - this.#clock.monotonic()
-    if (leftMs > 0) {
+    if (leftMs > 0 && !empty) {
       const timer = this.#after(leftMs, () => this.#mayGo(mailbox))
       this.#waits.set(mailbox, timer)
-      return 'wait'
     }
+    if (leftMs > 0 || (empty && this.#isHalfOpen(mailbox))) return 'wait'
     return this.#probe(mailbox) || held === 'probes' ? 'probe' : 'go'
   }
 
@@ -128,22 +135,20 @@ export class Breakers {
 
   /** What the mailbox had under way has ended or was taken back: a probe that has not answered never will. */
   ended(mailbox: Mailbox): void {
-    if (this.quiet) return
     const probe = this.#probes.get(mailbox)
     if (probe !== undefined) {
       probe.timer.cancel()
       this.#probes.delete(mailbox)
       this.#tellOwn(mailbox, { kind: 'abandoned', probe: probe.number })
     }
-    this.#shared.abandoned(mailbox)
+    if (this.#shared.size > 0) this.#shared.abandoned(mailbox)
   }
 
   /** The mailbox is closed. Its circuits stay for the next one of its tenant and partition. */
   left(mailbox: Mailbox): void {
-    if (this.quiet) return
     this.ended(mailbox)
     this.#endWait(mailbox)
-    this.#shared.left(mailbox)
+    if (this.#shared.size > 0) this.#shared.left(mailbox)
     this.#trips.left(mailbox)
   }
 
@@ -171,8 +176,8 @@ export class Breakers {
     this.#shared.dropped(partition)
   }
 
-  /** These are tripped now. True: more than before, so that every mailbox is to ask `gate`. */
-  tripped(trips: readonly Trip[]): boolean {
+  /** These are tripped now. Returns those that were not before; the mailboxes that go on are to ask `gate`. */
+  tripped(trips: readonly Trip[]): readonly Trip[] {
     return this.#trips.update(trips)
   }
 
@@ -182,6 +187,18 @@ export class Breakers {
     for (const place of this.#own.places(group, actor, dependency))
       if (tenant === '' || place.tenant === tenant) this.#set(place, null)
     for (const mailbox of [...this.#waits.keys()]) this.#mayGo(mailbox)
+  }
+
+  /** Those that are not closed. */
+  open(): readonly OpenBreakers[] {
+    const open = new Map<string, OpenBreakers>()
+    for (const { partition, dependency, count } of this.#own.open()) {
+      const { group, actor } = partition
+      const key = `${group.name}\n${actor.name}\n${dependency}`
+      const sum = count + (open.get(key)?.count ?? 0)
+      open.set(key, { group: group.name, actor: actor.name, dependency, scope: 'tenant', count: sum })
+    }
+    return [...open.values(), ...this.#shared.open()]
   }
 
   stop(): void {
@@ -197,6 +214,10 @@ export class Breakers {
       if (own !== null) this.#set(place, transition(own, answer, this.#clock.monotonic(), this.#settings))
       this.#shared.succeeded(mailbox, dependency)
     }
+  }
+
+  #isHalfOpen(mailbox: Mailbox): boolean {
+    return mailbox.actor.dependencies.some((one) => !isClosed(this.#own.get(placeOf(mailbox, one))))
   }
 
   #dueAt(mailbox: Mailbox): number {
@@ -220,9 +241,8 @@ export class Breakers {
 
   #late(mailbox: Mailbox): void {
     this.#probes.delete(mailbox)
-    const late = mailbox.actor.dependencies.find((one) => !isClosed(this.#own.get(placeOf(mailbox, one))))
     this.#tellOwn(mailbox, { kind: 'passed' })
-    this.#host.overdue(mailbox, late ?? '')
+    this.#host.overdue(mailbox)
   }
 
   /** Whether there was a circuit of its own to be told, that is, one that is not closed. */
@@ -274,7 +294,7 @@ export class Breakers {
 
   #mayGo(mailbox: Mailbox): void {
     this.#endWait(mailbox)
-    this.#host.mayGo(mailbox)
+    if (mailbox.waiting === 'dependency') this.#host.mayGo(mailbox)
   }
 
   #endWait(mailbox: Mailbox): void {

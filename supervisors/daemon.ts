@@ -226,6 +226,8 @@ export class Daemon implements Lifecycle {
       bytesBudget: this.#options.config.backpressure.budgetBytes,
       outboxPending: status?.outboxPending ?? 0,
       blockedTenants: status?.blocked.length ?? 0,
+      waitingTenants: status?.waitingTenants ?? 0,
+      openBreakers: status?.breakers ?? [],
       partitions: status?.partitions ?? [],
       workerUtilisation: this.#parts?.pool.utilisation() ?? [],
     }
@@ -266,6 +268,7 @@ function engineSettings(config: Config): EngineSettings {
     systemicWindowMs: 60_000,
     systemicLimitMs: 600_000,
     systemicRetryMs: 5_000,
+    breaker: config.breaker,
     maxIdLength: limits.maxIdLength,
     offsetIntervalMs: consumer.offsetIntervalMs,
     releaseMs: Math.floor(consumer.releaseTimeoutMs * 0.8),

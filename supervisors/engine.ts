@@ -131,9 +131,10 @@ export class Engine {
     this.#options = options
     const { clock, random, log, settings, ledger, workers, publisher } = options
     this.#dispatcher = new Dispatcher(workers, settings)
-    this.#mailboxes = new Mailboxes(settings.idleMailboxes, settings.idleStateBytes, (mailbox) =>
-      this.#dispatcher.withdraw(mailbox),
-    )
+    this.#mailboxes = new Mailboxes(settings.idleMailboxes, settings.idleStateBytes, (mailbox) => {
+      this.#dispatcher.withdraw(mailbox)
+      this.#outcomes.dependencies.left(mailbox)
+    })
     this.#intake = new Intake(settings)
     this.#states = new States(ledger, clock, {
       loaded: (mailbox, state) => this.#outcomes.stateLoaded(mailbox, state),
@@ -190,6 +191,11 @@ export class Engine {
       states: this.#states,
       outbox: this.#outbox,
       parking: this.#parking,
+      ledger,
+      groups: options.groups.flatMap(({ name, actors }) =>
+        actors.some(({ dependencies }) => dependencies.length > 0) ? [name] : [],
+      ),
+      touch: (partition) => this.#committers[partition.lane]?.touch(partition),
       push,
       trouble: (key, reason) => this.#trouble(key, reason),
       settled: () => this.#settled(),
@@ -247,6 +253,7 @@ export class Engine {
     this.#stopped = true
     this.#ticker?.cancel()
     this.#outbox.stop()
+    this.#outcomes.dependencies.stop()
     for (const committer of this.#committers) committer.stop()
     for (const partition of this.#partitions.values()) partition.phase = 'gone'
   }
@@ -259,6 +266,7 @@ export class Engine {
     this.#draining = true
     for (const partition of [...this.#partitions.values()]) if (partition.phase === 'claiming') this.#drop(partition)
     this.#intake.hold('drain', true)
+    this.#outcomes.dependencies.stop()
     this.#dispatcher.hold()
     this.#parking.hold()
     for (const mailbox of this.#mailboxes.values()) this.#outcomes.dropQueued(mailbox)
@@ -305,6 +313,7 @@ export class Engine {
       paused: this.#intake.reasons,
       inFlight: this.#dispatcher.inFlight,
       outboxPending: this.#outbox.pending,
+      breakers: this.#outcomes.dependencies.open(),
     })
   }
 
@@ -403,9 +412,12 @@ export class Engine {
       { ...partition.facts, epoch: owned.epoch, watermark: owned.watermark, ahead: owned.ahead.length },
       'Took a partition over.',
     )
+    this.#outcomes.dependencies.owned(partition, owned.breakers)
     for (const { tenant, rows } of owned.parked) {
       const key = Buffer.from(tenant).toString('latin1')
-      this.#parking.inherit(this.#mailboxes.create(key, tenant, partition, partition.actor), rows)
+      const mailbox = this.#mailboxes.create(key, tenant, partition, partition.actor)
+      this.#parking.inherit(mailbox, rows)
+      this.#outcomes.dependencies.keeps(mailbox)
     }
     this.#outbox.open(partition, owned.inherited)
     partition.group.source.seek(partition, owned.watermark, partition.token)
@@ -423,6 +435,7 @@ export class Engine {
     if (partition === undefined || partition.phase === 'gone') return
     partition.phase = 'gone'
     for (const mailbox of [...partition.mailboxes.values()]) this.#outcomes.close(mailbox)
+    this.#outcomes.dependencies.dropped(partition)
     this.#outbox.drop(partition)
     const key = this.#key(partition.group, partition)
     if (this.#partitions.get(key) === partition) this.#partitions.delete(key)
@@ -552,7 +565,9 @@ export class Engine {
       if ('failure' in to) {
         this.#outcomes.refuse(this.#mailbox(partition, nobody, ''), item, to.failure)
       } else {
-        this.#parking.take(this.#mailbox(partition, to.key, to.tenant), item)
+        const mailbox = this.#mailbox(partition, to.key, to.tenant)
+        this.#parking.take(mailbox, item)
+        if (mailbox.waiting === 'dependency') this.#outcomes.dependencies.arrived(mailbox)
       }
     }
     if (batch.position > partition.position) partition.pass(partition.position, batch.position)
@@ -569,8 +584,7 @@ export class Engine {
       return known
     }
     const mailbox = this.#mailboxes.create(key, tenant, partition, partition.actor)
-    if (key === nobody) mailbox.waiting = 'blocked'
-    else if (mailbox.waiting === 'state') this.#states.request(mailbox)
+    this.#outcomes.opened(mailbox)
     return mailbox
   }
 
@@ -588,6 +602,7 @@ export class Engine {
       for (const mailbox of this.#mailboxes.values()) if (mailbox.items.length > 0) mailbox.detachOld()
       this.#parking.look()
       this.#settled()
+      this.#outcomes.dependencies.look()
       this.#offsets.follow(this.#partitions.values())
       this.#tick()
     })

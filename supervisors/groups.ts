@@ -1,3 +1,4 @@
+import type { Actor } from '../actors/define-actor.ts'
 import type { Topology } from '../actors/topology.ts'
 import type { Config, GroupConfig } from '../core/config/schema.ts'
 import { TenantryError } from '../core/errors.ts'
@@ -9,16 +10,29 @@ export type GroupSettings = { readonly roles: readonly ActorRole[]; readonly con
 /**
  * The groups that this daemon runs: those of the actors found, each with what configuration says of it, and of their
  * topics those that `groups.<name>.topics` lists, where it does. Throws TENANTRY_GROUP_UNKNOWN for an actor whose group
- * is not configured, TENANTRY_TOPIC_WITHOUT_ACTOR for a listed topic that none of the group's actors takes.
+ * is not configured, TENANTRY_TOPIC_WITHOUT_ACTOR for a listed topic that none of the group's actors takes,
+ * TENANTRY_PROBE_TIMEOUT for a dependency that may take longer than a breaker waits for it.
  */
 export function groupsOf(config: Config, topology: Topology): ReadonlyMap<string, GroupSettings> {
   const groups = new Map<string, GroupSettings>()
-  for (const { index, name, group, topic, stateful, consistency, dependencies, retry, file } of topology.actors) {
+  for (const {
+    index,
+    name,
+    group,
+    topic,
+    stateful,
+    consistency,
+    dependencies,
+    retry,
+    file,
+    actor,
+  } of topology.actors) {
     const settings = config.groups[group]
     if (settings === undefined) throw unknownGroup(group, file, Object.keys(config.groups))
     const before = groups.get(group)?.roles ?? []
     const taken = settings.topics === undefined || settings.topics.includes(topic)
     const serial = consistency === 'serial'
+    checkTimeouts(actor, file, config.breaker.probeTimeoutMs)
     const role: ActorRole = {
       index,
       name,
@@ -40,6 +54,18 @@ export function groupsOf(config: Config, topology: Topology): ReadonlyMap<string
     }
   }
   return groups
+}
+
+/** A probe that is given up before its call could end would keep its tenant waiting for ever. */
+function checkTimeouts(actor: Actor, file: string, probeTimeoutMs: number): void {
+  for (const [dependency, { timeoutMs }] of Object.entries(actor.dependencies)) {
+    if (timeoutMs < probeTimeoutMs) continue
+    throw new TenantryError(
+      'TENANTRY_PROBE_TIMEOUT',
+      `${file} gives ${dependency} ${timeoutMs} ms, and breaker.probeTimeout is ${probeTimeoutMs} ms: make it longer than any call may take.`,
+      { file, dependency, timeoutMs, probeTimeoutMs },
+    )
+  }
 }
 
 function unknownGroup(group: string, file: string, known: readonly string[]): TenantryError {

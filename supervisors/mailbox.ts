@@ -86,10 +86,11 @@ export class Decided implements Outcome {
  *   their messages
  * - `state`: the instance's state is to be read, or is being read
  * - `retrying`: its next record has failed; tried again at a time
+ * - `dependency`: a circuit breaker says when it may go on
  * - `held`: a lock or a time limit of the database's held this tenant back; tried again at a time
  * - `blocked`: cannot go on without an operator; `reason` says why
  */
-export type Waiting = 'nothing' | 'settling' | 'state' | 'retrying' | 'held' | 'blocked'
+export type Waiting = 'nothing' | 'settling' | 'state' | 'retrying' | 'dependency' | 'held' | 'blocked'
 
 /**
  * The FIFO of one (actor, topic, partition, tenant). Its items stand in offset order in three zones:
@@ -115,6 +116,8 @@ export class Mailbox {
   /** The worker holds this run's instance. */
   open = false
   waiting: Waiting = 'nothing'
+  /** One record at a time: its answer says whether a dependency works again. */
+  probing = false
   waitingReason = ''
   /** When it is tried again, in ms since 1970; 0 when no time is set. */
   waitingUntil = 0
@@ -161,6 +164,7 @@ export class Mailbox {
   /** Whether the next record may go to the worker now. */
   get dispatchable(): boolean {
     if (this.closed || this.waiting !== 'nothing' || this.queuedCount === 0) return false
+    if (this.probing && this.inFlightCount > 0) return false
     return !this.actor.serial || this.decidedCount + this.inFlightCount === 0
   }
 
@@ -171,7 +175,17 @@ export class Mailbox {
 
   /** Whether it cannot go on for a while, or without an operator. */
   get stuck(): boolean {
-    return this.waiting === 'retrying' || this.waiting === 'held' || this.waiting === 'blocked'
+    return (
+      this.waiting === 'retrying' ||
+      this.waiting === 'dependency' ||
+      this.waiting === 'held' ||
+      this.waiting === 'blocked'
+    )
+  }
+
+  /** Whether it has a record that could go, be it one that is parked. */
+  get pending(): boolean {
+    return this.queuedCount > 0 || this.parked !== null
   }
 
   /** Drops what has not been dispatched, or what of it comes after the first `keep`, and returns it. */
@@ -256,6 +270,7 @@ export class Mailbox {
     this.inFlightBytes = 0
     this.run++
     this.open = false
+    this.probing = false
     this.state = null
     return freed
   }

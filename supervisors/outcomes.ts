@@ -11,6 +11,7 @@ import { retryDelayMs } from '../core/retry-policy.ts'
 import type { Decision, Failed } from '../core/workers.ts'
 import type { Plan } from './commit-plan.ts'
 import type { Suspect } from './committer.ts'
+import { Dependencies, type DependenciesOptions, type DependenciesSettings } from './dependencies.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import type { Intake } from './intake.ts'
 import { Decided, type Item, type Mailbox } from './mailbox.ts'
@@ -31,9 +32,10 @@ export type OutcomesSettings = SharedFailuresSettings & {
   readonly systemicRetryMs: number
   /** Null: dead letters are rows alone. The lanes must be told the same. */
   readonly deadLetterTopic: string | null
+  readonly breaker: DependenciesSettings
 }
 
-export type OutcomesOptions = {
+export type OutcomesOptions = Pick<DependenciesOptions, 'ledger' | 'groups' | 'touch'> & {
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
@@ -69,11 +71,22 @@ function isBlocking(reason: string): reason is BlockingReason {
 
 /** What becomes of a mailbox's records: what a decision, a commit, a failure and a lost run do to it. */
 export class Outcomes {
+  readonly dependencies: Dependencies
   readonly #options: OutcomesOptions
   readonly #shared: SharedFailures
 
   constructor(options: OutcomesOptions) {
     this.#options = options
+    this.dependencies = new Dependencies({
+      ...options,
+      settings: options.settings.breaker,
+      mailboxes: () => options.mailboxes.values(),
+      withdraw: (mailbox) => this.#withdraw(mailbox, mailbox.decidedCount),
+      resume: (mailbox) => this.#resume(mailbox),
+      resumeAfter: (mailbox, ms) => this.#resumeAfter(mailbox, ms),
+      dispatch: (mailbox) => options.dispatcher.enqueue(mailbox),
+      stuck: (mailbox) => options.parking.stuck(mailbox),
+    })
     this.#shared = new SharedFailures(options.settings, () => options.mailboxes.values())
   }
 
@@ -93,7 +106,11 @@ export class Outcomes {
       this.#block(mailbox, outcome.failure.reason)
       return
     }
-    if (outcome.kind === 'failed' && outcome.failure.kind === 'transient' && this.#retry(mailbox, item, outcome)) return
+    if (outcome.kind === 'failed') {
+      if (this.dependencies.failed(mailbox, item, outcome)) return
+      const { kind, dependency } = outcome.failure
+      if (kind === 'transient' && dependency === undefined && this.#retry(mailbox, item, outcome)) return
+    }
     this.#options.dispatcher.answered(mailbox, item)
     const decided = this.#decide(mailbox, outcome)
     this.#options.intake.weighed(item.bytes - item.ownBytes)
@@ -102,7 +119,16 @@ export class Outcomes {
     if (outcome.kind === 'failed') {
       this.#withdraw(mailbox, mailbox.decidedCount)
       this.#resume(mailbox)
+    } else {
+      this.dependencies.handled(mailbox, outcome.kind === 'done' ? outcome.served : 0)
     }
+  }
+
+  /** A mailbox that is new. */
+  opened(mailbox: Mailbox): void {
+    if (mailbox.key === nobody) mailbox.waiting = 'blocked'
+    else if (mailbox.waiting === 'state') this.#options.states.request(mailbox)
+    else this.dependencies.keeps(mailbox)
   }
 
   /** A record that is nobody's, or that no worker need see: decided here, by the router. */
@@ -119,12 +145,13 @@ export class Outcomes {
     }
     mailbox.state = state === null ? null : { version: state.version, json: state.json }
     mailbox.waiting = 'nothing'
-    this.#options.dispatcher.enqueue(mailbox)
+    if (!this.dependencies.keeps(mailbox)) this.#options.dispatcher.enqueue(mailbox)
   }
 
   /** The worker has gone with this run. What it decided stands; the rest runs again. */
   runLost(mailbox: Mailbox): void {
     if (mailbox.items.length === 0 && mailbox.parked === null) return this.close(mailbox)
+    this.dependencies.ended(mailbox)
     mailbox.raiseRun(mailbox.decidedCount)
     this.#resume(mailbox)
   }
@@ -133,6 +160,7 @@ export class Outcomes {
   dropQueued(mailbox: Mailbox): void {
     for (const item of mailbox.dropQueued()) this.#options.intake.gave(item.bytes)
     this.#options.parking.dropArrivals(mailbox)
+    this.dependencies.left(mailbox)
   }
 
   /** The mailbox is not ours any more. */
@@ -280,9 +308,10 @@ export class Outcomes {
     mailbox.heldTimes = 0
     mailbox.waiting = 'retrying'
     mailbox.waitingReason = failed.failure.reason
-    if (item.attempts === 0) item.firstFailedAt = clock.now()
-    push(new Decided(mailbox, item, { ...failed, kind: 'retried', retryAt: clock.now() + delayMs }))
-    item.attempts++
+    if (item.firstFailedAt === 0) item.firstFailedAt = clock.now()
+    const attempts = item.attempts + 1
+    push(new Decided(mailbox, item, { ...failed, kind: 'retried', attempts, retryAt: clock.now() + delayMs }))
+    item.attempts = attempts
     if (item.row === null) item.retried = true
     else item.rowWrites++
     metrics.retried(mailbox.partition.group.name)
@@ -366,6 +395,8 @@ export class Outcomes {
       this.#refuseQueued(mailbox)
     } else if (mailbox.decidedCount > 0 && (mailbox.actor.stateful || mailbox.actor.dependencies.length > 0)) {
       mailbox.waiting = 'settling'
+    } else if (this.dependencies.keeps(mailbox)) {
+      return
     } else if (!mailbox.actor.stateful) {
       mailbox.waiting = 'nothing'
       this.#options.dispatcher.enqueue(mailbox)
@@ -378,6 +409,7 @@ export class Outcomes {
 
   #block(mailbox: Mailbox, reason: BlockingReason, facts: Facts = {}): void {
     this.#released(mailbox)
+    this.dependencies.left(mailbox)
     mailbox.waiting = 'blocked'
     mailbox.waitingReason = `${reason}: ${blockingReasons[reason]}`
     this.#options.log.error(
@@ -389,6 +421,7 @@ export class Outcomes {
   }
 
   #withdraw(mailbox: Mailbox, keepDecided: number): void {
+    this.dependencies.ended(mailbox)
     this.#options.dispatcher.withdraw(mailbox)
     this.#options.intake.weighed(-mailbox.raiseRun(keepDecided))
   }

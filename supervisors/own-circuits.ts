@@ -41,7 +41,7 @@ export class OwnCircuits {
   }
 
   /** How many are not closed, by partition and dependency. */
-  *open(): Iterable<{ readonly partition: Partition; readonly dependency: string; readonly count: number }> {
+  *open(): Iterable<Omit<Place, 'tenant'> & { readonly count: number }> {
     for (const [partition, dependencies] of this.#partitions) {
       for (const [dependency, circuits] of dependencies) {
         let count = 0

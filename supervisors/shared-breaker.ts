@@ -24,8 +24,8 @@ export type SharedBreakerSettings = CircuitSettings & {
 /** What it knows of a mailbox. */
 export type Member = {
   readonly tenant: string
-  /** Records that could go. */
-  readonly queuedCount: number
+  /** Whether it has a record that could go. */
+  readonly pending: boolean
 }
 
 export type SharedBreakerHost<M> = {
@@ -60,6 +60,7 @@ export class SharedBreaker<M extends Member> {
   #probes = 0
   #lastTenant = ''
   #timer: Timer | null = null
+  #stopped = false
 
   constructor(clock: Clock, settings: SharedBreakerSettings, host: SharedBreakerHost<M>) {
     this.#clock = clock
@@ -158,8 +159,9 @@ export class SharedBreaker<M extends Member> {
     this.#become(null, null)
   }
 
-  /** Nothing is heard of it any more. */
+  /** Nobody goes any more, and it stays as it is for whoever takes it over. */
   stop(): void {
+    this.#stopped = true
     this.#timer?.cancel()
     this.#members.halt()
   }
@@ -195,6 +197,7 @@ export class SharedBreaker<M extends Member> {
   }
 
   #wake(at: number, then: () => void): void {
+    if (this.#stopped) return
     this.#timer = this.#clock.after(Math.max(0, at - this.#clock.monotonic()), () => {
       this.#timer = null
       then()
@@ -209,7 +212,7 @@ export class SharedBreaker<M extends Member> {
     let same: M | null = null
     let kept = false
     for (const member of this.#members.values()) {
-      if (member.queuedCount === 0) continue
+      if (!member.pending) continue
       if (!this.#host.free(member)) kept = true
       else if (member.tenant !== this.#lastTenant) return this.#send(member)
       else same ??= member

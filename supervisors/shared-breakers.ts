@@ -1,5 +1,6 @@
 import type { Circuit } from '../core/circuit-breaker.ts'
 import type { Clock } from '../core/clock.ts'
+import type { OpenBreakers } from '../core/metrics.ts'
 import type { Mailbox } from './mailbox.ts'
 import type { Partition } from './partition.ts'
 import { SharedBreaker, type SharedBreakerSettings } from './shared-breaker.ts'
@@ -8,7 +9,7 @@ export type SharedBreakersHost = {
   /** Whether no circuit of the mailbox's own keeps it. */
   free(mailbox: Mailbox): boolean
   go(mailbox: Mailbox): void
-  overdue(mailbox: Mailbox, dependency: string): void
+  overdue(mailbox: Mailbox): void
   /** The circuit is to be written down in commits of `home`. */
   record(home: Partition, dependency: string, circuit: Circuit | null): void
   news(partition: Pick<Partition, 'group' | 'actor'>, dependency: string, open: boolean): void
@@ -18,6 +19,8 @@ export type SharedBreakersHost = {
 type Shared = {
   readonly breaker: SharedBreaker<Mailbox>
   readonly key: string
+  readonly group: string
+  readonly actor: string
   readonly dependency: string
   /** The partition whose commits write its row; null while it has none. */
   home: Partition | null
@@ -110,6 +113,12 @@ export class SharedBreakers {
     this.#shared.get(keyOf({ group: { name: group }, actor: { name: actor } }, dependency))?.breaker.reset()
   }
 
+  open(): readonly OpenBreakers[] {
+    return [...this.#shared.values()].flatMap(({ open, group, actor, dependency }) =>
+      open ? [{ group, actor, dependency, scope: 'all' as const, count: 1 }] : [],
+    )
+  }
+
   stop(): void {
     for (const { breaker } of this.#shared.values()) breaker.stop()
   }
@@ -137,7 +146,7 @@ export class SharedBreakers {
     const breaker: SharedBreaker<Mailbox> = new SharedBreaker(this.#clock, this.#settings, {
       free: (member) => this.#host.free(member),
       go: (member) => this.#host.go(member),
-      overdue: (member) => this.#host.overdue(member, dependency),
+      overdue: (member) => this.#host.overdue(member),
       changed: (member) => {
         const open = !breaker.isClosed
         if (open !== shared.open) this.#host.news({ group, actor }, dependency, open)
@@ -146,7 +155,7 @@ export class SharedBreakers {
       },
       settled: () => this.#host.settled(),
     })
-    const shared: Shared = { breaker, key, dependency, home: null, open: false }
+    const shared: Shared = { breaker, key, group: group.name, actor: actor.name, dependency, home: null, open: false }
     this.#shared.set(key, shared)
     return shared
   }

@@ -1,3 +1,4 @@
+import type { OpenBreakers } from '../core/metrics.ts'
 import type { Mailbox } from './mailbox.ts'
 import type { Mailboxes } from './mailboxes.ts'
 import type { Partition, PartitionPhase } from './partition.ts'
@@ -43,6 +44,9 @@ export type EngineStatus = {
     readonly partition: number
     readonly reason: string
   }[]
+  /** Tenants whose records wait for a dependency. */
+  readonly waitingTenants: number
+  readonly breakers: readonly OpenBreakers[]
 }
 
 export function statusOf(engine: {
@@ -54,6 +58,7 @@ export function statusOf(engine: {
   paused: readonly string[]
   inFlight: number
   outboxPending: number
+  breakers: readonly OpenBreakers[]
 }): EngineStatus {
   const partitions = [...engine.partitions]
   const mailboxes = [...engine.mailboxes.values()]
@@ -77,6 +82,8 @@ export function statusOf(engine: {
     blocked: mailboxes
       .filter((mailbox) => mailbox.waiting === 'blocked' && mailbox.waitingReason !== '')
       .map(blockedTenant),
+    waitingTenants: mailboxes.reduce((sum, { waiting }) => sum + (waiting === 'dependency' ? 1 : 0), 0),
+    breakers: engine.breakers,
   }
 }
 

@@ -23,14 +23,10 @@ export class Trips {
     return this.#kept.size
   }
 
-  /** These are in force now. True: there is one more than before. */
-  update(trips: readonly Trip[]): boolean {
-    let more = false
-    for (const trip of trips) {
-      if (this.#kept.has(trip.id)) continue
-      more = true
-      this.#kept.set(trip.id, { trip, ended: false, mailboxes: this.#release() })
-    }
+  /** These are in force now. Returns those that were not before. */
+  update(trips: readonly Trip[]): readonly Trip[] {
+    const more = trips.filter(({ id }) => !this.#kept.has(id))
+    for (const trip of more) this.#kept.set(trip.id, { trip, ended: false, mailboxes: this.#release() })
     const inForce = new Set(trips.map(({ id }) => id))
     for (const [id, kept] of this.#kept) {
       if (!inForce.has(id) && !kept.ended) {

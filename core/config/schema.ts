@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { breaker } from './breaker-section.ts'
 import {
   actors,
   backpressure,
@@ -34,6 +35,7 @@ export const schema = z.strictObject({
   workers,
   commit,
   retry,
+  breaker,
   backpressure,
   parking,
   retention,

@@ -2,21 +2,23 @@ import type postgres from 'postgres'
 import { byteaText, plainArray, textArray } from './array-text.ts'
 import type { Ask } from './control.ts'
 import { own, type Step } from './group-commit.ts'
-import type { Commit, Outcome, ParkedAt, ParkedPage, ParkedRow, ParkedWanted, PartitionRef } from './transactions.ts'
+import type { Commit, Outcome, ParkedAt, ParkedPage, ParkedRow, ParkedWanted, PartitionRef, Retried } from './transactions.ts'
 
 type Unparked = { readonly outcome: Outcome; readonly row: ParkedAt }
+type Counted = Unparked & { readonly result: Retried }
 
 /** Parked records get their rows; outcomes of parked ones take theirs with them, and a failed attempt is counted there. */
 export function parkingSteps(sql: postgres.Sql, commit: Commit): Step[] {
   const parked: Outcome[] = []
-  const retried: Unparked[] = []
+  const retried: Counted[] = []
   const ended: Unparked[] = []
   for (let i = 0; i < commit.outcomes.length; i++) {
     const outcome = commit.outcomes[i]
     if (outcome === undefined) continue
-    const { row } = outcome
-    if (outcome.result.kind === 'parked') parked.push(outcome)
-    else if (row !== null) (outcome.result.kind === 'retried' ? retried : ended).push({ outcome, row })
+    const { row, result } = outcome
+    if (result.kind === 'parked') parked.push(outcome)
+    else if (row !== null && result.kind === 'retried') retried.push({ outcome, row, result })
+    else if (row !== null) ended.push({ outcome, row })
   }
   return [...park(sql, commit, parked), ...countAttempts(sql, commit, retried), ...unpark(sql, commit, ended)]
 }
@@ -60,7 +62,7 @@ function storableTime(timestamp: number): number {
   return Math.max(-1, Math.min(timestamp, Number.MAX_SAFE_INTEGER))
 }
 
-function countAttempts(sql: postgres.Sql, commit: Commit, retried: readonly Unparked[]): Step[] {
+function countAttempts(sql: postgres.Sql, commit: Commit, retried: readonly Counted[]): Step[] {
   if (retried.length === 0) return []
   const outcomes = retried.map(({ outcome }) => outcome)
   const { groups, topicIds, numbers, tenants, offsets } = refsOf(commit, outcomes)
@@ -73,7 +75,7 @@ function countAttempts(sql: postgres.Sql, commit: Commit, retried: readonly Unpa
       from unnest(
         ${groups}::text[], ${topicIds}::uuid[], ${numbers}::integer[], ${tenants}::text[],
         ${plainArray(retried.map(({ row }) => row.generation))}::integer[], ${offsets}::bigint[],
-        ${plainArray(outcomes.map(({ attempts }) => attempts + 1))}::integer[],
+        ${plainArray(retried.map(({ result }) => result.attempts))}::integer[],
         ${plainArray(outcomes.map(({ firstFailedAt }) => firstFailedAt))}::double precision[]
       ) as each (group_name, topic_id, partition, tenant_id, generation, record_offset, attempts, first_failed_at)
       group by group_name, topic_id, partition, tenant_id, generation, record_offset

@@ -40,7 +40,7 @@ function keep(
       ${plainArray(refs.map((ref) => ref?.partition ?? 0))}::integer[], ${plainArray(outcomes.map(({ record }) => record.offset))}::bigint[],
       ${textArray(outcomes.map(({ tenant }) => tenant))}::text[], ${textArray(outcomes.map(({ actor }) => actor))}::text[],
       ${textArray(results.map(({ messageId }) => storable(messageId)))}::text[], ${textArray(results.map(({ type }) => storable(type)))}::text[],
-      ${plainArray(outcomes.map(({ attempts }) => attempts + 1))}::integer[],
+      ${plainArray(results.map(({ attempts }) => attempts))}::integer[],
       ${plainArray(outcomes.map(({ firstFailedAt }) => firstFailedAt))}::double precision[],
       ${plainArray(results.map(({ retryAt }) => retryAt))}::double precision[],
       ${textArray(results.map(({ failure }) => storable(failure.reason)))}::text[],

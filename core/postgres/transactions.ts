@@ -139,6 +139,8 @@ export type Skipped = { readonly kind: 'skipped'; readonly reason: string }
 /** The attempt failed and is repeated: its count survives whatever happens to the daemon. */
 export type Retried = Omit<Failed, 'kind' | 'key'> & {
   readonly kind: 'retried'
+  /** Attempts that have failed; a failure of a dependency is none. */
+  readonly attempts: number
   /** When the next attempt is due, in ms since 1970. */
   readonly retryAt: number
 }

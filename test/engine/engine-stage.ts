@@ -74,7 +74,7 @@ function turn(): Promise<void> {
 
 export const topic = 't'
 
-const settings: EngineSettings = {
+export const stageSettings: EngineSettings = {
   commitMaxRecords: 100,
   commitMaxBytes: 1 << 20,
   commitTargetMs: 1_000,
@@ -98,6 +98,17 @@ const settings: EngineSettings = {
   systemicWindowMs: 60_000,
   systemicLimitMs: 600_000,
   systemicRetryMs: 5_000,
+  breaker: {
+    failures: 5,
+    openMs: 60_000,
+    successes: 2,
+    probeTimeoutMs: 60_000,
+    maxWaitMs: 86_400_000,
+    sharedTenants: 3,
+    sharedRatio: 0.5,
+    sharedWindowMs: 60_000,
+    releasePerSecond: 1_000,
+  },
   maxIdLength: 256,
   offsetIntervalMs: 1_000,
   releaseMs: 20_000,
@@ -116,6 +127,8 @@ export type StageOptions = {
   readonly partitions?: number
   readonly retry?: RetryPolicy
   readonly settings?: Partial<EngineSettings>
+  /** Others than those that answer at once. */
+  readonly workers?: Workers
 }
 
 /**
@@ -207,11 +220,11 @@ export class EngineStage {
       log: this.#log(),
       metrics: silentMetrics,
       groups: [group],
-      workers: this.#workers(),
+      workers: options.workers ?? this.#workers(),
       lanes: [this.#lane()],
       ledger: this.#ledger(),
       publisher: this.#publisher(),
-      settings: { ...settings, ...options.settings },
+      settings: { ...stageSettings, ...options.settings },
       failed: (error) => this.fatal.push(error),
     })
     this.#listener = this.engine.listener('g')
@@ -346,6 +359,7 @@ export class EngineStage {
         traceId: '',
         messageId: `m${offset}`,
         bytes: this.weight,
+        served: 0,
       },
     }))
   }

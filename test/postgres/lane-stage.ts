@@ -129,6 +129,7 @@ export class LaneStage {
       traceId: '',
       messageId: id ?? '',
       bytes: 0,
+      served: 0,
     }
     return this.#outcome(tenant, partition, result)
   }

@@ -101,9 +101,9 @@ test('a commit of a parked record that has gone is fenced, and names all such pa
 test('attempts at a parked record are counted in its row', async () => {
   const outcome = stage.done()
   const failure = { reason: 'handler', errorClass: '', message: '', stack: '', kind: 'transient' } as const
-  const result = { kind: 'retried', failure, type: 'go', traceId: '', messageId: '', retryAt: 0 } as const
+  const result = { kind: 'retried', attempts: 1, failure, type: 'go', traceId: '', messageId: '', retryAt: 0 } as const
   const failed = { ...outcome, result, row: at(), firstFailedAt: 1_600_000_000_000 }
-  assert.is((await stage.run(lane, [parked(outcome), failed, { ...failed, attempts: 1 }])).kind, 'committed')
+  assert.is((await stage.run(lane, [parked(outcome), failed, { ...failed, attempts: 1, result: { ...result, attempts: 2 } }])).kind, 'committed')
   const [row] = await read(['acme'])
   assert.equal([row?.attempts, row?.firstFailedAt], [2, 1_600_000_000_000])
   assert.equal([...(await stage.sql`select * from sys.retries`)], [], 'and nowhere else')
@@ -113,7 +113,7 @@ test('attempts at a parked record are counted in its row', async () => {
 test('a record that is parked while it is retried takes its attempts along', async () => {
   const outcome = stage.done()
   const failure = { reason: 'handler', errorClass: '', message: '', stack: '', kind: 'transient' } as const
-  const result = { kind: 'retried', failure, type: 'go', traceId: '', messageId: '', retryAt: 0 } as const
+  const result = { kind: 'retried', attempts: 1, failure, type: 'go', traceId: '', messageId: '', retryAt: 0 } as const
   const firstFailedAt = 1_600_000_000_000
   await stage.run(lane, [{ ...outcome, result, firstFailedAt }])
   await stage.run(lane, [{ ...parked(outcome), attempts: 1, firstFailedAt, retried: true }])

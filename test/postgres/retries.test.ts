@@ -24,6 +24,7 @@ const firstFailedAt = 1_700_000_000_123
 function retried(outcome: Outcome, attempts: number): Outcome {
   const result = {
     kind: 'retried',
+    attempts: attempts + 1,
     failure,
     type: 'go',
     traceId: '',

@@ -73,7 +73,7 @@ export function parking(commit: Commit): Step {
         else if (result.kind !== 'retried')
           changes.push({ kind: 'unpark', ref, origin: originOf(ref, outcome), tenant, at })
         else
-          changes.push({ kind: 'park', ref, row: { tenant, at: row, record, attempts: attempts + 1, firstFailedAt } })
+          changes.push({ kind: 'park', ref, row: { tenant, at: row, record, attempts: result.attempts, firstFailedAt } })
       }
       return refused.size > 0 ? new ServerError('TY001', 'a parked record has gone', [...refused].join(',')) : null
     },
@@ -178,7 +178,7 @@ function record(commit: Commit, { changes }: Transaction): ServerError | null {
   const places = new Map<number, number>()
   for (const outcome of commit.outcomes) {
     const ref = refOf(commit, outcome)
-    const { result, attempts, firstFailedAt } = outcome
+    const { result, firstFailedAt } = outcome
     const { offset } = outcome.record
     if (result.kind === 'parked') {
       if (outcome.retried) changes.push({ kind: 'unretry', ref, offset })
@@ -186,7 +186,7 @@ function record(commit: Commit, { changes }: Transaction): ServerError | null {
     }
     if (result.kind === 'retried' && outcome.row !== null) continue
     if (result.kind === 'retried') {
-      changes.push({ kind: 'retry', ref, row: { offset, attempts: attempts + 1, firstFailedAt } })
+      changes.push({ kind: 'retry', ref, row: { offset, attempts: result.attempts, firstFailedAt } })
       continue
     }
     if (outcome.retried) changes.push({ kind: 'unretry', ref, offset })

@@ -82,6 +82,7 @@ export function handle(
       stateful: state !== null,
       state,
       bytes: writtenBytes,
+      served: 0,
       ...known,
     },
     chain: next,

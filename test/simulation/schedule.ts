@@ -211,6 +211,7 @@ function drawSettings(random: SeededRandom): EngineSettings {
     systemicWindowMs: 60_000,
     systemicLimitMs: 5_000,
     systemicRetryMs: 1_000,
+    breaker: drawBreaker(random.fork('breaker')),
     maxIdLength: 256,
     offsetIntervalMs: random.pick([200, 1_000]),
     releaseMs: releaseTimeoutMs * 0.8,
@@ -218,6 +219,21 @@ function drawSettings(random: SeededRandom): EngineSettings {
     idleStateBytes: random.pick([0, 1_000, 1 << 20]),
     outboxMaxPending: random.pick([3, 100, 10_000]),
     deadLetterTopic,
+  }
+}
+
+function drawBreaker(random: SeededRandom): EngineSettings['breaker'] {
+  return {
+    failures: random.pick([1, 2, 5]),
+    openMs: random.pick([300, 1_000, 3_000]),
+    successes: random.pick([1, 2]),
+    // Sometimes shorter than a slow handler takes.
+    probeTimeoutMs: random.pick([1_000, 5_000]),
+    maxWaitMs: random.pick([3_000, 1e9, 1e9]),
+    sharedTenants: random.pick([2, 3]),
+    sharedRatio: random.pick([0.3, 0.5, 1]),
+    sharedWindowMs: 5_000,
+    releasePerSecond: random.pick([5, 100]),
   }
 }
 

@@ -56,11 +56,11 @@ export class BreakersStage {
       { ...breakerSettings, ...settings },
       {
         mayGo: (mailbox) => this.#go(mailbox),
-        overdue: (mailbox, dependency) => {
-          this.overdue.push(`${mailbox.tenant} ${dependency}`)
+        overdue: (mailbox) => {
+          this.overdue.push(mailbox.tenant)
           this.#running.delete(mailbox)
           this.running--
-          this.#failed(mailbox, dependency)
+          this.#go(mailbox)
         },
         record: (partition, change) => {
           this.changes.push(change)
@@ -103,7 +103,9 @@ export class BreakersStage {
 
   #go(mailbox: Mailbox): void {
     if (mailbox.queuedCount === 0 || this.#running.has(mailbox)) return
-    if (this.breakers.gate(mailbox) === 'wait') return
+    const gate = this.breakers.gate(mailbox)
+    mailbox.waiting = gate === 'wait' ? 'dependency' : 'nothing'
+    if (gate === 'wait') return
     this.#running.add(mailbox)
     this.most = Math.max(this.most, ++this.running)
     const failing = mailbox.actor.dependencies.find((one) => this.serves(mailbox.tenant, one) !== true)

@@ -53,6 +53,7 @@ const done: fc.Arbitrary<Done> = record({
   kind: fc.constant('done' as const),
   ...common,
   bytes: fc.nat(),
+  served: fc.nat(2 ** 30 - 1),
   effects: fc.array(effect, { maxLength: 5 }),
   state: fc.option(record({ version: fc.nat(), json: fc.json() }), { nil: null }),
 }).map((one) => ({
@@ -69,10 +70,16 @@ const failure: fc.Arbitrary<Failure> = fc.record(
     stack: text,
     kind: fc.constantFrom('bad-record' as const, 'permanent' as const, 'transient' as const),
     sqlstate: text,
+    dependency: text,
   },
   { noNullPrototype: true, requiredKeys: ['reason', 'errorClass', 'message', 'stack', 'kind'] },
 )
-const failed: fc.Arbitrary<Failed> = record({ kind: fc.constant('failed' as const), ...common, failure })
+const failed: fc.Arbitrary<Failed> = record({
+  kind: fc.constant('failed' as const),
+  ...common,
+  failure,
+  served: fc.nat(2 ** 30 - 1),
+})
 const duplicate: fc.Arbitrary<Duplicate> = record({
   kind: fc.constant('duplicate' as const),
   messageId: text,
@@ -184,6 +191,7 @@ test('a shape crosses once for each thread and is one object over all of them', 
       traceId: '',
       messageId: 'm',
       bytes: 0,
+      served: 0,
     },
   })
   const known = new Map<string, Shape>()

@@ -63,3 +63,16 @@ test('topics narrows a group, and must not name one that no actor takes', () => 
     /groups\.a\.topics lists t3.*did you mean/,
   )
 })
+
+test('a dependency that may take longer than its probes is an error that names both', () => {
+  const actor = defineActor({
+    group: 'a',
+    topic: 't1',
+    messages: { x: z.object({}) },
+    dependencies: { api: { timeoutMs: 90_000 } },
+    receive() {},
+  })
+  const slow = { actors: [{ ...found(0, 'a', 't1'), dependencies: ['api'], actor }] }
+  assert.throws(() => groupsOf(configured('groups.a.start=latest'), slow), /api 90000 ms.*breaker\.probeTimeout/)
+  groupsOf(configured('groups.a.start=latest', 'breaker.probeTimeout=2m'), slow)
+})

@@ -16,6 +16,8 @@ const reading: EngineReading = {
   bytes: 4_096,
   bytesBudget: 8_192,
   outboxPending: 2,
+  waitingTenants: 3,
+  openBreakers: [{ group: 'g', actor: 'a', dependency: 'api', scope: 'all', count: 1 }],
   blockedTenants: 1,
   partitions: [
     {
@@ -67,6 +69,9 @@ test('names are ours, in base units, and no label can hold a tenant', () => {
     'quantile',
     'version',
     'runtime',
+    'actor',
+    'dependency',
+    'scope',
   ])
   assert.is(new Set(specs.map(({ name }) => name)).size, specs.length)
   for (const { name, type, labels: own, help, buckets } of specs) {
@@ -153,6 +158,8 @@ test('gauges are read when somebody asks, and what was given up is gone', async 
     tenantry_bytes_budget: 8_192,
     tenantry_outbox_pending: 2,
     tenantry_tenants_blocked: 1,
+    tenantry_tenants_waiting: 3,
+    'tenantry_breakers_open{group="g",actor="a",dependency="api",scope="all"}': 1,
     'tenantry_consumer_lag_records{group="g",topic="t",partition="0"}': 10,
     'tenantry_consumer_lag_records{group="g",topic="t",partition="1"}': 0,
     'tenantry_consumer_lag_seconds{group="g",topic="t",partition="1"}': 0,
@@ -166,10 +173,11 @@ test('gauges are read when somebody asks, and what was given up is gone', async 
   assert.ok(age >= 30 && age < 90, String(age))
   assert.is(found.has('tenantry_consumer_lag_records{group="g",topic="t",partition="2"}'), false)
 
-  current = { ...reading, ready: false, partitions: [], workerUtilisation: [] }
+  current = { ...reading, ready: false, partitions: [], workerUtilisation: [], openBreakers: [] }
   const later = samples(await metrics.text())
   assert.is(later.get('tenantry_ready'), 0)
-  for (const name of later.keys()) assert.not(/^tenantry_(consumer_lag|partitions|worker_utilisation)/.test(name), name)
+  for (const name of later.keys())
+    assert.not(/^tenantry_(consumer_lag|partitions|worker_utilisation|breakers)/.test(name), name)
 })
 
 test("the supervisor's event loop is watched while it runs", async () => {

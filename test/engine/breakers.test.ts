@@ -1,0 +1,288 @@
+import * as assert from 'uvu/assert'
+import type { BreakerRow } from '../../core/postgres/transactions.ts'
+import { test } from '../harness.ts'
+import { CallingWorkers } from './calling-workers.ts'
+import { EngineStage, stageSettings, type StageOptions } from './engine-stage.ts'
+
+// What an actor calls is away: no attempt is counted, no dead letter written, and nobody else waits.
+
+const second = 1_000
+const minute = 60 * second
+
+function tenants(count: number): string[] {
+  return Array.from({ length: count }, (_, i) => `t${i}`)
+}
+
+/** An engine whose only actor calls a dependency, and the rows of its breakers as commits have left them. */
+function begin(options: StageOptions = {}) {
+  const workers = new CallingWorkers()
+  const stage = new EngineStage({ ...options, calls: true, workers })
+  workers.start(stage.clock, stage.engine.workersListener)
+  const rows = new Map<string, BreakerRow>()
+  const attempts: number[] = []
+  stage.answer = (commit) => {
+    for (const { result } of commit.outcomes) if (result.kind === 'retried') attempts.push(result.attempts)
+    for (const { breakers } of commit.partitions) {
+      for (const change of breakers) {
+        if (change.state === 'closed') rows.delete(change.tenant)
+        else rows.set(change.tenant, change)
+      }
+    }
+    return { kind: 'committed', commit }
+  }
+  return { stage, workers, rows, attempts }
+}
+
+/** Lines of the log about breakers, as `event tenant`. */
+function news(stage: EngineStage): string[] {
+  return stage.lines.flatMap(({ event, fields }) =>
+    event.startsWith('breaker.') && 'tenant' in fields ? [`${event} ${String(fields.tenant)}`] : [],
+  )
+}
+
+/** What became of each record, per tenant. */
+function outcomes(stage: EngineStage): Map<string, { offset: number; kind: string }[]> {
+  const all = new Map<string, { offset: number; kind: string }[]>()
+  for (const one of stage.committed) {
+    const [, tenant = '', offset = '', kind = ''] = /^(.*)\/(\d+):(.*)$/.exec(one) ?? []
+    if (kind !== 'retried' && kind !== 'parked') all.set(tenant, [...(all.get(tenant) ?? []), { offset: Number(offset), kind }])
+  }
+  return all
+}
+
+test('a dependency away for ten minutes costs 1,000 tenants no dead letter, and each its order', async () => {
+  const { stage, workers, rows } = begin({ partitions: 4 })
+  await stage.assign()
+  const all = tenants(1_000)
+  const send = async () => {
+    for (let partition = 0; partition < 4; partition++)
+      await stage.send(
+        all.filter((_, i) => i % 4 === partition),
+        partition,
+      )
+  }
+  workers.serves = () => stage.clock.monotonic() > 10 * minute
+  await send()
+  await stage.clock.pass(10 * second)
+  assert.ok(workers.calls.length <= 3_000, `${workers.calls.length} calls until it was known to be away`)
+
+  workers.most = 0
+  for (let i = 1; i < 10; i++) {
+    await send()
+    await stage.clock.pass(minute)
+  }
+  assert.is(workers.most, 1, 'one probe at a time')
+  assert.is(workers.since(10 * second), 9)
+  assert.is(new Set(workers.calls.slice(-9).map(({ tenant }) => tenant)).size, 9, 'each from another tenant')
+  assert.equal(news(stage), ['breaker.opened '], 'one line')
+  assert.equal([...rows.keys()], [''], 'one row')
+  assert.equal(stage.engine.status().breakers, [{ group: 'g', actor: 'a', dependency: 'api', scope: 'all', count: 1 }])
+  assert.is(stage.engine.status().waitingTenants, 1_000)
+
+  await stage.clock.pass(3 * minute)
+  const done = outcomes(stage)
+  assert.is(done.size, 1_000)
+  for (const records of done.values()) {
+    assert.is(records.length, 10)
+    assert.ok(records.every(({ kind }) => kind === 'done'))
+    assert.equal(
+      records,
+      records.toSorted((a, b) => a.offset - b.offset),
+    )
+  }
+  assert.equal(news(stage), ['breaker.opened ', 'breaker.closed '])
+  assert.is(rows.size, 0)
+  assert.is(stage.engine.status().waitingTenants, 0)
+  const perSecond = new Map<number, number>()
+  for (const { at } of workers.calls.filter(({ ok }) => ok))
+    perSecond.set(Math.floor(at / second), (perSecond.get(Math.floor(at / second)) ?? 0) + 1)
+  const [first = 0, next = 0] = [...perSecond.values()]
+  assert.ok(first <= 130 && next <= 330, `they go on in steps: ${[...perSecond.values()].join(' ')}`)
+})
+
+test('a tenant whose calls fail waits alone, and the others do not', async () => {
+  const { stage, workers, rows } = begin()
+  await stage.assign()
+  workers.serves = (tenant) => tenant !== 'sick'
+  await stage.send(['sick', 'sick', ...tenants(5)])
+  for (let i = 0; i < 10; i++) {
+    await stage.send(tenants(5))
+    await stage.clock.pass(minute)
+  }
+  assert.is(workers.since(0, 'sick'), 5 + 9, 'five until it opened, then one a minute')
+  assert.is(outcomes(stage).get('t0')?.length, 11)
+  assert.equal([...rows.keys()], ['sick'])
+  assert.equal(news(stage), ['breaker.opened sick'])
+
+  workers.serves = () => true
+  await stage.clock.pass(2 * minute)
+  assert.equal(outcomes(stage).get('sick'), [
+    { offset: 0, kind: 'done' },
+    { offset: 1, kind: 'done' },
+  ])
+  assert.equal(rows.size, 0)
+})
+
+test('in half-open one record goes, and the next only when it has succeeded', async () => {
+  const { stage, workers } = begin()
+  await stage.assign()
+  workers.serves = (tenant) => tenant !== 'sick'
+  await stage.send([...Array.from({ length: 50 }, () => 'sick'), 'well'])
+  await stage.clock.pass(30 * second)
+  workers.serves = () => true
+  workers.callMs = 20 * second
+  workers.most = 0
+  const from = stage.clock.monotonic()
+  await stage.clock.pass(75 * second)
+  assert.is(workers.since(from, 'sick'), 2)
+  await stage.clock.pass(minute)
+  assert.ok(workers.since(from, 'sick') > 2)
+  assert.is(workers.most, 1)
+})
+
+test('failures of a dependency are no attempts, and do not use up those of the handler', async () => {
+  const { stage, workers, attempts } = begin()
+  await stage.assign()
+  workers.serves = () => stage.clock.monotonic() > 5 * minute
+  await stage.send(['a'])
+  await stage.clock.pass(10 * minute)
+  assert.equal(outcomes(stage).get('a'), [{ offset: 0, kind: 'done' }])
+  assert.ok(attempts.length > 5)
+  assert.equal([...new Set(attempts)], [0])
+})
+
+test('a record that has waited too long since its own first failure is a dead letter', async () => {
+  const { stage, workers } = begin()
+  await stage.assign()
+  workers.serves = () => false
+  await stage.send(['a'])
+  await stage.clock.pass(23 * 60 * minute)
+  assert.equal(outcomes(stage).size, 0)
+  await stage.send(['a'])
+  await stage.clock.pass(70 * minute)
+  assert.equal(outcomes(stage).get('a'), [{ offset: 0, kind: 'failed' }])
+  await stage.clock.pass(22 * 60 * minute)
+  assert.is(outcomes(stage).get('a')?.length, 1, 'the next has its own time')
+  await stage.clock.pass(3 * 60 * minute)
+  assert.is(outcomes(stage).get('a')?.length, 2)
+})
+
+test('since when a record waits outlives its owner', async () => {
+  const { stage, workers } = begin()
+  const day = 24 * 60 * minute
+  stage.retries = [{ offset: 0, attempts: 0, firstFailedAt: stage.clock.now() - day + 30 * second }]
+  await stage.assign()
+  workers.serves = () => false
+  await stage.send(['a'])
+  await stage.clock.pass(5 * minute)
+  assert.equal(outcomes(stage).get('a'), [{ offset: 0, kind: 'failed' }])
+})
+
+test('a breaker that an earlier owner has left keeps the tenant, whatever comes first', async () => {
+  for (const stateful of [false, true]) {
+    const { stage, workers, rows } = begin({ stateful })
+    const row = { actor: 'a', tenant: 'sick', dependency: 'api', state: 'open', failures: 5, successes: 0 } as const
+    stage.breakers = [{ ...row, probeAt: stage.clock.now() + 40 * second }]
+    await stage.assign()
+    await stage.send(['well', 'sick', 'sick', 'sick'])
+    await stage.clock.pass(39 * second)
+    assert.is(workers.since(0, 'sick'), 0)
+    assert.is(workers.since(0, 'well'), 1)
+    await stage.clock.pass(10 * second)
+    assert.is(outcomes(stage).get('sick')?.length, 3)
+    assert.is(rows.size, 0)
+  }
+})
+
+test('a mailbox that is forgotten while nothing is in it does not forget its breaker', async () => {
+  const breaker = { ...stageSettings.breaker, maxWaitMs: 15 * second }
+  const { stage, workers } = begin({ settings: { idleMailboxes: 0, breaker } })
+  await stage.assign()
+  workers.serves = (tenant) => tenant !== 'sick'
+  await stage.send(['sick', 'well'])
+  await stage.clock.pass(80 * second)
+  assert.equal(outcomes(stage).get('sick'), [{ offset: 0, kind: 'failed' }])
+  assert.is(stage.engine.status().mailboxes, 0)
+  workers.serves = () => true
+  const from = stage.clock.monotonic()
+  await stage.send(['sick', 'sick', 'sick'])
+  await stage.clock.pass(50 * second)
+  assert.is(workers.since(from, 'sick'), 0)
+  await stage.clock.pass(15 * second)
+  assert.is(workers.since(from, 'sick'), 3)
+})
+
+test('a probe that never answers is given up, and the next goes a minute later', async () => {
+  const { stage, workers } = begin()
+  await stage.assign()
+  workers.serves = (tenant) => tenant !== 'sick'
+  await stage.send(['sick', 'well'])
+  await stage.clock.pass(20 * second)
+  workers.serves = () => null
+  await stage.clock.pass(2.5 * minute)
+  assert.is(workers.since(0, 'sick'), 6)
+  workers.serves = () => true
+  await stage.clock.pass(2 * minute)
+  assert.equal(outcomes(stage).get('sick'), [{ offset: 0, kind: 'done' }])
+})
+
+test('a trip keeps an actor’s records, and a reset lets them go', async () => {
+  const { stage, workers } = begin()
+  await stage.assign()
+  await stage.send(tenants(20))
+  await stage.clock.pass(second)
+  const of = { group: 'g', actor: 'a', dependency: 'api' }
+  stage.requests = { trips: [{ id: 1, ...of, tenant: '' }], resets: [] }
+  await stage.clock.pass(2 * second)
+  await stage.send(tenants(20))
+  await stage.clock.pass(10 * minute)
+  assert.is(workers.calls.length, 20)
+  assert.is(stage.engine.status().waitingTenants, 20)
+  stage.requests = { trips: [], resets: [{ id: 2, ...of, tenant: '' }] }
+  await stage.clock.pass(10 * second)
+  assert.is(workers.calls.length, 40)
+  assert.equal(news(stage), ['breaker.tripped ', 'breaker.reset '])
+})
+
+test('a reset lets a tenant go before its time, once', async () => {
+  const { stage, workers } = begin()
+  const of = { group: 'g', actor: 'a', dependency: 'api' }
+  const old = { id: 1, ...of, tenant: 'sick' }
+  stage.requests = { trips: [], resets: [old] }
+  await stage.assign()
+  workers.serves = (tenant) => tenant !== 'sick'
+  await stage.send(['sick', 'well'])
+  await stage.clock.pass(20 * second)
+  assert.is(workers.since(0, 'sick'), 5, 'an old one is done already')
+  workers.serves = () => true
+  stage.requests = { trips: [], resets: [old, { ...old, id: 2 }] }
+  await stage.clock.pass(3 * second)
+  assert.is(workers.since(0, 'sick'), 6)
+  assert.equal(news(stage), ['breaker.opened sick', 'breaker.reset sick', 'breaker.closed sick'])
+})
+
+test('what is away when a partition is given up is left for its next owner', async () => {
+  const { stage, workers, rows } = begin()
+  await stage.assign()
+  workers.serves = () => false
+  await stage.send(tenants(20))
+  await stage.clock.pass(20 * second)
+  assert.equal([...rows.keys()], [''])
+  await stage.revoke()
+  await stage.clock.pass(5 * minute)
+  assert.equal([...rows.keys()], [''])
+})
+
+test('a drain leaves breakers as they are', async () => {
+  const { stage, workers, rows } = begin()
+  await stage.assign()
+  workers.serves = () => false
+  await stage.send(tenants(20))
+  await stage.clock.pass(30 * second)
+  workers.callMs = 10 * second
+  await stage.clock.pass(35 * second)
+  const drained = stage.engine.drain(60 * second)
+  await stage.clock.pass(2 * minute)
+  await drained
+  assert.equal([...rows.keys()], [''])
+})
