@@ -9,12 +9,13 @@ import type { SharedBreakerSettings } from './shared-breaker.ts'
 import { SharedBreakers } from './shared-breakers.ts'
 import { Trips } from './trips.ts'
 
-/** A breaker that has opened or closed; `tenant` is '' for the one that all tenants share. */
+/** A breaker that has opened or closed; `tenant` is '' for the one that all tenants share, which is of no partition. */
 export type BreakerNews = {
   readonly group: string
   readonly actor: string
-  readonly tenant: string
   readonly dependency: string
+  readonly tenant: string
+  readonly partition: number | null
   readonly open: boolean
 }
 
@@ -61,7 +62,7 @@ export class Breakers {
       overdue: (mailbox) => host.overdue(mailbox),
       record: (home, dependency, circuit) => this.#record({ partition: home, dependency, tenant: '' }, circuit),
       news: ({ group, actor }, dependency, open) =>
-        host.news({ group: group.name, actor: actor.name, tenant: '', dependency, open }),
+        host.news({ group: group.name, actor: actor.name, dependency, tenant: '', partition: null, open }),
       settled: () => host.settled(),
     })
     this.#trips = new Trips(
@@ -84,11 +85,7 @@ export class Breakers {
   gate(mailbox: Mailbox): 'go' | 'probe' | 'wait' {
     if (this.quiet) return 'go'
     this.#endWait(mailbox)
-    if (this.#trips.keeps(mailbox)) {
-      this.ended(mailbox)
-      return 'wait'
-    }
-    if (this.#probes.has(mailbox)) return 'probe'
+    if (this.keeps(mailbox)) return 'wait'
     const held = this.#shared.holds(mailbox)
     if (held === 'waits') return 'wait'
     const empty = !mailbox.pending
@@ -99,9 +96,11 @@ export class Breakers {
     for (const dependency of mailbox.actor.dependencies) {
       const place = placeOf(mailbox, dependency)
       if (this.#own.get(place) === null || !this.#shared.join(mailbox, dependency)) continue
+      this.ended(mailbox)
       this.#set(place, null)
       return 'wait'
     }
+    if (this.#probes.has(mailbox)) return 'probe'
     const leftMs = this.#dueAt(mailbox) - this.#clock.monotonic()
     if (leftMs > 0 && !empty) {
       const timer = this.#after(leftMs, () => this.#mayGo(mailbox))
@@ -109,6 +108,13 @@ export class Breakers {
     }
     if (leftMs > 0 || (empty && this.#isHalfOpen(mailbox))) return 'wait'
     return this.#probe(mailbox) || held === 'probes' ? 'probe' : 'go'
+  }
+
+  /** Whether an operator has tripped the mailbox's breaker: it waits, whatever it has under way. */
+  keeps(mailbox: Mailbox): boolean {
+    if (!this.#trips.keeps(mailbox)) return false
+    this.ended(mailbox)
+    return true
   }
 
   /**
@@ -176,7 +182,7 @@ export class Breakers {
     this.#shared.dropped(partition)
   }
 
-  /** These are tripped now. Returns those that were not before; the mailboxes that go on are to ask `gate`. */
+  /** These are tripped now. Returns those that were not before: mailboxes that go on are to ask `keeps`. */
   tripped(trips: readonly Trip[]): readonly Trip[] {
     return this.#trips.update(trips)
   }
@@ -269,10 +275,10 @@ export class Breakers {
     this.#own.set(place, circuit)
     if (isClosed(before) && isClosed(circuit)) return
     this.#record(place, circuit)
-    const { partition, dependency, tenant } = place
-    const { group, actor } = partition
-    if (isClosed(before) !== isClosed(circuit))
-      this.#host.news({ group: group.name, actor: actor.name, tenant, dependency, open: !isClosed(circuit) })
+    if (isClosed(before) === isClosed(circuit)) return
+    const { dependency, tenant } = place
+    const { group, actor, partition } = place.partition
+    this.#host.news({ group: group.name, actor: actor.name, dependency, tenant, partition, open: !isClosed(circuit) })
   }
 
   /** A probe that has only begun leaves no trace: nothing of it outlives its owner. */

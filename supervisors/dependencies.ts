@@ -76,11 +76,8 @@ export class Dependencies {
     if (mailbox.actor.dependencies.length === 0) return false
     const gate = this.#breakers.gate(mailbox)
     mailbox.probing = gate === 'probe'
-    if (gate !== 'wait') return false
-    mailbox.waiting = 'dependency'
-    mailbox.waitingReason = 'a circuit breaker is open'
-    this.#options.stuck(mailbox)
-    return true
+    if (gate === 'wait') this.#wait(mailbox)
+    return gate === 'wait'
   }
 
   /** Something has come for a mailbox that waits and had nothing to send. */
@@ -173,7 +170,15 @@ export class Dependencies {
     const more = this.#breakers.tripped(trips)
     for (const { id: _, ...trip } of more)
       log.warn('breaker.tripped', trip, 'An operator keeps records from a dependency for a while.')
-    if (more.length > 0) for (const mailbox of mailboxes()) if (mailbox.waiting === 'nothing') this.keeps(mailbox)
+    if (more.length > 0)
+      for (const mailbox of mailboxes())
+        if (mailbox.waiting === 'nothing' && this.#breakers.keeps(mailbox)) this.#wait(mailbox)
+  }
+
+  #wait(mailbox: Mailbox): void {
+    mailbox.waiting = 'dependency'
+    mailbox.waitingReason = 'a circuit breaker is open'
+    this.#options.stuck(mailbox)
   }
 
   #overdue(mailbox: Mailbox): void {

@@ -2,7 +2,16 @@ import type postgres from 'postgres'
 import { byteaText, plainArray, textArray } from './array-text.ts'
 import type { Ask } from './control.ts'
 import { own, type Step } from './group-commit.ts'
-import type { Commit, Outcome, ParkedAt, ParkedPage, ParkedRow, ParkedWanted, PartitionRef, Retried } from './transactions.ts'
+import type {
+  Commit,
+  Outcome,
+  ParkedAt,
+  ParkedPage,
+  ParkedRow,
+  ParkedWanted,
+  PartitionRef,
+  Retried,
+} from './transactions.ts'
 
 type Unparked = { readonly outcome: Outcome; readonly row: ParkedAt }
 type Counted = Unparked & { readonly result: Retried }

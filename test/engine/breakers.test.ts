@@ -45,7 +45,8 @@ function outcomes(stage: EngineStage): Map<string, { offset: number; kind: strin
   const all = new Map<string, { offset: number; kind: string }[]>()
   for (const one of stage.committed) {
     const [, tenant = '', offset = '', kind = ''] = /^(.*)\/(\d+):(.*)$/.exec(one) ?? []
-    if (kind !== 'retried' && kind !== 'parked') all.set(tenant, [...(all.get(tenant) ?? []), { offset: Number(offset), kind }])
+    if (kind !== 'retried' && kind !== 'parked')
+      all.set(tenant, [...(all.get(tenant) ?? []), { offset: Number(offset), kind }])
   }
   return all
 }

@@ -103,7 +103,11 @@ test('attempts at a parked record are counted in its row', async () => {
   const failure = { reason: 'handler', errorClass: '', message: '', stack: '', kind: 'transient' } as const
   const result = { kind: 'retried', attempts: 1, failure, type: 'go', traceId: '', messageId: '', retryAt: 0 } as const
   const failed = { ...outcome, result, row: at(), firstFailedAt: 1_600_000_000_000 }
-  assert.is((await stage.run(lane, [parked(outcome), failed, { ...failed, attempts: 1, result: { ...result, attempts: 2 } }])).kind, 'committed')
+  assert.is(
+    (await stage.run(lane, [parked(outcome), failed, { ...failed, attempts: 1, result: { ...result, attempts: 2 } }]))
+      .kind,
+    'committed',
+  )
   const [row] = await read(['acme'])
   assert.equal([row?.attempts, row?.firstFailedAt], [2, 1_600_000_000_000])
   assert.equal([...(await stage.sql`select * from sys.retries`)], [], 'and nowhere else')

@@ -38,6 +38,8 @@ export type CheckerOptions = {
   readonly offsetMode: boolean
   /** A handler may fail for no reason: then a good message may be a dead letter. */
   readonly flaky: boolean
+  /** A record may wait for its dependency for too long. */
+  readonly impatient: boolean
   /** Positions that were given up by configuration: below a start, or when the log had gone. */
   readonly excused: (ref: PartitionRef, offset: number) => boolean
 }
@@ -167,12 +169,12 @@ export class Checker {
   }
 
   /** A record has one outcome or one parked row, never both, and its attempts go with it. */
-  #park({ ref, row: { at, record, attempts } }: Change & { kind: 'park' }): void {
+  #park({ ref, row: { at, record, attempts }, counts }: Change & { kind: 'park' }): void {
     const { violate } = this.#options
     const seen = this.#seen.get(refKey({ ...ref, topicId: at.topicId, partition: at.partition }))
     const where = `${refKey(ref)} offset ${record.offset}`
     if (seen?.outcomes.has(record.offset)) violate('G1 parked after its outcome', where)
-    const wanted = (seen?.attempts.get(record.offset) ?? 0) + (seen?.parked.has(record.offset) ? 1 : 0)
+    const wanted = (seen?.attempts.get(record.offset) ?? 0) + (counts ? 1 : 0)
     if (attempts !== wanted) violate('attempts forgotten', `${where}: parked with ${attempts} instead of ${wanted}`)
     seen?.attempts.set(record.offset, attempts)
     seen?.parked.add(record.offset)
@@ -186,14 +188,15 @@ export class Checker {
       violate('G1 a parked record lost', where)
   }
 
-  /** Attempts are counted on, whoever makes them. */
-  #retry({ ref, row }: Change & { kind: 'retry' }): void {
+  /** Attempts are counted on, whoever makes them; that a dependency was away is none. */
+  #retry({ ref, row, counts }: Change & { kind: 'retry' }): void {
     const { violate } = this.#options
     const seen = this.#seen.get(refKey(ref))
     const at = `${refKey(ref)} offset ${row.offset}`
     if (seen?.outcomes.has(row.offset)) violate('G1 a record tried again after its outcome', at)
     const before = seen?.attempts.get(row.offset) ?? 0
-    if (row.attempts !== before + 1) violate('attempts forgotten', `${at}: ${row.attempts} after ${before}`)
+    if (row.attempts !== before + (counts ? 1 : 0))
+      violate('attempts forgotten', `${at}: ${row.attempts} after ${before}`)
     seen?.attempts.set(row.offset, row.attempts)
   }
 
@@ -235,7 +238,7 @@ export class Checker {
   }
 
   #judge(row: OutcomeRow, record: KafkaRecord, at: string): void {
-    const { violate, flaky } = this.#options
+    const { violate, flaky, impatient } = this.#options
     const message = messageIn(record)
     const tenant = record.key === null ? '' : record.key.toString()
     const nobody = record.key === null || row.reason === 'bad_tenant'
@@ -252,7 +255,8 @@ export class Checker {
     }
     const fits = nobody
       ? row.kind === 'failed'
-      : wanted[message.kind].includes(row.kind) || (flaky && row.kind === 'failed' && row.reason === 'handler')
+      : wanted[message.kind].includes(row.kind) ||
+        (row.kind === 'failed' && ((flaky && row.reason === 'handler') || (impatient && row.reason === 'dependency')))
     const repeated = row.kind === 'failed' && row.reason === 'handler' && message.kind !== 'poison'
     const { length } = retry.delaysMs
     if (row.attempts > length || (repeated && row.attempts < length))

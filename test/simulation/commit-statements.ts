@@ -62,7 +62,7 @@ export function parking(commit: Commit): Step {
         const own = { generation: 0, topicId: ref.topicId, partition: ref.partition, replays: 0 }
         if (result.kind === 'parked') {
           parkedNow.add(`${refKey(ref)} ${tenant} ${record.offset}`)
-          changes.push({ kind: 'park', ref, row: { tenant, at: own, record, attempts, firstFailedAt } })
+          changes.push({ kind: 'park', ref, row: { tenant, at: own, record, attempts, firstFailedAt }, counts: false })
           continue
         }
         if (row === null) continue
@@ -73,7 +73,12 @@ export function parking(commit: Commit): Step {
         else if (result.kind !== 'retried')
           changes.push({ kind: 'unpark', ref, origin: originOf(ref, outcome), tenant, at })
         else
-          changes.push({ kind: 'park', ref, row: { tenant, at: row, record, attempts: result.attempts, firstFailedAt } })
+          changes.push({
+            kind: 'park',
+            ref,
+            row: { tenant, at: row, record, attempts: result.attempts, firstFailedAt },
+            counts: result.failure.dependency === undefined,
+          })
       }
       return refused.size > 0 ? new ServerError('TY001', 'a parked record has gone', [...refused].join(',')) : null
     },
@@ -186,7 +191,8 @@ function record(commit: Commit, { changes }: Transaction): ServerError | null {
     }
     if (result.kind === 'retried' && outcome.row !== null) continue
     if (result.kind === 'retried') {
-      changes.push({ kind: 'retry', ref, row: { offset, attempts: result.attempts, firstFailedAt } })
+      const counts = result.failure.dependency === undefined
+      changes.push({ kind: 'retry', ref, row: { offset, attempts: result.attempts, firstFailedAt }, counts })
       continue
     }
     if (outcome.retried) changes.push({ kind: 'unretry', ref, offset })

@@ -50,13 +50,20 @@ export const writtenBytes = 100
 export type Handled = { readonly outcome: Done | Failed; readonly chain: Chain }
 
 /**
- * The simulated actor: a pure function of the record and the state, as an actor must be. `flaky` makes it fail for no
- * reason of its own.
+ * The simulated actor: a pure function of the record and the state, as an actor must be, but for what it calls, where it
+ * calls anything. `flaky` makes it fail for no reason of its own.
  */
 export function handle(
   record: KafkaRecord,
   chain: Chain,
-  options: { name: string; stateful: boolean; offsetMode: boolean; flaky: boolean },
+  options: {
+    name: string
+    stateful: boolean
+    offsetMode: boolean
+    flaky: boolean
+    /** What the dependency answers; null where it calls none. */
+    served: boolean | null
+  },
 ): Handled {
   const message = messageIn(record)
   const known = { type: message.kind, traceId: '', messageId: message.id }
@@ -70,6 +77,10 @@ export function handle(
     return { outcome: { kind: 'failed', failure: failure('handler', 'permanent'), key, ...known }, chain }
   if (options.flaky || message.kind === 'broken')
     return { outcome: { kind: 'failed', failure: failure('handler', 'transient'), key, ...known }, chain }
+  if (options.served === false) {
+    const away = { ...failure('dependency', 'transient'), dependency: 'api' }
+    return { outcome: { kind: 'failed', failure: away, key, ...known }, chain }
+  }
   const next = extend(chain, message.id)
   const state = options.stateful ? { version: 1, json: chainText(next) } : null
   return {
@@ -82,7 +93,7 @@ export function handle(
       stateful: state !== null,
       state,
       bytes: writtenBytes,
-      served: 0,
+      served: options.served === true ? 1 : 0,
       ...known,
     },
     chain: next,

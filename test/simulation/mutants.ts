@@ -111,6 +111,46 @@ export const mutants: readonly Mutant[] = [
     ],
   },
   {
+    name: 'a dependency that is away counts as an attempt',
+    edits: [
+      {
+        file: 'supervisors/dependencies.ts',
+        from: 'attempts: item.attempts, retryAt',
+        to: 'attempts: ++item.attempts, retryAt',
+      },
+    ],
+  },
+  {
+    name: 'two tenants probe a shared breaker at once',
+    edits: [
+      {
+        file: 'supervisors/shared-breaker.ts',
+        from: 'return this.#probe?.member === member',
+        to: 'return this.#probe !== null && member.pending',
+      },
+    ],
+  },
+  {
+    name: 'a probe of a tenant is more than one record',
+    edits: [
+      {
+        file: 'supervisors/mailbox.ts',
+        from: 'if (this.probing && this.inFlightCount > 0) return false',
+        to: '',
+      },
+    ],
+  },
+  {
+    name: 'a breaker keeps its tenant for ever',
+    edits: [
+      {
+        file: 'supervisors/breakers.ts',
+        from: "if (mailbox.waiting === 'dependency') this.#host.mayGo(mailbox)",
+        to: '',
+      },
+    ],
+  },
+  {
     name: 'the fence compares nothing',
     edits: [{ file: fence, from: compare, to: 'return epoch + seq + (last?.seq ?? 0) >= 0 ? [] : [place]' }],
   },

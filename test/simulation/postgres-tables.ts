@@ -75,8 +75,9 @@ export type Change =
       readonly row: OutboxRow
     }
   | { readonly kind: 'unoutbox'; readonly ref: PartitionRef; readonly upTo: OutboxPosition }
-  | { readonly kind: 'retry'; readonly ref: PartitionRef; readonly row: RetryRow }
-  | { readonly kind: 'park'; readonly ref: PartitionRef; readonly row: ParkedRow }
+  /** `counts`: an attempt has failed. */
+  | { readonly kind: 'retry'; readonly ref: PartitionRef; readonly row: RetryRow; readonly counts: boolean }
+  | { readonly kind: 'park'; readonly ref: PartitionRef; readonly row: ParkedRow; readonly counts: boolean }
   | {
       readonly kind: 'unpark'
       readonly ref: PartitionRef

@@ -128,9 +128,13 @@ export type Options = {
   readonly hotRows: number
   readonly maxBatch: number
   readonly settings: EngineSettings
-  /** Workers look messages' keys up, as for an actor with dependencies. */
+  /** Actors call a dependency for each message; workers look messages' keys up for them. */
   readonly looksUp: boolean
+  readonly outages: readonly Outage[]
 }
+
+/** The dependency is away from some time to another, for a share of the tenants. */
+export type Outage = { readonly from: number; readonly to: number; readonly share: number }
 
 export type Schedule = {
   readonly seed: string
@@ -182,8 +186,17 @@ function drawOptions(random: SeededRandom): Options {
     hotRows: random.chance(0.6) ? 0 : random.between(1, 3),
     maxBatch: random.pick([1, 10, 50, 200]),
     settings: drawSettings(random),
-    looksUp: !offsetMode && random.chance(0.3),
+    looksUp: !offsetMode && random.chance(0.4),
+    outages: drawOutages(random.fork('outages')),
   }
+}
+
+/** Within the time in which faults happen at all, which is 4 to 25 seconds. */
+function drawOutages(random: SeededRandom): Outage[] {
+  return Array.from({ length: random.pick([0, 1, 1, 2, 5]) }, () => {
+    const from = random.between(0, 20_000)
+    return { from, to: from + random.pick([300, 2_000, 10_000]), share: random.pick([0.2, 0.7, 1, 1]) }
+  })
 }
 
 function drawSettings(random: SeededRandom): EngineSettings {

@@ -18,7 +18,9 @@ export class Settled {
   wanting(): Wanting | null {
     const { world } = { world: this.#world }
     if (!world.workload.done) return { rule: 'the workload has not ended', detail: '' }
-    return this.#partitions() ?? this.#outbox() ?? this.#retries() ?? this.#parked() ?? this.#memory()
+    return (
+      this.#partitions() ?? this.#outbox() ?? this.#retries() ?? this.#parked() ?? this.#breakers() ?? this.#memory()
+    )
   }
 
   #partitions(): Wanting | null {
@@ -91,6 +93,15 @@ export class Settled {
     for (const [key, rows] of this.#world.server.tables.parked)
       if (rows.length > 0 && !this.#stoppedKey(key) && !this.#anyStopped())
         return { rule: 'parked for ever', detail: `${key}: ${rows.length}, ${this.#daemons()}` }
+    return null
+  }
+
+  /** Nobody waits any more, so no tenants share a breaker. */
+  #breakers(): Wanting | null {
+    for (const [key, rows] of this.#world.server.tables.breakers)
+      for (const { tenant } of rows.values())
+        if (tenant === '' && !this.#stoppedKey(key) && !this.#anyStopped() && !this.#world.excuses.recreated)
+          return { rule: 'a shared breaker stays open', detail: key }
     return null
   }
 

@@ -1,3 +1,4 @@
+import type { Facts } from '../../core/errors.ts'
 import type { Log } from '../../core/log.ts'
 import type { LogRange, TopicPartition } from '../../core/kafka/source.ts'
 import { silentMetrics } from '../../core/metrics.ts'
@@ -11,6 +12,7 @@ import { type KafkaGroup, keyOf } from './kafka-group.ts'
 import { retry, writtenBytes } from './handler.ts'
 import { PostgresClient } from './postgres-client.ts'
 import type { PostgresServer } from './postgres-server.ts'
+import { placeOf, ProbeWatch } from './probe-watch.ts'
 import { type Options, releaseTimeoutMs } from './schedule.ts'
 import type { SeededRandom } from './seeded-random.ts'
 import { SimulatedLane } from './simulated-lane.ts'
@@ -29,6 +31,8 @@ export type DaemonOptions = {
   readonly cluster: KafkaCluster
   readonly groups: readonly KafkaGroup[]
   readonly server: PostgresServer
+  /** Whether the dependency serves a tenant now. */
+  readonly serves: (tenant: string) => boolean
   readonly options: Options
   readonly violate: Violate
   readonly trace: (who: string, what: string) => void
@@ -65,6 +69,11 @@ export class SimulatedDaemon {
     this.client = new PostgresClient(server, process)
     const breach = (what: string) => options.violate('a port used against its contract', `${name}: ${what}`)
     const { groups, topics } = actorsOf(sizes)
+    const actors = groups.flatMap((group) => group.actors)
+    const watch = new ProbeWatch(
+      (what) => options.violate('a breaker let too many go', `${name}: ${what}`),
+      (what) => chaos.mark(what),
+    )
     for (const group of options.groups) this.sources.set(group.name, this.#source(group, breach))
     this.workers = new SimulatedWorkers({
       count: sizes.workers,
@@ -72,14 +81,16 @@ export class SimulatedDaemon {
       process,
       random: random.fork('workers'),
       chaos,
-      actors: groups.flatMap(({ actors }) => actors),
+      actors,
       known: (key) => server.tables.keys.has(key),
+      serves: options.serves,
+      watch,
       breach,
     })
     this.engine = new Engine({
       clock: new VirtualClock(loop, process, random.between(-3_600_000, 3_600_000)),
       random: random.fork('engine'),
-      log: this.#log(),
+      log: this.#log(watch, actors),
       metrics: silentMetrics,
       groups: groups.flatMap(({ name: group, actors }, g) => {
         const source = this.sources.get(group)
@@ -219,10 +230,19 @@ export class SimulatedDaemon {
     if (loop.now > promptUntil && this.#provedAt < promptUntil) violate('a late raise without proof of membership', who)
   }
 
-  #log(): Log {
+  #log(watch: ProbeWatch, actors: readonly SimulatedActor[]): Log {
     const { trace } = this.#options
-    const line = (level: string) => (event: string, fields: object) =>
+    const line = (level: string) => (event: string, fields: Facts) => {
       trace(this.process.name, `${level} ${event} ${JSON.stringify(fields)}`)
+      const { group, actor, topic, tenant, partition } = fields
+      const own = actors.findIndex((one) => one.group === group && (one.name === actor || one.topic === topic))
+      if (event === 'breaker.opened' || event === 'breaker.closed') {
+        const place = tenant === '' ? null : placeOf(own, Number(partition), String(tenant))
+        watch.breaker(own, place, event === 'breaker.opened')
+      } else if (event === 'partition.owned') {
+        watch.owned(`${own}/${String(partition)}`)
+      }
+    }
     return { debug() {}, info: line('info'), warn: line('warn'), error: line('error') }
   }
 }
@@ -236,6 +256,7 @@ export function actorsOf(options: Options): { topics: string[]; groups: { name: 
     actors: topics.map(
       (topic): SimulatedActor => ({
         group: `group${g}`,
+        topic,
         name: `actor${g}-${topic}`,
         stateful,
         serial,

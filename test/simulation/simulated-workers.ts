@@ -4,10 +4,12 @@ import type { Chaos } from './chaos.ts'
 import type { EventLoop, Process } from './event-loop.ts'
 import { messageIn } from './message.ts'
 import { type Chain, chainOf, emptyChain, handle } from './handler.ts'
+import type { ProbeWatch } from './probe-watch.ts'
 import type { SeededRandom } from './seeded-random.ts'
 
 export type SimulatedActor = {
   readonly group: string
+  readonly topic: string
   readonly name: string
   readonly stateful: boolean
   readonly serial: boolean
@@ -25,6 +27,9 @@ export type SimulatedWorkersOptions = {
   readonly actors: readonly SimulatedActor[]
   /** Whether a key has been committed. */
   readonly known: (key: string) => boolean
+  /** Whether the dependency serves the tenant now. */
+  readonly serves: (tenant: string) => boolean
+  readonly watch: ProbeWatch
   readonly breach: (what: string) => void
 }
 
@@ -81,7 +86,8 @@ export class SimulatedWorkers implements Workers {
   }
 
   dispatch(worker: number, dispatches: readonly Dispatch[]): void {
-    const { chaos, process } = this.#options
+    const { chaos, process, watch } = this.#options
+    for (const dispatch of dispatches) watch.dispatched(worker, dispatch)
     this.#send(worker, 'dispatch', (thread) => {
       for (const dispatch of dispatches) this.#take(thread, dispatch)
       this.#work(thread)
@@ -90,6 +96,7 @@ export class SimulatedWorkers implements Workers {
   }
 
   forget(worker: number, mailboxes: readonly number[]): void {
+    this.#options.watch.forgotten(mailboxes)
     this.#send(worker, 'forget', (thread) => {
       for (const id of mailboxes) thread.boxes.delete(id)
     })
@@ -107,9 +114,9 @@ export class SimulatedWorkers implements Workers {
     thread.busy = false
     thread.boxes.clear()
     this.#tell(thread, 'worker lost', () => {
+      this.#options.watch.lost(worker)
       this.#listener?.lost(worker, new Error('the thread has ended'))
-      if (late.length > 0)
-        loop.after(random.delay(20), 'late decisions', () => this.#listener?.decided(worker, late), process)
+      if (late.length > 0) loop.after(random.delay(20), 'late decisions', () => this.#heard(worker, late), process)
     })
     loop.after(
       thread.toldAt - loop.now + random.delay(100),
@@ -215,7 +222,12 @@ export class SimulatedWorkers implements Workers {
           decisions.push({ mailbox, run: box.run, offset: record.offset, outcome })
           continue
         }
-        const { outcome, chain } = handle(record, box.chain, { ...box.actor, flaky: chaos.happens('handler fails') })
+        const { outcome, chain } = handle(record, box.chain, {
+          ...box.actor,
+          flaky: chaos.happens('handler fails'),
+          served: box.actor.looksUp ? this.#options.serves(box.tenant) : null,
+        })
+        if (outcome.kind === 'failed' && outcome.failure.dependency !== undefined) chaos.mark('dependency away')
         if (box.actor.looksUp && outcome.kind === 'done') box.ids.add(id)
         box.chain = chain
         box.failed = outcome.kind === 'failed'
@@ -230,8 +242,13 @@ export class SimulatedWorkers implements Workers {
     const { generation } = thread
     this.#tell(thread, 'decided', () => {
       // What a lost thread had answered was decided; later than its loss it is an older run's.
-      if (thread.generation === generation || random.chance(0.5)) this.#listener?.decided(thread.number, decisions)
+      if (thread.generation === generation || random.chance(0.5)) this.#heard(thread.number, decisions)
       chaos.at('decided', process)
     })
+  }
+
+  #heard(worker: number, decisions: readonly Decision[]): void {
+    this.#options.watch.decided(decisions)
+    this.#listener?.decided(worker, decisions)
   }
 }

@@ -44,6 +44,13 @@ const paths = [
   'parked',
   'a parked record decided',
   "an earlier topic's parked record",
+  'dependency away',
+  'breaker opened',
+  'breaker closed',
+  'probe',
+  'shared breaker opened',
+  'shared breaker closed',
+  'shared probe',
 ]
 
 test(

@@ -2,6 +2,7 @@ import type { TopicPartition } from '../../core/kafka/source.ts'
 import type { PartitionRef } from '../../core/postgres/transactions.ts'
 import { Chaos, type Marks } from './chaos.ts'
 import { Checker } from './checker.ts'
+import { Dependency } from './dependency.ts'
 import { EventLoop, type Process } from './event-loop.ts'
 import { KafkaCluster } from './kafka-cluster.ts'
 import { KafkaGroup, keyOf } from './kafka-group.ts'
@@ -35,6 +36,7 @@ export class World {
   readonly chaos: Chaos
   readonly cluster: KafkaCluster
   readonly server: PostgresServer
+  readonly dependency: Dependency
   readonly groups: readonly KafkaGroup[]
   readonly checker: Checker
   readonly workload: Workload
@@ -56,6 +58,7 @@ export class World {
     this.#random = random
     this.loop = new EventLoop((error, owner) => this.failed(error, owner))
     this.cluster = new KafkaCluster(this.loop, random.fork('kafka'))
+    this.dependency = new Dependency(this.loop, options.outages)
     const strikes = new Strikes(this, random.fork('strikes'))
     this.chaos = new Chaos({
       loop: this.loop,
@@ -98,6 +101,7 @@ export class World {
       violate: (rule, detail) => this.violate(rule, detail),
       offsetMode: options.offsetMode,
       flaky,
+      impatient: options.settings.breaker.maxWaitMs < 1e6,
       excused: (ref, offset) => this.#excused(ref, offset),
     })
     this.workload = new Workload({ options, cluster: this.cluster, loop: this.loop, random: random.fork('workload') })
@@ -134,6 +138,7 @@ export class World {
     this.chaos.stop()
     this.cluster.comeBack()
     this.server.comeBack()
+    this.dependency.heal()
     for (const daemon of this.daemons) {
       daemon.network.cutUntil = 0
       daemon.client.cutUntil = 0
@@ -159,6 +164,7 @@ export class World {
       cluster: this.cluster,
       groups: this.groups,
       server: this.server,
+      serves: (tenant) => this.dependency.serves(tenant),
       options: this.schedule.options,
       violate: (rule, detail) => this.violate(rule, detail),
       trace: (who, what) => this.note(who, what),

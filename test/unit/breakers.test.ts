@@ -23,7 +23,7 @@ test('a tenant that its dependency fails waits alone, and is probed once a minut
   // 5 until it opened, after 0, 1, 2, 5 and 5 s; then one a minute.
   assert.is(calls.length, 5 + 9)
   assert.is(stage.calls.length - calls.length, 500)
-  assert.equal(stage.news, [{ group: 'g', actor: 'a', tenant: 'sick', dependency: 'api', open: true }])
+  assert.equal(stage.news, [{ group: 'g', actor: 'a', dependency: 'api', tenant: 'sick', partition: 0, open: true }])
   assert.is(stage.rows.size, 1)
 
   stage.serves = () => true
