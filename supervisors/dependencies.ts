@@ -182,9 +182,14 @@ export class Dependencies {
   }
 
   #overdue(mailbox: Mailbox): void {
-    if (mailbox.closed || mailbox.inFlightCount === 0) return
-    this.#options.withdraw(mailbox)
-    this.#options.resume(mailbox)
+    if (mailbox.closed) return
+    if (mailbox.inFlightCount > 0) {
+      this.#options.withdraw(mailbox)
+      this.#options.resume(mailbox)
+    } else if (mailbox.waiting === 'nothing') {
+      // It never got as far as a worker, and must not now.
+      this.keeps(mailbox)
+    }
   }
 
   #tell({ open, ...facts }: BreakerNews): void {

@@ -179,6 +179,58 @@ test('since when a record waits outlives its owner', async () => {
   assert.equal(outcomes(stage).get('a'), [{ offset: 0, kind: 'failed' }])
 })
 
+test('what is parked while a dependency is away comes back for its turn, in order', async () => {
+  const { stage, workers, rows } = begin({ settings: { mailboxMaxRecords: 4 } })
+  await stage.assign()
+  workers.serves = () => stage.clock.monotonic() > 5 * minute
+  const all = tenants(20)
+  for (let i = 0; i < 12; i++) {
+    await stage.send(all)
+    await stage.clock.pass(10 * second)
+  }
+  assert.ok(stage.parked.length > 100, `${stage.parked.length} parked`)
+  assert.equal([...stage.paused], [], 'and nothing is paused')
+  const from = stage.clock.monotonic()
+  workers.most = 0
+  await stage.clock.pass(3 * minute)
+  assert.is(workers.since(from), 3)
+  assert.is(workers.most, 1)
+  await stage.clock.pass(3 * minute)
+  for (const records of outcomes(stage).values()) {
+    assert.is(records.length, 12)
+    assert.ok(records.every(({ kind }) => kind === 'done'))
+    assert.equal(
+      records,
+      records.toSorted((a, b) => a.offset - b.offset),
+    )
+  }
+  assert.is(stage.parked.length, 0)
+  assert.is(rows.size, 0)
+})
+
+test('a tenant whose records are all parked when its partition is taken over waits for its breaker, too', async () => {
+  const { stage, workers } = begin()
+  const row = { actor: 'a', tenant: 'sick', dependency: 'api', state: 'open', failures: 5, successes: 0 } as const
+  stage.breakers = [{ ...row, probeAt: stage.clock.now() + 40 * second }]
+  stage.parked = [0, 1, 2].map((offset) => ({
+    tenant: 'sick',
+    at: { generation: 0, topicId: stage.description.id, partition: 0, replays: 0 },
+    record: { offset, timestamp: 0, key: Buffer.from('sick'), value: Buffer.from('{}'), headers: [] },
+    attempts: 0,
+    firstFailedAt: 0,
+  }))
+  stage.ahead = [[0, 3]]
+  await stage.assign()
+  await stage.send(['sick', 'sick', 'sick'])
+  await stage.clock.pass(39 * second)
+  assert.is(workers.since(0), 0)
+  await stage.clock.pass(10 * second)
+  assert.equal(
+    workers.calls.map(({ offset }) => offset),
+    [0, 1, 2],
+  )
+})
+
 test('a breaker that an earlier owner has left keeps the tenant, whatever comes first', async () => {
   for (const stateful of [false, true]) {
     const { stage, workers, rows } = begin({ stateful })
