@@ -73,6 +73,28 @@ export function planSettled(plan: Plan, duplicates: readonly number[]): Plan {
   return { ...settled, commit: { ...settled.commit, outcomes } }
 }
 
+/**
+ * One of the outcomes at `duplicates` that is a copy of another in this commit which was taken back meanwhile: it would
+ * be a duplicate of nothing. Undefined: there is none.
+ */
+export function orphan({ batch }: Plan, duplicates: readonly number[]): Decided | undefined {
+  if (duplicates.length === 0) return undefined
+  const known = new Set(duplicates)
+  const gone = new Set<string>()
+  batch.forEach((decided, place) => {
+    // One that is known itself has its key from an earlier commit.
+    if (decided.dropped && !known.has(place)) gone.add(keyOf(decided))
+  })
+  gone.delete('')
+  if (gone.size === 0) return undefined
+  return batch.find((decided, place) => known.has(place) && !decided.dropped && gone.has(keyOf(decided)))
+}
+
+function keyOf({ result, tenant, mailbox }: Decided): string {
+  const key = result.kind === 'done' || result.kind === 'failed' ? result.key : null
+  return key === null ? '' : `${mailbox.partition.group.name}\n${tenant}\n${key.uuid}`
+}
+
 function asDuplicate(decided: Decided): Outcome {
   const { result, partition, tenant, record, actor, attempts, firstFailedAt, retried, row } = decided
   if (result.kind !== 'done' && result.kind !== 'failed') return decided

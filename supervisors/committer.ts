@@ -5,7 +5,7 @@ import { Fifo } from '../core/fifo.ts'
 import { shownOf } from '../core/postgres/sqlstate.ts'
 import type { CommitResult, Lane, Resolution } from '../core/postgres/transactions.ts'
 import type { Random } from '../core/random.ts'
-import { type Plan, planCommit, planSettled } from './commit-plan.ts'
+import { orphan, type Plan, planCommit, planSettled } from './commit-plan.ts'
 import { CommitSize } from './commit-size.ts'
 import type { Decided, Mailbox } from './mailbox.ts'
 import type { Partition } from './partition.ts'
@@ -20,6 +20,8 @@ export interface CommitHost {
   fenced(partition: Partition): void
   /** A stateful instance has run a duplicate: what it decided after `decided` must run again from committed state. */
   takeBackAfter(decided: Decided): void
+  /** What `decided` was found to be a copy of is not in the commit after all: it runs again, and all after it. */
+  takeBackFrom(decided: Decided): void
   /** `decided` alone makes a commit fail: takes it and its successors back and keeps the mailbox waiting for `judge`. */
   suspect(decided: Decided): void
   /** All suspects of a bisected commit are known. */
@@ -213,6 +215,9 @@ export class Committer {
       const decided = plan.batch[index]
       if (decided && !decided.dropped && decided.mailbox.actor.stateful) this.#host.takeBackAfter(decided)
     }
+    // What is taken back may have been an original, too.
+    for (let next = orphan(plan, duplicates); next !== undefined; next = orphan(plan, duplicates))
+      this.#host.takeBackFrom(next)
     const settled = planSettled(plan, duplicates)
     for (const decided of plan.batch) if (decided.dropped) decided.mailbox.partition.uncommitted--
     this.#plan = settled

@@ -212,6 +212,7 @@ export class Engine {
               options.metrics.commitFailed(plan.partitions[0]?.partition.group.name ?? '', reason),
             fenced: (partition) => this.#fenced(partition),
             takeBackAfter: (decided) => this.#outcomes.takeBackAfter(decided),
+            takeBackFrom: (decided) => this.#outcomes.takeBackFrom(decided),
             suspect: (decided) => this.#outcomes.suspect(decided),
             judge: (suspects) => this.#outcomes.judge(suspects),
             trouble: (reason) => this.#trouble(`postgres.lane${index}`, reason),

@@ -234,6 +234,15 @@ export class Outcomes {
     mailbox.waiting = 'settling'
   }
 
+  /** It was to be a duplicate of what is not committed now: it runs again, and all after it. */
+  takeBackFrom(decided: Decided): void {
+    const { mailbox } = decided
+    const place = mailbox.placeOf(decided)
+    if (place < 0) throw new Error('a decision that stands in a commit has left its mailbox')
+    this.#withdraw(mailbox, place)
+    this.#resume(mailbox)
+  }
+
   /** Takes back a decision that fails its commit, and all after it; the mailbox waits for the judgement. */
   suspect(decided: Decided): void {
     const { mailbox } = decided

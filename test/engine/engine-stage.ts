@@ -10,6 +10,7 @@ import type {
   TopicDescription,
 } from '../../core/kafka/source.ts'
 import type { Log } from '../../core/log.ts'
+import type { MessageKey } from '../../core/message-key.ts'
 import { silentMetrics } from '../../core/metrics.ts'
 import type {
   BreakerRequests,
@@ -158,6 +159,10 @@ export class EngineStage {
   deliver: (messages: readonly OutboxRow[]) => Promise<readonly Delivery[]> = async (messages) =>
     messages.map(() => ({ kind: 'delivered' }))
   effects: (offset: number) => Pick<Done, 'effects' | 'publishes'> = () => ({ effects: [], publishes: false })
+  /** Outcomes of a commit that asks for the keys first which turn out to be duplicates. */
+  copies: (commit: Commit) => readonly number[] = () => []
+  /** The key of each message. */
+  keyOf: (offset: number) => MessageKey | null = () => null
   /** The first time that a worker has this record, its handler fails. */
   failsAt = -1
   /** How often the handler of the record at an offset is still to fail for a while. */
@@ -350,7 +355,7 @@ export class EngineStage {
       offset,
       outcome: {
         kind: 'done',
-        key: null,
+        key: this.keyOf(offset),
         ...this.effects(offset),
         stateful: this.#stateful,
         packed: null,
@@ -396,7 +401,7 @@ export class EngineStage {
     return {
       commit: async (commit: Commit, mode: CommitMode) => {
         this.sizes.push(commit.outcomes.length)
-        const settled = mode.kind === 'checked' ? mode.settle([]) : commit
+        const settled = mode.kind === 'checked' ? mode.settle(this.copies(commit)) : commit
         const result = await this.answer(settled)
         if (result.kind === 'committed') this.#apply(settled)
         if (result.kind === 'committed')
