@@ -1,5 +1,6 @@
 import type postgres from 'postgres'
 import { plainArray, textArray } from './array-text.ts'
+import type { Ask } from './control.ts'
 import { own, type Step } from './group-commit.ts'
 import type { BreakerRequests, BreakerRow, Commit, PartitionRef } from './transactions.ts'
 
@@ -61,7 +62,7 @@ function remove(
  * owner may not have heard of it.
  */
 export async function leftBreakers(
-  sql: postgres.Sql,
+  sql: Ask,
   { group, topicId, partition }: PartitionRef,
 ): Promise<readonly BreakerRow[]> {
   const rows = await sql<
@@ -88,7 +89,7 @@ export async function leftBreakers(
 }
 
 /** Those of a topic that has gone are nobody's any more. */
-export async function forgetBreakers(sql: postgres.Sql, { group, topicId, partition }: PartitionRef): Promise<void> {
+export async function forgetBreakers(sql: Ask, { group, topicId, partition }: PartitionRef): Promise<void> {
   await sql`
     delete from sys.circuit_breaker_state
     where group_name = ${group} and topic_id = ${topicId} and partition = ${partition}`
@@ -98,7 +99,7 @@ export async function forgetBreakers(sql: postgres.Sql, { group, topicId, partit
 const resetsKept = '10 minutes'
 
 /** What operators have asked of these groups' breakers. */
-export async function askedOfBreakers(sql: postgres.Sql, groups: readonly string[]): Promise<BreakerRequests> {
+export async function askedOfBreakers(sql: Ask, groups: readonly string[]): Promise<BreakerRequests> {
   const rows = await sql<
     { id: string; action: string; group_name: string; actor: string; dependency: string; tenant_id: string }[]
   >`

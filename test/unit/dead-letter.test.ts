@@ -69,6 +69,7 @@ function publishing(...ids: readonly string[]): Done {
     traceId: '',
     messageId: '',
     bytes: 0,
+    served: 0,
   }
 }
 
@@ -125,6 +126,7 @@ test('messages are numbered over actors and dead letters in the order of outcome
     ahead: [],
     kafkaOffset: -1,
     published: null,
+    breakers: [],
   })
   const skipped = { kind: 'skipped', reason: 'tombstone' } as const
   const duplicate = { kind: 'duplicate', messageId: 'd', type: '', traceId: '' } as const
@@ -168,7 +170,7 @@ test('messages are numbered over actors and dead letters in the order of outcome
 test('the message of a dead letter is the very record', () => {
   const { record } = outcome(failed, 2)
   const commit = {
-    partitions: [{ ref, epoch: 1, seq: 0, watermark: 0, ahead: [], kafkaOffset: -1, published: null }],
+    partitions: [{ ref, epoch: 1, seq: 0, watermark: 0, ahead: [], kafkaOffset: -1, published: null, breakers: [] }],
     outcomes: [{ ...outcome(failed, 2), record: { ...record, key: null, value: null } }, outcome(failed, 3)],
   }
   const [empty, full] = [...outboxRows(commit, 'dead')].map(({ row }) => row)
@@ -179,7 +181,7 @@ test('the message of a dead letter is the very record', () => {
 test('what was parked is the dead letter of where it was read, an earlier topic perhaps, with its replays', () => {
   const row = { generation: -1, topicId: 'earlier', partition: 9, replays: 2 }
   const commit = {
-    partitions: [{ ref, epoch: 1, seq: 0, watermark: 0, ahead: [], kafkaOffset: -1, published: null }],
+    partitions: [{ ref, epoch: 1, seq: 0, watermark: 0, ahead: [], kafkaOffset: -1, published: null, breakers: [] }],
     outcomes: [{ ...outcome(failed, 2), row }],
   }
   const [letter] = [...outboxRows(commit, 'dead')].map(({ row: message }) => message)
