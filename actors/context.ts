@@ -64,6 +64,7 @@ export class MessageContext implements AnyContext {
   #published = 0
   #called = 0
   #served = 0
+  #reads = 0
   #uuid = ''
   #abort: AbortController | undefined
 
@@ -222,7 +223,17 @@ export class MessageContext implements AnyContext {
       this.#mailbox.actor.consistency === 'serial',
       "ctx.query needs consistency: 'serial', as only then are this tenant's earlier effects there to be read",
     )
-    return this.#services.reader.query(this.#mailbox.tenant, text, values)
+    this.#reads++
+    try {
+      return await this.#services.reader.query(this.#mailbox.tenant, text, values)
+    } finally {
+      this.#reads--
+    }
+  }
+
+  /** Whether it waits for PostgreSQL. */
+  get reading(): boolean {
+    return this.#reads > 0
   }
 
   #mustBeOpen(): void {

@@ -84,7 +84,7 @@ export interface BaseContext<Table extends string = string> {
   readonly now: Date
   /** The record's value as it came. A copy. */
   readonly raw: Uint8Array
-  /** Aborts when the mailbox is taken away while the handler runs. */
+  /** Aborts when the handler's time is over, or its mailbox is taken away while it runs. */
   readonly signal: AbortSignal
   readonly log: Log
   /** The n-th id that belongs to this message: the same UUID however often it runs. */
@@ -113,7 +113,7 @@ export interface QueryContext {
 
 /** What a call to a dependency is given. */
 export type Call = {
-  /** Aborts at the deadline and when the mailbox is taken away. */
+  /** Aborts at the deadline, at the handler's own, and when the mailbox is taken away. */
   readonly signal: AbortSignal
   /** The same however often the message runs: hand it to the service, as a call may happen twice. */
   readonly idempotencyKey: string
@@ -153,6 +153,11 @@ export type ActorDefinition<
   readonly retry?: RetryOptions
   readonly consistency?: C
   readonly idempotency?: Idempotency
+  /**
+   * How long a message may wait for promises before it counts as failed, in milliseconds; `workers.handlerTimeout` when
+   * left out. The time that `ctx.query` waits does not count.
+   */
+  readonly timeoutMs?: number
   /** The tables that `insert` and `upsert` write. Checked at start; without it a wrong name is found when it is used. */
   readonly tables?: Tables
   readonly receive: (
@@ -173,6 +178,8 @@ export type Actor = {
   readonly retry: RetryOptions
   readonly consistency: Consistency
   readonly idempotency: Idempotency
+  /** Undefined where configuration decides. */
+  readonly timeoutMs: number | undefined
   readonly tables: readonly string[] | undefined
   // A method, so that an actor of narrower messages is an actor: the runtime has checked each message by its schema.
   receive(message: AnyMessage, ctx: AnyContext): unknown
@@ -221,11 +228,13 @@ export function defineActor(definition: UntypedDefinition): Actor {
   checkRetry(retry)
   if (tables !== undefined && !(Array.isArray(tables) && tables.every((table) => isText(table, /./))))
     throw badActor("tables must be a list of tables' names")
-  const { consistency = 'pipelined', idempotency = 'message-id' } = definition
+  const { consistency = 'pipelined', idempotency = 'message-id', timeoutMs } = definition
   if (consistency !== 'pipelined' && consistency !== 'serial')
     throw badActor("consistency must be 'pipelined' or 'serial'")
   if (idempotency !== 'message-id' && idempotency !== 'offset')
     throw badActor("idempotency must be 'message-id' or 'offset'")
+  if (timeoutMs !== undefined && !isTimeout(timeoutMs, 86_400_000))
+    throw badActor('timeoutMs must be between 1 and 86400000')
   return {
     [actorMark]: true,
     name,
@@ -237,6 +246,7 @@ export function defineActor(definition: UntypedDefinition): Actor {
     retry,
     consistency,
     idempotency,
+    timeoutMs,
     tables,
     receive: definition.receive,
   }
@@ -253,6 +263,7 @@ type UntypedDefinition = {
   readonly retry?: RetryOptions
   readonly consistency?: Consistency
   readonly idempotency?: Idempotency
+  readonly timeoutMs?: number
   readonly tables?: readonly string[]
   receive(message: AnyMessage, ctx: AnyContext): unknown
 }
@@ -276,6 +287,7 @@ const definitionKeys = [
   'retry',
   'consistency',
   'idempotency',
+  'timeoutMs',
   'tables',
   'receive',
 ]
@@ -293,6 +305,10 @@ function isFields(value: unknown): value is object {
 
 function isText(value: unknown, form: RegExp): boolean {
   return typeof value === 'string' && form.test(value)
+}
+
+function isTimeout(value: unknown, most: number): boolean {
+  return typeof value === 'number' && value > 0 && value <= most
 }
 
 const nameForm = /^[\p{L}\p{N}._\-/:]{1,249}$/u
@@ -319,7 +335,7 @@ function checkDependencies(dependencies: Readonly<Record<string, DependencyOptio
     if (!isText(dependency, dependencyForm))
       throw badActor('a name in dependencies must be 1 to 128 characters, none of them a control character')
     const timeoutMs: unknown = options?.timeoutMs
-    if (!(typeof timeoutMs === 'number' && timeoutMs > 0 && timeoutMs <= 600_000))
+    if (!isTimeout(timeoutMs, 600_000))
       throw badActor(`dependencies.${dependency}.timeoutMs must be between 1 and 600000`)
   }
 }

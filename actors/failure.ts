@@ -3,6 +3,7 @@ import type { Failure } from '../core/effects.ts'
 import { messageOf, TenantryError } from '../core/errors.ts'
 
 const rejectedCode = 'TENANTRY_REJECTED'
+const timeoutCode = 'TENANTRY_HANDLER_TIMEOUT'
 
 /** Thrown by an actor for a message that no retry will help: it becomes a dead letter at once. */
 export class Rejected extends TenantryError {
@@ -45,6 +46,8 @@ function judge(thrown: unknown): Pick<Failure, 'kind' | 'reason'> {
   if (thrown instanceof BadRecord) return { kind: 'bad-record', reason: thrown.reason }
   const code = codeOf(thrown)
   if (code === rejectedCode) return { kind: 'permanent', reason: 'rejected' }
+  // Before the dependency that it may have interrupted.
+  if (code === timeoutCode) return { kind: 'transient', reason: 'timeout' }
   if (dependencyOf(thrown) !== undefined) return { kind: 'transient', reason: 'dependency' }
   if (effectCodes.has(code)) return { kind: 'permanent', reason: 'effect' }
   return { kind: 'transient', reason: 'handler' }

@@ -4,11 +4,12 @@ import { TenantryError } from '../core/errors.ts'
 import { Fifo } from '../core/fifo.ts'
 import { messageKey } from '../core/message-id.ts'
 import type { MessageKey } from '../core/message-key.ts'
-import type { Decision, Done, Opening } from '../core/workers.ts'
+import type { Decision, Done, Identity, Opening } from '../core/workers.ts'
 import { type ContextServices, type IncomingRecord, type Mailbox, MessageContext } from './context.ts'
 import type { Actor, Schema } from './define-actor.ts'
 import { failureOf, permanentFailure } from './failure.ts'
 import type { RecentIds } from './recent-ids.ts'
+import type { Runner, Running } from './running.ts'
 import { isPromise, openState, unreadable, writeState } from './state.ts'
 
 /** An actor with its message types laid out for looking up. */
@@ -48,6 +49,19 @@ export class LoadedActor {
 /** Takes a decision, which will be in a commit of this lane. */
 export type Decide = (decision: Decision, lane: number) => void
 
+/** What the instances of a thread share. */
+export type InstanceThread = {
+  readonly services: ContextServices
+  readonly decide: Decide
+  /** What the thread's instances with dependencies have done. */
+  readonly recent: RecentIds
+  readonly running: Running
+  /** How long a handler may take where its actor does not say. */
+  readonly timeoutMs: number
+  /** Is told of each message before anything of the actor's sees it, so that it can be named if the thread does not survive it. */
+  readonly began: ((mailbox: number, offset: number, identity: Identity) => void) | undefined
+}
+
 const none: ReadonlySet<number> = new Set()
 
 type Validation = Awaited<ReturnType<Schema['~standard']['validate']>>
@@ -56,49 +70,51 @@ type Validation = Awaited<ReturnType<Schema['~standard']['validate']>>
  * One mailbox's run: its records strictly one after the other, each answered by one decision, until one fails or the
  * run ends. A handler that returns no promise costs none.
  */
-export class Instance implements Mailbox {
+export class Instance implements Mailbox, Runner {
   readonly mailbox: number
   readonly run: number
   readonly actor: Actor
   readonly tenant: string
   readonly tenantBytes: Uint8Array
   readonly calls: boolean
+  readonly timeoutMs: number
   state: unknown = undefined
   readonly #loaded: LoadedActor
+  readonly #thread: InstanceThread
   readonly #services: ContextServices
-  readonly #decide: Decide
   readonly #lane: number
-  /** What the thread's instances with dependencies have done. */
-  readonly #recent: RecentIds
   /** Offsets of records that wait, and whose messages were committed before. */
   #known: Set<number> | undefined
   readonly #waiting = new Fifo<IncomingRecord>()
   #busy = false
   #ended = false
+  /** Its place among what the thread executes; -1 while it executes nothing. */
+  #place = -1
+  /** The state is being made ready by the actor's own code. */
+  #opening = false
+  /** The record that waits for a promise. */
+  #record: IncomingRecord | undefined
+  #envelope: Envelope | undefined
+  /** The record's time is over. */
+  #late: TenantryError | undefined
+  /** It was given up although its handler runs. */
+  #abandoned = false
   #unreadable: string | undefined
   /** Of the message that runs now; a slow handler of a mailbox taken away is told through it. */
   #context: MessageContext | undefined
 
-  constructor(
-    mailbox: number,
-    run: number,
-    opening: Opening,
-    loaded: LoadedActor,
-    services: ContextServices,
-    decide: Decide,
-    recent: RecentIds,
-  ) {
+  constructor(mailbox: number, run: number, opening: Opening, loaded: LoadedActor, thread: InstanceThread) {
     this.#lane = opening.lane
     this.mailbox = mailbox
     this.run = run
     this.actor = loaded.actor
     this.calls = loaded.calls
+    this.timeoutMs = loaded.actor.timeoutMs ?? thread.timeoutMs
     this.tenant = opening.tenant
     this.tenantBytes = Buffer.from(opening.tenant)
     this.#loaded = loaded
-    this.#services = services
-    this.#decide = decide
-    this.#recent = recent
+    this.#thread = thread
+    this.#services = thread.services
     this.#open(opening)
   }
 
@@ -123,10 +139,35 @@ export class Instance implements Mailbox {
     if (idle) this.#runOn()
   }
 
+  get reading(): boolean {
+    return this.#context?.reading === true
+  }
+
+  /**
+   * Tells the handler to end, and the next time gives it up: its context is dead, so nothing that it may still do is
+   * heard, and the record has failed. Until then no other attempt begins, as most handlers do as they are told.
+   */
+  late(): void {
+    if (this.#late === undefined) {
+      this.#late = new TenantryError(
+        'TENANTRY_HANDLER_TIMEOUT',
+        `the handler had not ended after ${this.timeoutMs} ms`,
+        { timeoutMs: this.timeoutMs, tenant: this.tenant },
+      )
+      this.#context?.close(this.#late)
+      return
+    }
+    this.#abandoned = true
+    this.#thread.running.abandoned()
+    if (this.#opening) this.#opened(undefined, unreadable(this.#late))
+    else if (this.#record !== undefined) this.#fail(this.#record, this.#envelope, this.#late)
+  }
+
   /** The run is over: what waits is dropped, what runs is told and not heard any more. */
   end(): void {
     if (this.#ended) return
     this.#ended = true
+    this.#leave()
     this.#waiting.truncate(0)
     this.#context?.close(
       new TenantryError(
@@ -140,42 +181,71 @@ export class Instance implements Mailbox {
   #open(opening: Opening): void {
     const definition = this.actor.state
     if (definition === undefined) return
+    this.#begin(-1)
     try {
       const state = openState(definition, opening.state)
-      if (!isPromise(state)) {
-        this.state = state
+      if (isPromise(state)) {
+        this.#opening = true
+        this.#hold()
+        state.then(
+          (value) => this.#settledOpen(value, undefined),
+          (error: unknown) => this.#settledOpen(undefined, unreadable(error)),
+        )
         return
       }
-      this.#busy = true
-      state.then(
-        (value) => this.#opened(value, undefined),
-        (error: unknown) => this.#opened(undefined, unreadable(error)),
-      )
+      this.state = state
     } catch (error) {
       this.#unreadable = unreadable(error)
     }
+    this.#leave()
+  }
+
+  #settledOpen(state: unknown, problem: string | undefined): void {
+    if (this.#opening) this.#opened(state, problem)
+    else this.#isOver()
   }
 
   #opened(state: unknown, problem: string | undefined): void {
+    this.#opening = false
+    this.#late = undefined
     this.state = state
     this.#unreadable = problem
     this.#busy = false
     this.#runOn()
   }
 
+  /** Code of the actor's runs from here on, for the record at `offset`. */
+  #begin(offset: number): void {
+    this.#place = this.#thread.running.begin(this.#place, this, offset)
+  }
+
+  /** It waits for a promise. */
+  #hold(): void {
+    this.#busy = true
+    this.#thread.running.wait(this.#place)
+  }
+
+  #leave(): void {
+    this.#thread.running.end(this.#place)
+    this.#place = -1
+  }
+
   #runOn(): void {
     while (!this.#ended && !this.#busy) {
       const record = this.#waiting.shift()
-      if (record === undefined) return
+      if (record === undefined) break
       this.#step(record)
     }
+    if (!this.#busy) this.#leave()
   }
 
   /** Decodes, validates and handles one record; `#busy` says afterwards whether it is waiting for a promise. */
   #step(record: IncomingRecord): void {
     let envelope: Envelope | undefined
+    this.#begin(record.offset)
     try {
       envelope = decodeEnvelope(record, this.tenant, this.#services.limits)
+      this.#thread.began?.(this.mailbox, record.offset, this.#identity(envelope))
       if (this.calls && this.#isCopy(record, envelope)) return this.#duplicate(record, envelope)
       if (this.#unreadable !== undefined)
         return this.#failed(record, envelope, permanentFailure('state_unreadable', this.#unreadable))
@@ -204,12 +274,16 @@ export class Instance implements Mailbox {
     envelope: Envelope,
     then: (value: T, envelope: Envelope) => void,
   ): void {
-    this.#busy = true
+    this.#record = record
+    this.#envelope = envelope
+    this.#hold()
     promise.then(
       (value) => {
-        if (this.#ended) return
+        if (this.#isOver()) return
         this.#busy = false
+        this.#begin(record.offset)
         try {
+          if (this.#late !== undefined) throw this.#late
           then(value, envelope)
         } catch (error) {
           this.#fail(record, envelope, error)
@@ -217,11 +291,18 @@ export class Instance implements Mailbox {
         if (!this.#busy) this.#runOn()
       },
       (error: unknown) => {
-        if (this.#ended) return
+        if (this.#isOver()) return
         this.#busy = false
-        this.#fail(record, envelope, error)
+        this.#fail(record, envelope, this.#late ?? error)
       },
     )
+  }
+
+  /** Whether what was waited for is heard no more. */
+  #isOver(): boolean {
+    if (this.#abandoned) this.#thread.running.returned()
+    this.#abandoned = false
+    return this.#ended
   }
 
   /**
@@ -231,15 +312,20 @@ export class Instance implements Mailbox {
    * together. If the original becomes a dead letter instead, that is a new run, which handles the copy anew.
    */
   #isCopy(record: IncomingRecord, envelope: Envelope): boolean {
-    return this.#known?.delete(record.offset) === true || this.#recent.has(this.#nameInRun(envelope))
+    return this.#known?.delete(record.offset) === true || this.#thread.recent.has(this.#nameInRun(envelope))
   }
 
   #nameInRun(envelope: Envelope): string {
     return `${this.mailbox} ${this.run} ${messageKey(envelope.message_id).uuid}`
   }
 
+  #identity(envelope: Envelope): Identity {
+    const { message_id: messageId, type, trace_id: traceId } = envelope
+    return { key: this.#key(envelope), messageId, type, traceId }
+  }
+
   #duplicate(record: IncomingRecord, { message_id: messageId, type, trace_id: traceId }: Envelope): void {
-    this.#decide(
+    this.#thread.decide(
       {
         mailbox: this.mailbox,
         run: this.run,
@@ -259,8 +345,8 @@ export class Instance implements Mailbox {
         ? null
         : { version: definition.version, json: writeState(this.state, this.#services.limits) }
     this.#context = undefined
-    if (this.calls) this.#recent.add(this.#nameInRun(envelope))
-    this.#decide(
+    if (this.calls) this.#thread.recent.add(this.#nameInRun(envelope))
+    this.#thread.decide(
       {
         mailbox: this.mailbox,
         run: this.run,
@@ -293,8 +379,9 @@ export class Instance implements Mailbox {
     const served = this.#context?.served ?? 0
     this.#context = undefined
     this.#ended = true
+    this.#leave()
     this.#waiting.truncate(0)
-    this.#decide(
+    this.#thread.decide(
       {
         mailbox: this.mailbox,
         run: this.run,
@@ -302,10 +389,7 @@ export class Instance implements Mailbox {
         outcome: {
           kind: 'failed',
           failure,
-          key: envelope === undefined ? null : this.#key(envelope),
-          type: envelope?.type ?? '',
-          traceId: envelope?.trace_id ?? '',
-          messageId: envelope?.message_id ?? '',
+          ...(envelope === undefined ? nobody : this.#identity(envelope)),
           served,
         },
       },
@@ -317,6 +401,8 @@ export class Instance implements Mailbox {
     return this.actor.idempotency === 'offset' ? null : messageKey(envelope.message_id)
   }
 }
+
+const nobody: Identity = { key: null, messageId: '', type: '', traceId: '' }
 
 function withPayload(envelope: Envelope, payload: unknown): Envelope {
   if (payload === envelope.payload) return envelope

@@ -3,27 +3,37 @@ import type { AskedKey } from '../core/postgres/keys.ts'
 import type { ContextServices, IncomingRecord } from './context.ts'
 import type { IncomingDispatch } from './dispatch-frame.ts'
 import type { Actor } from './define-actor.ts'
-import { type Decide, Instance, LoadedActor } from './instance.ts'
+import { type Decide, Instance, type InstanceThread, LoadedActor } from './instance.ts'
 import type { KnownKeys } from './known-keys.ts'
 import { RecentIds } from './recent-ids.ts'
+import { Running } from './running.ts'
+import { Vitals } from './vitals.ts'
 
 /** Ids that a thread remembers, of actors with dependencies: more than are uncommitted at once by default, 10 MB at most. */
 const remembered = 40_000
 
+/** What a thread has around its instances; what is left out is not done. */
+export type ThreadParts = {
+  /** Looks up what was committed. */
+  readonly keys?: KnownKeys | undefined
+  /** Shows what executes, and ends what takes too long. */
+  readonly running?: Running
+  readonly timeoutMs?: number
+  readonly began?: InstanceThread['began']
+}
+
 /** The mailboxes that a thread runs now. Different ones run concurrently, each of them strictly in order. */
 export class Instances {
   readonly #actors: readonly LoadedActor[]
-  readonly #services: ContextServices
-  readonly #decide: Decide
+  readonly #thread: InstanceThread
   readonly #keys: KnownKeys | undefined
-  readonly #recent = new RecentIds(remembered)
   readonly #instances = new Map<number, Instance>()
 
-  /** Without `keys`, what was committed is not looked up. */
-  constructor(actors: readonly Actor[], services: ContextServices, decide: Decide, keys?: KnownKeys) {
+  constructor(actors: readonly Actor[], services: ContextServices, decide: Decide, parts: ThreadParts = {}) {
+    const { keys, timeoutMs = Number.POSITIVE_INFINITY, began } = parts
+    const running = parts.running ?? new Running(new Vitals(Vitals.memoryFor(0)), services.clock, 0)
     this.#actors = actors.map((actor) => new LoadedActor(actor))
-    this.#services = services
-    this.#decide = decide
+    this.#thread = { services, decide, recent: new RecentIds(remembered), running, timeoutMs, began }
     this.#keys = keys
   }
 
@@ -43,7 +53,7 @@ export class Instances {
           'TENANTRY_TOPOLOGY_DIFFERS',
           `this thread has no actor ${opening.actor}: were the actors' files changed while tenantry ran?`,
         )
-      instance = new Instance(mailbox, run, opening, loaded, this.#services, this.#decide, this.#recent)
+      instance = new Instance(mailbox, run, opening, loaded, this.#thread)
       this.#instances.set(mailbox, instance)
     }
     // Records of a run that has ended here are dropped; whoever sent them knows, or will.

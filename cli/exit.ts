@@ -11,6 +11,7 @@ export const exitCodes = [
   { code: 5, name: 'not-authorised', meaning: 'Kafka or PostgreSQL refuses this login, or this act to it' },
   { code: 6, name: 'partial', meaning: 'some of it was done; or the drain deadline passed with records still running' },
   { code: 7, name: 'conflict', meaning: 'something else must happen first: a schema too old, a port taken' },
+  { code: 8, name: 'workers', meaning: 'worker threads ended again and again; what could be was drained' },
   { code: 70, name: 'bug', meaning: 'an error inside tenantry: please report it' },
   { code: 129, name: 'hung-up', meaning: 'ended by SIGHUP, as its terminal has gone, before it was done' },
   { code: 130, name: 'interrupted', meaning: 'ended by Ctrl-C (SIGINT) before it was done' },
@@ -60,6 +61,7 @@ const byCode: Readonly<Record<string, ExitName>> = {
   TENANTRY_INSTANCE_FENCED: 'conflict',
   TENANTRY_HTTP_PORT_TAKEN: 'conflict',
   TENANTRY_HTTP_CANNOT_LISTEN: 'conflict',
+  TENANTRY_WORKERS_FAIL: 'workers',
 }
 
 const refusals = /AUTHORIZATION_FAILED|AUTHENTICATION_FAILED|SASL_AUTH|^28...$|^42501$/

@@ -67,9 +67,13 @@ export type Done = {
   readonly served: number
 }
 
-export type Failed = {
+export type Failed = Identity & {
   readonly kind: 'failed'
   readonly failure: Failure
+}
+
+/** What names a record's message. */
+export type Identity = {
   /** Null when the record was too broken to have one, or in offset mode. */
   readonly key: MessageKey | null
   readonly type: string
@@ -87,10 +91,22 @@ export type Duplicate = {
   readonly traceId: string
 }
 
+/** A record that had begun and not ended when its thread was lost. */
+export type Executing = {
+  readonly mailbox: number
+  /** -1 while the mailbox's state was made ready for it. */
+  readonly offset: number
+  /** Of its message, where the extra thread had told it. */
+  readonly identity?: Identity
+}
+
 export interface WorkersListener {
   decided(worker: number, decisions: readonly Decision[]): void
-  /** The thread has ended or counts as lost: everything dispatched to it and not decided comes back. */
-  lost(worker: number, error: Error): void
+  /**
+   * The thread has ended or counts as lost: everything dispatched to it and not decided comes back. One of `executing`
+   * may have done it; where there is none, nobody is to blame.
+   */
+  lost(worker: number, error: Error, executing: readonly Executing[]): void
   /** A replacement is ready to take records, under the same number. */
   ready(worker: number): void
 }

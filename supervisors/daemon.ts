@@ -63,6 +63,11 @@ export class Daemon implements Lifecycle {
       : undefined
   }
 
+  /** Threads that do not end although they were told to: the process cannot end by itself before they do. */
+  get lingering(): number {
+    return this.#parts?.pool.lingering ?? 0
+  }
+
   /** Why the daemon is not ready; empty when it is. */
   get reasons(): readonly string[] {
     if (this.#stopping) return ['stopping']
@@ -93,6 +98,8 @@ export class Daemon implements Lifecycle {
       limits: config.limits,
       clock,
       log,
+      settings: config.workers,
+      failed: this.#options.failed,
       databaseUrl: config.postgres.url,
       environment: this.#options.actorsEnvironment,
       ...(process.versions['bun'] === undefined && { maxHeapMiB: Math.ceil(config.workers.maxHeapBytes / 2 ** 20) }),

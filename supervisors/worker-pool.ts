@@ -1,15 +1,15 @@
-import { MessageChannel, type MessagePort, receiveMessageOnPort } from 'node:worker_threads'
-import { Piscina } from 'piscina'
-import { DecisionUnpacker } from '../actors/decision-unpacker.ts'
 import { packDispatches, transfersOf } from '../actors/dispatch-frame.ts'
-import type { FromWorker, ToWorker, WorkerSetup } from '../actors/worker.ts'
+import type { FromWorker } from '../actors/thread-messages.ts'
 import type { Catalog } from '../core/catalog.ts'
-import type { Clock, Timer } from '../core/clock.ts'
+import { backOffMs, type Clock, sleep, type Timer } from '../core/clock.ts'
 import type { Shape } from '../core/effects.ts'
-import { errorOf, type Facts, TenantryError } from '../core/errors.ts'
+import { errorOf, TenantryError } from '../core/errors.ts'
 import type { Limits } from '../core/limits.ts'
 import type { Log } from '../core/log.ts'
-import type { Dispatch, Workers, WorkersListener } from '../core/workers.ts'
+import type { Dispatch, Executing, Workers, WorkersListener } from '../core/workers.ts'
+import { RestartLimit } from './restart-limit.ts'
+import { abandonedCode, beatMsOf, ThreadWatch, type ThreadWatchSettings } from './thread-watch.ts'
+import { WorkerThread } from './worker-thread.ts'
 import { WorkerUtilisation } from './worker-utilisation.ts'
 
 export type WorkerPoolOptions = {
@@ -21,65 +21,76 @@ export type WorkerPoolOptions = {
   readonly limits: Limits
   readonly clock: Clock
   readonly log: Log
+  readonly settings: WorkerPoolSettings
   /** Where `ctx.query` reads; without it, actors that query fail. */
   readonly databaseUrl?: string
   /** `process.env` of the threads, a copy; the process's own when left out. */
   readonly environment?: Readonly<NodeJS.ProcessEnv>
   /** Heap of one thread in MiB; Node's own default when left out. Buffers are not counted in it, and Bun ignores it. */
   readonly maxHeapMiB?: number
+  /** Threads end too often. Called once at most; none is replaced from then on. */
+  readonly failed: (error: TenantryError) => void
 }
 
-type Thread = {
+export type WorkerPoolSettings = ThreadWatchSettings & {
+  /** Records that may be at one thread undecided. */
+  readonly creditRecords: number
+  /** How long a handler may take whose actor does not say. */
+  readonly handlerTimeoutMs: number
+  /** More threads than this may not end within `restartWindowMs`, nor have been ended in vain. */
+  readonly maxRestarts: number
+  readonly restartWindowMs: number
+}
+
+/** A place in the pool: its thread, or when the next one is tried. */
+type Post = {
   readonly number: number
-  /** Raised with each thread of this number; what an older one still says is not heard. */
-  generation: number
-  port: MessagePort | undefined
-  unpacker: DecisionUnpacker
-  ready: boolean
-  /** Threads that ended since one last lived for a while. */
-  crashes: number
-  startedAt: number
+  thread: WorkerThread | undefined
+  /** Starts in a row that failed. */
+  failures: number
   restart: Timer | undefined
-  /** Settles when the task has ended, however. */
-  ended: Promise<void>
 }
 
-/** A thread that lived this long was not a crash at start. Milliseconds. */
-const longLife = 10_000
+const startRetryMs = { first: 100, most: 1_000 } as const
 
-/** How long `stop` waits for threads to end by themselves. */
+/** How long `stop` waits for threads to end by themselves, and then for their ends. */
 const stopPatienceMs = 1_000
 
 /**
- * The threads that run actors. Piscina looks after their lives; each runs one task for as long as it lives, with a
- * port over which packed frames go, because a task a message would cost more than the message.
+ * The threads that run actors. Each that is lost is replaced: it has ended, does not answer, or takes too much memory.
+ * One extra thread, when it is asked for, runs what may have ended another.
  */
 export class WorkerPool implements Workers {
   readonly count: number
   readonly #options: WorkerPoolOptions
-  readonly #threads: Thread[]
+  readonly #posts: readonly Post[]
+  readonly #extra: Post
+  readonly #restarts: RestartLimit
+  readonly #watch: ThreadWatch
   readonly #shapes = new Map<string, Shape>()
   readonly #utilisation = new WorkerUtilisation()
-  #piscina: Piscina | undefined
+  /** Threads that count as ended and have not. */
+  readonly #lingering = new Set<WorkerThread>()
   #listener: WorkersListener | undefined
+  #failed = false
   #stopping: Promise<void> | undefined
 
   constructor(options: WorkerPoolOptions) {
-    if (!Number.isInteger(options.count) || options.count < 1)
+    const { count, settings } = options
+    if (!Number.isInteger(count) || count < 1)
       throw new TenantryError('TENANTRY_BAD_OPTION', 'count must be a whole number from 1')
-    this.count = options.count
+    this.count = count
     this.#options = options
-    this.#threads = Array.from({ length: options.count }, (_, number) => ({
-      number,
-      generation: 0,
-      port: undefined,
-      unpacker: new DecisionUnpacker(this.#shapes),
-      ready: false,
-      crashes: 0,
-      startedAt: 0,
-      restart: undefined,
-      ended: Promise.resolve(),
-    }))
+    this.#posts = Array.from({ length: count + 1 }, (_, number) => post(number))
+    this.#extra = this.#posts[count] ?? post(count)
+    this.#restarts = new RestartLimit(settings.maxRestarts, settings.restartWindowMs)
+    this.#watch = new ThreadWatch({
+      clock: options.clock,
+      log: options.log,
+      settings,
+      threads: () => this.#threads,
+      lingering: () => this.lingering,
+    })
   }
 
   /**
@@ -87,51 +98,53 @@ export class WorkerPool implements Workers {
    * first ones. Rejects, with nothing left running, when a thread cannot load them.
    */
   async start(listener: WorkersListener): Promise<void> {
-    if (this.#piscina !== undefined)
+    if (this.#listener !== undefined)
       throw new TenantryError('TENANTRY_STARTED_TWICE', 'the worker pool has been started already')
     this.#listener = listener
-    const { maxHeapMiB, environment } = this.#options
-    const piscina = new Piscina({
-      filename: new URL('../actors/worker.ts', import.meta.url).href,
-      minThreads: this.count,
-      maxThreads: this.count,
-      concurrentTasksPerWorker: 1,
-      idleTimeout: Infinity,
-      // The thread must keep its event loop: its work comes by a port of our own.
-      atomics: 'disabled',
-      recordTiming: false,
-      ...(environment !== undefined && { env: { ...environment } }),
-      ...(maxHeapMiB === undefined ? {} : { resourceLimits: { maxOldGenerationSizeMb: maxHeapMiB } }),
-    })
-    // A thread that dies without a task is one that we replace anyway.
-    piscina.on('error', (error: unknown) =>
-      this.#options.log.warn('worker.error', crash(errorOf(error)), 'A worker thread failed outside its task.'),
-    )
-    this.#piscina = piscina
-    const opened = this.#threads.map((thread) => this.#run(piscina, thread))
     try {
-      await Promise.all(opened)
+      await Promise.all(this.#posts.filter((one) => one !== this.#extra).map((one) => this.#open(one)))
     } catch (error) {
       await this.stop()
       throw error
     }
+    this.#watch.start()
   }
 
   dispatch(worker: number, dispatches: readonly Dispatch[]): void {
-    const port = this.#threads[worker]?.port
-    if (port === undefined || dispatches.length === 0) return
+    const thread = this.#posts[worker]?.thread
+    if (thread?.ready !== true || dispatches.length === 0) return
     const frame = packDispatches(dispatches)
-    send(port, frame, transfersOf(frame))
+    thread.send(frame, transfersOf(frame))
   }
 
   forget(worker: number, mailboxes: readonly number[]): void {
-    const port = this.#threads[worker]?.port
-    if (port !== undefined && mailboxes.length > 0) send(port, { kind: 'forget', mailboxes }, [])
+    const thread = this.#posts[worker]?.thread
+    if (thread?.ready === true && mailboxes.length > 0) thread.send({ kind: 'forget', mailboxes }, [])
+  }
+
+  /** Starts the extra thread; harmless when it is there. */
+  openExtra(): void {
+    const { thread, restart } = this.#extra
+    if (thread === undefined && restart === undefined) this.#replace(this.#extra)
+  }
+
+  /** Ends it. */
+  closeExtra(): void {
+    const { thread } = this.#extra
+    this.#extra.restart?.cancel()
+    this.#extra.restart = undefined
+    this.#extra.thread = undefined
+    thread?.lose(new TenantryError('TENANTRY_WORKER_ENDED', 'it is not needed any more'))
   }
 
   /** Share of the time that each thread was busy since the last call, 0 to 1; empty on Bun. */
   utilisation(): readonly number[] {
-    return this.#utilisation.read(this.#piscina?.threads ?? [])
+    return this.#utilisation.read(this.#threads.flatMap(({ threads }) => threads))
+  }
+
+  /** Threads that do not end although they are told to: they would hold up the process's own end. */
+  get lingering(): number {
+    return this.#lingering.size
   }
 
   /** Ends the threads; what they had not answered is never answered. Idempotent. */
@@ -141,128 +154,146 @@ export class WorkerPool implements Workers {
   }
 
   async #stop(): Promise<void> {
-    for (const thread of this.#threads) {
-      thread.restart?.cancel()
-      if (thread.port !== undefined) send(thread.port, { kind: 'stop' }, [])
-    }
+    const { clock } = this.#options
+    this.#watch.stop()
+    for (const { restart } of this.#posts) restart?.cancel()
+    const threads = this.#threads
+    for (const thread of threads) thread.send({ kind: 'stop' }, [])
     // A thread that does as it is told closes its connections; one that does not is ended all the same.
-    const patience = Promise.withResolvers<void>()
-    const timer = this.#options.clock.after(stopPatienceMs, patience.resolve)
-    await Promise.race([patience.promise, Promise.all(this.#threads.map((thread) => thread.ended))])
-    timer.cancel()
-    await this.#piscina?.destroy()
-    for (const thread of this.#threads) {
-      thread.port?.close()
-      thread.port = undefined
-    }
+    await Promise.race([sleep(clock, stopPatienceMs), Promise.all(threads.map(({ gone }) => gone))])
+    for (const thread of threads) thread.lose(new TenantryError('TENANTRY_WORKER_ENDED', 'the pool stops'))
+    await Promise.race([sleep(clock, stopPatienceMs), Promise.all([...this.#lingering].map(({ gone }) => gone))])
   }
 
-  /** Starts a thread's task. Resolves when it is ready; rejects if it ends before. */
-  #run(piscina: Piscina, thread: Thread): Promise<void> {
-    const generation = ++thread.generation
-    const { port1: port, port2: theirs } = new MessageChannel()
-    thread.port = port
-    thread.unpacker = new DecisionUnpacker(this.#shapes)
-    thread.ready = false
-    thread.startedAt = this.#options.clock.monotonic()
-    const ready = Promise.withResolvers<void>()
-    const hear = (message: FromWorker) => {
-      if (thread.generation !== generation) return
-      if (message.kind !== 'ready') return this.#hear(thread, message)
-      thread.ready = true
-      ready.resolve()
-    }
-    port.on('message', hear)
-    const ended = (error: Error) => {
-      // What the thread had answered before it died still lies in its port: it was decided, and it counts.
-      for (let rest = nextMessage(port); rest !== undefined; rest = nextMessage(port)) hear(rest)
-      this.#ended(piscina, thread, generation, error, ready.reject)
-    }
-    const { actors, catalog, limits, databaseUrl = '' } = this.#options
-    const setup: WorkerSetup = {
-      port: theirs,
-      actors,
-      catalog,
-      limits,
-      databaseUrl,
-    }
-    thread.ended = piscina.run(setup, { transferList: [theirs] }).then(
-      () => ended(new TenantryError('TENANTRY_WORKER_ENDED', 'a worker thread ended its task by itself')),
-      (error: unknown) => ended(errorOf(error)),
+  get #threads(): readonly WorkerThread[] {
+    return this.#posts.flatMap(({ thread }) => thread ?? [])
+  }
+
+  /** Starts a thread. Resolves when it is ready, after `ready` was called; rejects if it ends before. */
+  #open(at: Post, ready = () => {}): Promise<void> {
+    const { actors, catalog, limits, databaseUrl = '', environment, maxHeapMiB, settings } = this.#options
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    const thread: WorkerThread = new WorkerThread(
+      {
+        actors,
+        catalog,
+        limits,
+        databaseUrl,
+        environment,
+        maxHeapMiB,
+        beatMs: beatMsOf(settings),
+        handlerTimeoutMs: settings.handlerTimeoutMs,
+        extra: at === this.#extra,
+        places: settings.creditRecords,
+      },
+      this.#shapes,
+      {
+        // At once: its end may be the next thing that is heard of it.
+        ready: () => {
+          ready()
+          resolve()
+        },
+        decided: (decisions) => this.#listener?.decided(at.number, decisions),
+        logged: (message) => this.#logged(at, message),
+        ended: (error, executing) => {
+          if (at.thread === thread) {
+            if (thread.ready) this.#ended(at, error, executing)
+            else reject(error)
+          }
+          this.#lingering.add(thread)
+          void thread.gone.then(() => this.#lingering.delete(thread))
+        },
+        strayed: (error) =>
+          this.#options.log.warn('worker.error', crash(error), 'A worker thread failed outside its task.'),
+      },
     )
-    return ready.promise
+    at.thread = thread
+    return promise
   }
 
-  #hear(thread: Thread, message: Exclude<FromWorker, { kind: 'ready' }>): void {
-    if (message.kind === 'decisions') {
-      this.#listener?.decided(thread.number, thread.unpacker.unpack(message))
-      return
-    }
-    for (const { level, event, fields, sentence } of message.lines)
-      this.#options.log[level](event, { ...fields, worker: thread.number }, sentence)
-    if (message.dropped > 0)
-      this.#options.log.warn(
+  #logged({ number: worker }: Post, { lines, dropped }: Extract<FromWorker, { kind: 'log' }>): void {
+    const { log } = this.#options
+    for (const { level, event, fields, sentence } of lines) log[level](event, { ...fields, worker }, sentence)
+    if (dropped > 0)
+      log.warn(
         'worker.log_dropped',
-        { worker: thread.number, dropped: message.dropped },
+        { worker, dropped },
         'An actor logs faster than its lines can be written; the rest was dropped.',
       )
   }
 
-  #ended(
-    piscina: Piscina,
-    thread: Thread,
-    generation: number,
-    error: Error,
-    rejectReady: (error: Error) => void,
-  ): void {
-    if (thread.generation !== generation) return
-    thread.generation++
-    thread.port?.close()
-    thread.port = undefined
-    const wasReady = thread.ready
-    thread.ready = false
-    if (!wasReady) rejectReady(error)
+  #ended(at: Post, error: Error, executing: readonly Executing[]): void {
     if (this.#stopping !== undefined) return
-    if (wasReady) {
-      this.#options.log.error(
-        'worker.lost',
-        { worker: thread.number, ...crash(error) },
-        'A worker thread ended; it is replaced, and its records run again.',
-      )
-      this.#listener?.lost(thread.number, error)
-    }
-    // A first thread that cannot even start is the caller's to hear of; a replacement is tried again.
-    if (wasReady || thread.crashes > 0) this.#replace(piscina, thread)
+    at.thread = undefined
+    const { log } = this.#options
+    log.error(
+      'worker.lost',
+      { worker: at.number, executing: executing.length, ...crash(error) },
+      'A worker thread ended or had to be ended; it is replaced, and its records run again.',
+    )
+    // The extra thread is there to be lost: what it runs has a limit of its own.
+    const counts = at !== this.#extra || (executing.length === 0 && !isOurs(error))
+    if (counts) this.#countRestart(error)
+    if (this.#lingering.size > this.#options.settings.maxRestarts)
+      this.#giveUp(`${this.#lingering.size} worker threads were ended and have not`, error)
+    this.#listener?.lost(at.number, error, executing)
+    if (at !== this.#extra) this.#replace(at)
   }
 
-  #replace(piscina: Piscina, thread: Thread): void {
-    const { clock, log } = this.#options
-    thread.crashes = clock.monotonic() - thread.startedAt > longLife ? 1 : thread.crashes + 1
-    const delayMs = thread.crashes === 1 ? 0 : Math.min(5_000, 50 * 2 ** thread.crashes)
-    thread.restart = clock.after(delayMs, () => {
-      this.#run(piscina, thread).then(
-        () => this.#listener?.ready(thread.number),
-        (error: unknown) =>
-          log.error(
-            'worker.start_failed',
-            { worker: thread.number, error: errorOf(error).message },
-            'A replacement for a worker thread could not start; it is tried again.',
-          ),
-      )
-    })
+  #replace(at: Post): void {
+    if (this.#failed || this.#stopping !== undefined) return
+    at.restart = undefined
+    this.#open(at, () => {
+      at.failures = 0
+      this.#listener?.ready(at.number)
+    }).catch((error: unknown) => this.#startFailed(at, errorOf(error)))
   }
+
+  #startFailed(at: Post, error: Error): void {
+    at.thread = undefined
+    if (this.#stopping !== undefined) return
+    this.#options.log.error(
+      'worker.start_failed',
+      { worker: at.number, error: error.message },
+      'A replacement for a worker thread could not start; it is tried again.',
+    )
+    this.#countRestart(error)
+    if (!this.#failed)
+      at.restart = this.#options.clock.after(backOffMs(++at.failures, startRetryMs), () => this.#replace(at))
+  }
+
+  #countRestart(error: Error): void {
+    const { maxRestarts, restartWindowMs } = this.#options.settings
+    if (this.#restarts.note(this.#options.clock.monotonic()))
+      this.#giveUp(`worker threads ended more than ${maxRestarts} times within ${restartWindowMs} ms`, error)
+  }
+
+  #giveUp(what: string, last: Error): void {
+    if (this.#failed) return
+    this.#failed = true
+    this.#options.failed(
+      new TenantryError(
+        'TENANTRY_WORKERS_FAIL',
+        `${what}, the last time by ${crash(last).error}: the log has them all as worker.lost and worker.start_failed`,
+        {},
+        { cause: last },
+      ),
+    )
+  }
+}
+
+function post(number: number): Post {
+  return { number, thread: undefined, failures: 0, restart: undefined }
+}
+
+/** Replaced by our own will, and not because it fails. */
+function isOurs(error: Error): boolean {
+  return error instanceof TenantryError && error.code === abandonedCode
 }
 
 /** What ended a thread, and where. Its message may quote what the actor worked on. */
-function crash({ name, stack }: Error): Facts {
-  return { error: name, at: /^ +at (.+)$/m.exec(stack ?? '')?.[1] ?? '' }
-}
-
-function nextMessage(port: MessagePort): FromWorker | undefined {
-  const received: { message: FromWorker } | undefined = receiveMessageOnPort(port)
-  return received?.message
-}
-
-function send(port: MessagePort, message: ToWorker, transfer: ArrayBuffer[]): void {
-  port.postMessage(message, transfer)
+function crash(error: Error): { readonly error: string; readonly at: string } {
+  // Ours says where it was noticed.
+  const at = error instanceof TenantryError ? undefined : /^ +at (.+)$/m.exec(error.stack ?? '')?.[1]
+  return { error: 'code' in error ? String(error.code) : error.name, at: at ?? '' }
 }

@@ -1,7 +1,18 @@
 import { z } from 'zod'
 import { defaultLimits } from '../limits.ts'
 import { formatSize } from './units.ts'
-import { choice, count, duration, durationBetween, flag, optionalText, size, text, wholeNumber } from './fields.ts'
+import {
+  choice,
+  count,
+  duration,
+  durationBetween,
+  flag,
+  optionalText,
+  size,
+  sizeBetween,
+  text,
+  wholeNumber,
+} from './fields.ts'
 
 /** The sections that concern the process itself, PostgreSQL and Redis. */
 
@@ -83,6 +94,40 @@ export const workers = z
       min: '32MiB',
       max: '64GiB',
     }),
+    handlerTimeout: duration({
+      doc: "How long a handler may take that waits for promises, where its actor's `timeoutMs` does not say: then its signal aborts and the message has failed.",
+      default: '30s',
+      min: '10ms',
+      max: '1d',
+    }),
+    blockLimit: duration({
+      doc: "A thread whose event loop does not turn for so long (an endless loop, a synchronous call) is replaced, and the message that is to blame becomes a dead letter if it does so again by itself. It bounds how long one tenant's code can hold up others.",
+      default: '1s',
+      min: '50ms',
+      max: '10m',
+    }),
+    maxResidentBytes: z
+      .union([z.literal('auto'), sizeBetween('64MiB', '16384GiB')], {
+        error: 'expected auto, or a size such as "2GiB"',
+      })
+      .prefault('auto')
+      .meta({
+        description:
+          "Memory that the process may hold, buffers included. Past it, the worker thread that holds most is replaced. `auto`: nine tenths of what this process may use (the container's limit, or the machine's memory).",
+        unit: 'size',
+      }),
+    maxRestarts: count({
+      doc: 'Threads that may end or fail to start within `restartWindow`; one more, and the daemon drains and ends. The extra thread, which runs by themselves the messages that may have ended another, is not counted.',
+      default: 20,
+      min: 0,
+      max: 100_000,
+    }),
+    restartWindow: duration({
+      doc: 'The time over which they are counted.',
+      default: '60s',
+      min: '1s',
+      max: '1d',
+    }),
     drainDeadline: duration({
       doc: 'After SIGTERM, how long to wait for what is running to end and be committed. Give the container 15 seconds more.',
       default: '25s',
@@ -90,7 +135,13 @@ export const workers = z
       max: '1h',
     }),
   })
-  .transform(({ drainDeadline, ...rest }) => ({ ...rest, drainDeadlineMs: drainDeadline }))
+  .transform(({ handlerTimeout, blockLimit, restartWindow, drainDeadline, ...rest }) => ({
+    ...rest,
+    handlerTimeoutMs: handlerTimeout,
+    blockLimitMs: blockLimit,
+    restartWindowMs: restartWindow,
+    drainDeadlineMs: drainDeadline,
+  }))
   .prefault({})
   .meta({ description: 'The threads that run actors.' })
 

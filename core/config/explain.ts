@@ -54,6 +54,7 @@ export function explain({ config, tree }: Loaded, key: string): readonly Explana
 function autoValues({ workers, commit, backpressure }: Config): Readonly<Record<string, number>> {
   return {
     'workers.count': workers.count,
+    'workers.maxResidentBytes': workers.maxResidentBytes,
     'commit.lanes': commit.lanes,
     'backpressure.budgetRecords': backpressure.budgetRecords,
     'backpressure.mailboxRecords': backpressure.mailboxRecords,

@@ -89,8 +89,15 @@ export function durationBetween(shortest: string, longest: string) {
 
 /** Written `"8MiB"` or as a number of bytes; bytes after parsing. The name ends in `Bytes` on both sides. */
 export function size(options: Bounds) {
-  const min = parseSize(options.min) ?? 0
-  const max = parseSize(options.max) ?? Number.MAX_SAFE_INTEGER
+  return sizeBetween(options.min, options.max)
+    .prefault(options.default)
+    .meta({ description: options.doc, unit: 'size' })
+}
+
+/** A size without a default. */
+export function sizeBetween(smallest: string, largest: string) {
+  const min = parseSize(smallest) ?? 0
+  const max = parseSize(largest) ?? Number.MAX_SAFE_INTEGER
   return z
     .union([z.string(), z.int()], { error: 'expected a size such as "64KiB", "8MiB", or a number of bytes' })
     .transform((written, context) => {
@@ -105,8 +112,6 @@ export function size(options: Bounds) {
       })
       return z.NEVER
     })
-    .prefault(options.default)
-    .meta({ description: options.doc, unit: 'size' })
 }
 
 /** Keys of librdkafka's own configuration, handed on as they are, those that break a guarantee excepted. */

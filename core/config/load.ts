@@ -4,6 +4,7 @@ import { messageOf } from '../errors.ts'
 import { namesSecret, redactor, redactText } from '../redact.ts'
 import { checkConfig, type Need } from './checks.ts'
 import { usableCores } from './cores.ts'
+import { usableMemory } from './memory.ts'
 import { fillDefaults, nameDefaults } from './defaults.ts'
 import { type Env, environmentForActors, readEnvironment } from './environment.ts'
 import { pathOf } from './key-path.ts'
@@ -101,6 +102,8 @@ export function loadConfig(options: LoadOptions): Loaded {
     workers: {
       ...config.workers,
       count: config.workers.count === 'auto' ? Math.max(1, usableCores() - 1) : config.workers.count,
+      maxResidentBytes:
+        config.workers.maxResidentBytes === 'auto' ? Math.floor(usableMemory() * 0.9) : config.workers.maxResidentBytes,
     },
     commit: { ...config.commit, lanes },
     backpressure: { ...config.backpressure, budgetRecords, mailboxRecords },

@@ -49,7 +49,10 @@ type Parsed = z.output<typeof schema>
 
 /** The configuration as the program reads it: durations in milliseconds, sizes in bytes, `auto` resolved, paths absolute. */
 export type Config = Omit<Parsed, 'workers' | 'commit' | 'backpressure'> & {
-  readonly workers: Omit<Parsed['workers'], 'count'> & { readonly count: number }
+  readonly workers: Omit<Parsed['workers'], 'count' | 'maxResidentBytes'> & {
+    readonly count: number
+    readonly maxResidentBytes: number
+  }
   readonly commit: Omit<Parsed['commit'], 'lanes'> & { readonly lanes: number }
   readonly backpressure: Omit<Parsed['backpressure'], 'budgetRecords' | 'mailboxRecords'> & {
     readonly budgetRecords: number

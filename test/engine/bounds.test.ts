@@ -96,7 +96,7 @@ test('a lost thread’s idle instances are not read anew before somebody needs t
   await stage.assign()
   await stage.send(Array.from({ length: 100 }, (_, i) => `t${i}`))
   const asked = stage.statesAsked
-  stage.engine.workersListener.lost(0, new Error('gone'))
+  stage.engine.workersListener.lost(0, new Error('gone'), [])
   stage.engine.workersListener.ready(0)
   await stage.clock.pass(1_000)
   assert.is(stage.statesAsked, asked)

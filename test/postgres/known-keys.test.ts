@@ -13,6 +13,7 @@ import type { Decision } from '../../core/workers.ts'
 import { WorkerPool } from '../../supervisors/worker-pool.ts'
 import { after, before, test } from '../harness.ts'
 import { eventually, type FreshDatabase, freshDatabase } from '../services.ts'
+import { roomy } from '../unit/pool-stage.ts'
 
 // An actor with dependencies calls nothing for a message that is known to be a copy, on a real server.
 
@@ -38,6 +39,8 @@ before(async () => {
     clock: systemClock,
     log: silentLog,
     databaseUrl: database.url,
+    settings: roomy,
+    failed: (error) => assert.unreachable(error.message),
   })
   await pool.start({
     decided: (_, more) => {

@@ -115,7 +115,7 @@ export class SimulatedWorkers implements Workers {
     thread.boxes.clear()
     this.#tell(thread, 'worker lost', () => {
       this.#options.watch.lost(worker)
-      this.#listener?.lost(worker, new Error('the thread has ended'))
+      this.#listener?.lost(worker, new Error('the thread has ended'), [])
       if (late.length > 0) loop.after(random.delay(20), 'late decisions', () => this.#heard(worker, late), process)
     })
     loop.after(

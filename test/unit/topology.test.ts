@@ -123,6 +123,8 @@ test('a definition that cannot work is refused, naming the part', () => {
     [{ state: { version: 1, schema: anything } }, /state\.initial/],
     [{ consistency: 'eventual' }, /consistency/],
     [{ idempotency: 'never' }, /idempotency/],
+    [{ timeoutMs: 0 }, /timeoutMs must be between/],
+    [{ timeoutMs: '30s' }, /timeoutMs must be between/],
   ]
   for (const [changes, message] of wrong)
     assert.throws(() => Reflect.apply(defineActor, undefined, [{ ...good, ...changes }]), message)

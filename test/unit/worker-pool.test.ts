@@ -1,84 +1,8 @@
 import { join } from 'node:path'
 import * as assert from 'uvu/assert'
-import type { Catalog, Column } from '../../core/catalog.ts'
-import { systemClock } from '../../core/clock.ts'
-import type { Facts } from '../../core/errors.ts'
 import { TenantryError } from '../../core/errors.ts'
-import { defaultLimits } from '../../core/limits.ts'
-import { type Log, silentLog } from '../../core/log.ts'
-import type { KafkaRecord } from '../../core/kafka/source.ts'
-import type { Decision } from '../../core/workers.ts'
-import { WorkerPool } from '../../supervisors/worker-pool.ts'
 import { afterEach, test } from '../harness.ts'
-
-const actors = join(import.meta.dirname, '../fixtures/actors/worker-pool')
-/** Files go by path: chaos.ts, counter.ts. */
-const chaos = 0
-const counter = 1
-
-const column = (name: string, kind: Column['kind']): Column => ({
-  name,
-  type: kind === 'integer' ? 'int8' : 'text',
-  typeSchema: 'pg_catalog',
-  kind,
-  nullable: true,
-  generated: false,
-})
-const catalog: Catalog = {
-  tables: [
-    {
-      name: 'public.counts',
-      columns: [column('tenant_id', 'text'), column('n', 'integer'), column('sum', 'integer'), column('note', 'text')],
-      uniques: [],
-      references: [],
-    },
-  ],
-}
-
-/** A pool and everything that it told its listener. */
-class Observed {
-  readonly decisions: Decision[] = []
-  readonly lost: number[] = []
-  readonly ready: number[] = []
-  readonly lines: string[] = []
-  readonly pool: WorkerPool
-  #wake = () => {}
-
-  constructor(count: number, changes: { actors?: string; maxHeapMiB?: number; environment?: NodeJS.ProcessEnv } = {}) {
-    const note = (event: string, _fields: Facts) => {
-      this.lines.push(event)
-      this.#wake()
-    }
-    const log: Log = { ...silentLog, info: note, warn: note }
-    this.pool = new WorkerPool({ count, actors, catalog, limits: defaultLimits, clock: systemClock, log, ...changes })
-  }
-
-  start(): Promise<void> {
-    const told =
-      <T>(list: T[]) =>
-      (item: T) => {
-        list.push(item)
-        this.#wake()
-      }
-    return this.pool.start({
-      decided: (_worker, decisions) => {
-        this.decisions.push(...decisions)
-        this.#wake()
-      },
-      lost: told(this.lost),
-      ready: told(this.ready),
-    })
-  }
-
-  /** Waits for `condition`; the harness sets the deadline. */
-  async until(condition: () => boolean): Promise<void> {
-    while (!condition()) {
-      const { promise, resolve } = Promise.withResolvers<void>()
-      this.#wake = resolve
-      await promise
-    }
-  }
-}
+import { chaos, counter, does, Observed, opening, record } from './pool-stage.ts'
 
 let current: Observed | undefined
 
@@ -92,26 +16,6 @@ afterEach(async () => {
   await current?.pool.stop()
   current = undefined
 })
-
-function record(offset: number, type: string, payload: unknown, tenant: string): KafkaRecord {
-  const value = Buffer.from(JSON.stringify({ message_id: `m-${offset}`, type, tenant_id: tenant, payload }))
-  return {
-    offset,
-    timestamp: 1_764_050_400_000,
-    key: Buffer.from(tenant),
-    value,
-    headers: [[Buffer.from('content-type'), Buffer.from('application/json')]],
-  }
-}
-
-function opening(actor: number, tenant: string, state: { version: number; json: string } | null = null) {
-  return { actor, topic: 't', partition: 0, lane: 0, tenant, state }
-}
-
-const does =
-  (what: string, n = 0) =>
-  (offset: number) =>
-    record(offset, 'do', { what, n }, 'acme')
 
 test('records go to a thread and come back as decisions with effects, state and messages', async () => {
   const observed = await started(1)

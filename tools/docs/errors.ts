@@ -124,6 +124,8 @@ const groups: readonly { readonly title: string; readonly intro: string; readonl
       TENANTRY_NOT_DECLARED: 'The actor uses what its definition does not declare (state, reads, serial consistency).',
       TENANTRY_UNKNOWN_DEPENDENCY: "ctx.call names a dependency that is not among the actor's.",
       TENANTRY_CALL_TIMEOUT: 'A dependency did not answer in time.',
+      TENANTRY_HANDLER_TIMEOUT:
+        "The handler waited for longer than its actor's timeoutMs, or workers.handlerTimeout. Give what it waits for a limit of its own, and hand ctx.signal to it.",
       TENANTRY_TOO_MANY_EFFECTS: 'A message has more effects than limits.maxEffects or limits.maxEffectBytes allow.',
       TENANTRY_STATE_TOO_LARGE: "The actor's state has outgrown limits.maxStateBytes.",
       TENANTRY_STATE_UNREADABLE:
@@ -137,12 +139,28 @@ const groups: readonly { readonly title: string; readonly intro: string; readonl
     },
   },
   {
+    title: 'Worker threads',
+    intro:
+      "A thread is replaced and its messages run again; `worker.lost` in the log has one of these, or the runtime's own error. A message that was the cause three times, by itself, becomes a dead letter with it.",
+    entries: {
+      TENANTRY_WORKER_ENDED: 'A worker thread ended by itself.',
+      TENANTRY_THREAD_BLOCKED:
+        'Its event loop did not turn for workers.blockLimit: an endless loop, or a synchronous call that takes too long.',
+      TENANTRY_THREAD_MEMORY:
+        'The process holds more than workers.maxResidentBytes, and this thread most of it. Look for what its actors keep.',
+      TENANTRY_THREAD_ABANDONED:
+        'Too many handlers never ended after their time was over. See that what they wait for is given ctx.signal.',
+      TENANTRY_THREAD_START: 'It had not loaded the actors after a minute. It is tried again.',
+      TENANTRY_WORKERS_FAIL:
+        'Threads ended or failed to start more than workers.maxRestarts times within workers.restartWindow, or were ended and have not. The daemon drains and ends.',
+    },
+  },
+  {
     title: 'Inside the process',
     intro: 'These point to a bug, or to files that changed under a running daemon.',
     entries: {
       TENANTRY_BAD_OPTION: 'A part was given an option that makes no sense.',
       TENANTRY_STARTED_TWICE: 'A part was started twice.',
-      TENANTRY_WORKER_ENDED: 'A worker thread ended by itself. It is replaced, and its messages run again.',
       TENANTRY_TOPOLOGY_DIFFERS:
         "A worker's actors are not the supervisor's: their files changed while tenantry ran. Start it again.",
     },

@@ -1,0 +1,201 @@
+// runtimes: node, bun
+import { performance } from 'node:perf_hooks'
+import * as assert from 'uvu/assert'
+import { afterEach, test } from '../harness.ts'
+import { eventually } from '../services.ts'
+import { chaos, does, Observed, type ObservedOptions, opening } from './pool-stage.ts'
+
+// Whatever an actor does to its thread, the pool goes on, and says who may have done it.
+
+let current: Observed | undefined
+
+async function started(count: number, settings: ObservedOptions['settings'] = {}): Promise<Observed> {
+  current = new Observed(count, { settings })
+  await current.start()
+  return current
+}
+
+afterEach(async () => {
+  await current?.pool.stop()
+  current = undefined
+})
+
+/** Sends mailbox `mailbox` one record that does `what`. */
+function send({ pool }: Observed, mailbox: number, what: string, n = 0, worker = 0): void {
+  pool.dispatch(worker, [{ mailbox, run: 1, opening: opening(chaos, 'acme'), records: [does(what, n)(mailbox)] }])
+}
+
+const codeOf = (error: Error | undefined) => (error !== undefined && 'code' in error ? error.code : error?.name)
+
+for (const what of ['loop', 'atomics', 'microtasks', 'sleep']) {
+  test(`a thread that does not answer (${what}) counts as lost at the limit, and another goes on`, async () => {
+    const observed = await started(1, { blockLimitMs: 300 })
+    send(observed, 1, 'wait', 60_000)
+    send(observed, 2, what, 4)
+    const sent = performance.now()
+    await observed.until(() => observed.lost.length === 1)
+    assert.ok(performance.now() - sent < 3_000, 'it is not waited for')
+    assert.is(codeOf(observed.losses[0]?.error), 'TENANTRY_THREAD_BLOCKED')
+    // What goes on after an await cannot be told.
+    const suspects = what === 'microtasks' ? [1, 2] : [2]
+    assert.equal(
+      observed.losses[0]?.executing.map(({ mailbox }) => mailbox),
+      suspects,
+    )
+    await observed.until(() => observed.ready.length === 1)
+    send(observed, 3, 'nothing')
+    await observed.until(() => observed.decisions.length === 1)
+    assert.is(observed.decisions[0]?.mailbox, 3)
+  })
+}
+
+test('what a lost thread says when it comes to itself again is not heard', async () => {
+  const observed = await started(1, { blockLimitMs: 300 })
+  send(observed, 1, 'sleep', 2)
+  await observed.until(() => observed.ready.length === 1)
+  const { pool } = observed
+  assert.is(pool.lingering, 1)
+  send(observed, 2, 'nothing')
+  await observed.until(() => observed.decisions.length > 0)
+  await eventually(() => pool.lingering === 0)
+  assert.equal(
+    observed.decisions.map(({ mailbox }) => mailbox),
+    [2],
+  )
+})
+
+test('threads that were ended in vain are given up on, too', async () => {
+  const observed = await started(1, { maxRestarts: 1, blockLimitMs: 200 })
+  const { pool } = observed
+  for (let i = 1; i <= 3; i++) {
+    pool.openExtra()
+    await observed.until(() => observed.ready.length === i)
+    send(observed, i, 'sleep', 5, 1)
+    await observed.until(() => observed.lost.length === i)
+  }
+  assert.equal(
+    observed.failures.map(({ code }) => code),
+    ['TENANTRY_WORKERS_FAIL'],
+  )
+  const asked = performance.now()
+  await pool.stop()
+  assert.ok(performance.now() - asked < 4_000, 'stop does not wait for them')
+})
+
+test('records that follow each other without a pause are no block', async () => {
+  const observed = await started(1, { blockLimitMs: 300 })
+  const records = Array.from({ length: 40 }, (_, i) => does('busy', 50)(i))
+  observed.pool.dispatch(0, [{ mailbox: 1, run: 1, opening: opening(chaos, 'acme'), records }])
+  await observed.until(() => observed.decisions.length === 40 || observed.lost.length > 0)
+  assert.equal(observed.lost, [])
+})
+
+test('the one whose code had the thread is named; where it cannot be told, all that had begun', async () => {
+  const observed = await started(1)
+  for (let mailbox = 1; mailbox <= 5; mailbox++) send(observed, mailbox, 'wait', 60_000)
+  send(observed, 6, 'nothing')
+  send(observed, 7, 'exit')
+  await observed.until(() => observed.ready.length === 1)
+  assert.equal(observed.losses[0]?.executing, [{ mailbox: 7, offset: 7 }])
+  for (let mailbox = 11; mailbox <= 13; mailbox++) send(observed, mailbox, 'wait', 60_000)
+  send(observed, 14, 'throw-later')
+  await observed.until(() => observed.ready.length === 2)
+  assert.equal(
+    observed.losses[1]?.executing.map(({ mailbox }) => mailbox),
+    [11, 12, 13],
+  )
+})
+
+for (const what of ['late-publish', 'throw-undefined-later', 'break-prototypes']) {
+  test(`after ${what} a thread serves the next message, or another does`, async () => {
+    const observed = await started(1, { blockLimitMs: 1_000 })
+    send(observed, 1, what)
+    const served = () => observed.decisions.some(({ mailbox }) => mailbox === 2)
+    for (let losses = 0; !served(); losses = observed.lost.length) {
+      await observed.until(() => observed.ready.length === observed.lost.length)
+      send(observed, 2, 'nothing')
+      await observed.until(() => served() || observed.lost.length > losses)
+    }
+    assert.ok(observed.lost.length <= 1)
+  })
+}
+
+test('a handler that throws undefined has failed', async () => {
+  const observed = await started(1)
+  send(observed, 1, 'throw-undefined')
+  await observed.until(() => observed.decisions.length === 1)
+  const outcome = observed.decisions[0]?.outcome
+  assert.is(outcome?.kind === 'failed' && outcome.failure.reason, 'handler')
+})
+
+for (const what of ['never', 'obey']) {
+  test(`a handler that does not end by itself (${what}) has failed when its time is over, and holds nobody up`, async () => {
+    const observed = await started(1, { handlerTimeoutMs: 200, blockLimitMs: 500 })
+    send(observed, 1, what)
+    send(observed, 2, 'nothing')
+    await observed.until(() => observed.decisions.length === 2)
+    const [other, late] = observed.decisions
+    assert.equal([other?.mailbox, late?.mailbox], [2, 1])
+    const failure = late?.outcome.kind === 'failed' ? late.outcome.failure : undefined
+    assert.equal([failure?.reason, failure?.kind], ['timeout', 'transient'])
+    assert.equal(observed.lost, [])
+  })
+}
+
+test('the extra thread is there when it is asked for, names messages, and is replaced with a handler that it gave up', async () => {
+  const observed = await started(1, { handlerTimeoutMs: 100, blockLimitMs: 500, maxRestarts: 0 })
+  const { pool } = observed
+  pool.openExtra()
+  pool.openExtra()
+  await observed.until(() => observed.ready.length === 1)
+  send(observed, 1, 'exit', 0, 1)
+  await observed.until(() => observed.lost.length === 1)
+  const [one] = observed.losses[0]?.executing ?? []
+  assert.equal([one?.mailbox, one?.offset, one?.identity?.messageId, one?.identity?.type], [1, 1, 'm-1', 'do'])
+  pool.openExtra()
+  await observed.until(() => observed.ready.length === 2)
+  send(observed, 2, 'never', 0, 1)
+  await observed.until(() => observed.lost.length === 2)
+  assert.is(observed.decisions[0]?.mailbox, 2)
+  assert.equal(observed.losses[1]?.executing, [])
+  assert.equal(observed.lost, [1, 1])
+  pool.openExtra()
+  await observed.until(() => observed.ready.length === 3)
+  pool.closeExtra()
+  assert.equal([observed.lost.length, observed.failures], [2, []])
+})
+
+test('threads that end again and again are given up on, once', async () => {
+  const observed = await started(1, { maxRestarts: 2 })
+  for (let i = 1; i <= 2; i++) {
+    send(observed, i, 'exit')
+    await observed.until(() => observed.ready.length === i)
+  }
+  assert.equal(observed.failures, [])
+  send(observed, 3, 'exit')
+  await observed.until(() => observed.lost.length === 3)
+  assert.equal(
+    observed.failures.map(({ code }) => code),
+    ['TENANTRY_WORKERS_FAIL'],
+  )
+})
+
+test('a thread whose buffers take more memory than the process may hold is ended', async () => {
+  const maxResidentBytes = process.memoryUsage.rss() + 300 * 2 ** 20
+  const observed = await started(2, { maxResidentBytes, blockLimitMs: 1_000 })
+  send(observed, 1, 'wait', 60_000, 1)
+  send(observed, 2, 'buffers')
+  await observed.until(() => observed.ready.length === 1)
+  assert.equal(observed.lost, [0])
+  assert.is(codeOf(observed.losses[0]?.error), 'TENANTRY_THREAD_MEMORY')
+  assert.equal(observed.losses[0]?.executing, [{ mailbox: 2, offset: 2 }])
+})
+
+test('what actors print becomes lines of log, with the bound that those have', async () => {
+  const observed = await started(1)
+  send(observed, 1, 'print', 10)
+  await observed.until(() => observed.lines.filter((event) => event === 'actor.output').length === 20)
+  send(observed, 2, 'print', 10_000)
+  await observed.until(() => observed.lines.includes('worker.log_dropped'))
+  assert.ok(observed.lines.filter((event) => event === 'actor.output').length <= 1_000)
+})
