@@ -4,6 +4,14 @@ import type { Lifecycle } from '../core/lifecycle.ts'
 import type { PinoLog } from '../core/pino-log.ts'
 import { exitCode, exitCodeOf } from './exit.ts'
 
+/** A daemon as a process has it. */
+export type Served = Lifecycle & {
+  /** Records in flight that the drain did not wait for. */
+  readonly abandoned: number
+  /** Threads that do not end although they were told to. */
+  readonly lingering: number
+}
+
 /** SIGHUP too: a closed terminal must not cut a commit's effects off from their log lines. */
 const signals = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const
 
@@ -16,6 +24,7 @@ export class Process {
   readonly runtime =
     process.versions['bun'] === undefined ? `node ${process.versions.node}` : `bun ${process.versions['bun']}`
   readonly #log: PinoLog
+  #daemon: Served | undefined
   #stop: (() => void) | undefined
   #signalled = false
   #failure: unknown
@@ -48,8 +57,9 @@ export class Process {
     this.#stop?.()
   }
 
-  /** Runs until a signal or a failure, then drains and ends the process. `abandoned` is asked after the drain. */
-  async run(daemon: Lifecycle, abandoned: () => number): Promise<void> {
+  /** Runs until a signal or a failure, then drains and ends the process. */
+  async run(daemon: Served): Promise<void> {
+    this.#daemon = daemon
     const stopped = new Promise<void>((resolve) => {
       this.#stop = resolve
     })
@@ -67,22 +77,33 @@ export class Process {
       this.fail(error)
     }
     clearInterval(keepAlive)
-    this.#end(this.#failed ? exitCodeOf(this.#failure) : abandoned() > 0 ? exitCode('partial') : exitCode('ok'))
+    this.#end(this.#failed ? exitCodeOf(this.#failure) : daemon.abandoned > 0 ? exitCode('partial') : exitCode('ok'))
   }
 
   #onSignal(signal: (typeof signals)[number]): void {
     if (this.#signalled) {
       this.#log.warn('daemon.forced', { signal }, 'A second signal: the process ends at once.')
-      this.#end(128 + constants.signals[signal])
+      this.#end(128 + constants.signals[signal], true)
     }
     this.#signalled = true
     this.#log.info('daemon.signal', { signal }, 'The daemon drains and ends; a second signal ends it at once.')
     this.#stop?.()
   }
 
-  /** Whatever a driver may have left open must not keep a drained process. */
-  #end(code: number): never {
+  /** Whatever a driver may have left open must not keep a drained process, nor an actor's code one that is told to go. */
+  #end(code: number, atOnce = false): never {
     this.#log.flush()
+    if (atOnce || (this.#daemon?.lingering ?? 0) > 0) leave(code)
     process.exit(code)
   }
+}
+
+/**
+ * Ends the process without waiting for its threads. Node's own exit waits until each has ended, which one in a call of the
+ * operating system's does when that returns; another program in this one's place has no threads. Bun does not wait.
+ */
+function leave(code: number): void {
+  try {
+    process.execve?.(process.execPath, [process.execPath, '-e', `process.exit(${code})`], {})
+  } catch {} // then as usual
 }

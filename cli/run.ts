@@ -29,7 +29,7 @@ export async function run({ config, warnings, file, redact, actorsEnvironment }:
     log,
     failed: (error) => process.fail(error),
   })
-  await process.run(daemon, () => daemon.abandoned)
+  await process.run(daemon)
 }
 
 /** Loads everything, says what would run, and consumes nothing. */

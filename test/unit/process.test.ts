@@ -1,10 +1,20 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import * as assert from 'uvu/assert'
-import { test } from '../harness.ts'
+import { after, before, test } from '../harness.ts'
 import { eventually } from '../services.ts'
 
 const script = fileURLToPath(new URL('../fixtures/process.ts', import.meta.url))
+
+const folder = mkdtempSync(join(tmpdir(), 'tenantry-process-'))
+/** Nobody writes to it: reading it does not return. */
+const pipe = join(folder, 'pipe')
+
+before(() => execFileSync('mkfifo', [pipe]))
+after(() => rmSync(folder, { recursive: true }))
 
 type Running = {
   readonly child: ChildProcess
@@ -13,7 +23,7 @@ type Running = {
 }
 
 function started(mode: string): Running {
-  const child = spawn(process.execPath, [script, mode], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(process.execPath, [script, mode, pipe], { stdio: ['ignore', 'pipe', 'inherit'] })
   let stdout = ''
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
     stdout += text
@@ -61,6 +71,13 @@ test('records that the drain did not wait for make it 6', async () => {
   await said('ready')
   child.kill('SIGTERM')
   assert.is(await code, 6)
+})
+
+test('a thread that does not end does not keep a process that has drained, nor one that is told to go at once', async () => {
+  const drained = started('lingers')
+  await drained.said('ready')
+  drained.child.kill('SIGTERM')
+  assert.is(await drained.code, 0)
 })
 
 test("a daemon that cannot start, or cannot go on, drains and ends with its error's code", async () => {
