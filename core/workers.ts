@@ -112,8 +112,13 @@ export interface WorkersListener {
 }
 
 export interface Workers {
+  /** Threads, numbered from 0. One more, number `count`, is there when it is asked for. */
   readonly count: number
   dispatch(worker: number, dispatches: readonly Dispatch[]): void
   /** Ends the mailboxes' runs and forgets their instances: revoked, fenced, evicted or rolled back. */
   forget(worker: number, mailboxes: readonly number[]): void
+  /** Starts the extra thread, for those that may have ended another; `ready` says when it is there. Harmless when it is. */
+  openExtra(): void
+  /** Ends the extra thread, which has nothing to do; `lost` is not called. */
+  closeExtra(): void
 }

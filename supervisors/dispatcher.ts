@@ -2,6 +2,7 @@ import { Fifo } from '../core/fifo.ts'
 import type { KafkaRecord } from '../core/kafka/source.ts'
 import type { Dispatch, Opening, Workers } from '../core/workers.ts'
 import type { Item, Mailbox } from './mailbox.ts'
+import type { Quarantine } from './quarantine.ts'
 
 export type DispatcherSettings = {
   /** Records that may be at one worker undecided. */
@@ -13,7 +14,11 @@ export type DispatcherSettings = {
 
 /** What one worker has and waits for. */
 type Slot = {
+  readonly worker: number
   up: boolean
+  /** Records that may be there undecided, and that one mailbox sends in its turn. */
+  readonly credit: number
+  readonly quantum: number
   readonly ready: Fifo<Mailbox>
   readonly open: Set<Mailbox>
   records: number
@@ -23,19 +28,25 @@ type Slot = {
 
 /**
  * Puts mailboxes on workers and sends their records, in turns, within each worker's credit. A mailbox stays with the
- * worker that holds its instance and may move when nothing of it is in flight there.
+ * worker that holds its instance and may move when nothing of it is in flight there. Those in quarantine go to the extra
+ * worker, one record at a time of all of them.
  */
 export class Dispatcher {
   readonly #workers: Workers
   readonly #settings: DispatcherSettings
+  readonly #quarantine: Quarantine
+  /** The extra worker's is the last. */
   readonly #slots: readonly Slot[]
   #held = false
 
-  constructor(workers: Workers, settings: DispatcherSettings) {
+  constructor(workers: Workers, settings: DispatcherSettings, quarantine: Quarantine) {
     this.#workers = workers
     this.#settings = settings
-    this.#slots = Array.from({ length: workers.count }, () => ({
-      up: true,
+    this.#quarantine = quarantine
+    const { workerCreditRecords: credit, quantumRecords: quantum } = settings
+    this.#slots = Array.from({ length: workers.count + 1 }, (_, worker) => ({
+      worker,
+      ...(worker < workers.count ? { up: true, credit, quantum } : { up: false, credit: 1, quantum: 1 }),
       ready: new Fifo<Mailbox>(),
       open: new Set<Mailbox>(),
       records: 0,
@@ -61,7 +72,7 @@ export class Dispatcher {
   /** The mailbox may have become dispatchable. Harmless when it has not, or when it waits for its turn already. */
   enqueue(mailbox: Mailbox): void {
     if (mailbox.ready || !mailbox.dispatchable) return
-    if (!mailbox.open && mailbox.inFlightCount === 0) mailbox.worker = this.#leastLoaded()
+    if (!mailbox.open && mailbox.inFlightCount === 0) mailbox.worker = this.#workerFor(mailbox)
     const slot = this.#slots[mailbox.worker]
     if (slot === undefined) return
     mailbox.ready = true
@@ -84,6 +95,8 @@ export class Dispatcher {
     slot.bytes -= mailbox.inFlightBytes
     slot.open.delete(mailbox)
     slot.forget.push(mailbox.id)
+    // It may belong elsewhere now; its entry in the queue there is passed over.
+    if (slot.worker === this.#workers.count) mailbox.ready = false
   }
 
   /** The thread has gone with all that it had. Returns the mailboxes that were open there. */
@@ -97,10 +110,9 @@ export class Dispatcher {
     slot.bytes = 0
     slot.forget = []
     const waiting: Mailbox[] = []
-    for (let mailbox = slot.ready.shift(); mailbox !== undefined; mailbox = slot.ready.shift()) {
-      mailbox.ready = false
-      waiting.push(mailbox)
-    }
+    for (let mailbox = this.#nextReady(slot); mailbox !== undefined; mailbox = this.#nextReady(slot))
+      // Those that are open go on when their runs have been taken back.
+      if (!mailbox.open) waiting.push(mailbox)
     for (const mailbox of mailboxes) mailbox.open = false
     for (const mailbox of waiting) this.enqueue(mailbox)
     return mailboxes
@@ -111,6 +123,12 @@ export class Dispatcher {
     if (slot) slot.up = true
   }
 
+  /** Whether the worker is there and has nothing to do. */
+  idles(worker: number): boolean {
+    const slot = this.#slots[worker]
+    return slot !== undefined && slot.up && slot.records === 0 && slot.ready.length === 0
+  }
+
   /** Tells workers what to forget and, with `more`, sends what credit allows. Called at the end of every event. */
   flush(more: boolean): void {
     this.#slots.forEach((slot, worker) => {
@@ -118,21 +136,33 @@ export class Dispatcher {
         this.#workers.forget(worker, slot.forget)
         slot.forget = []
       }
-      if (!more || !slot.up || this.#held || slot.ready.length === 0) return
+      if (!more || this.#held || slot.ready.length === 0) return
+      if (!slot.up) {
+        if (worker === this.#workers.count) this.#workers.openExtra()
+        return
+      }
       const dispatches = this.#fill(slot)
       if (dispatches.length > 0) this.#workers.dispatch(worker, dispatches)
     })
   }
 
+  /** The next mailbox of the queue whose place is still here. */
+  #nextReady(slot: Slot): Mailbox | undefined {
+    let mailbox = slot.ready.shift()
+    while (mailbox !== undefined && !(mailbox.ready && mailbox.worker === slot.worker)) mailbox = slot.ready.shift()
+    if (mailbox !== undefined) mailbox.ready = false
+    return mailbox
+  }
+
   #fill(slot: Slot): Dispatch[] {
-    const { workerCreditRecords, workerCreditBytes, quantumRecords } = this.#settings
+    const { workerCreditBytes } = this.#settings
+    const { credit, quantum } = slot
     const dispatches: Dispatch[] = []
-    while (slot.records < workerCreditRecords && slot.bytes < workerCreditBytes) {
-      const mailbox = slot.ready.shift()
+    while (slot.records < credit && slot.bytes < workerCreditBytes) {
+      const mailbox = this.#nextReady(slot)
       if (mailbox === undefined) break
-      mailbox.ready = false
       const records: KafkaRecord[] = []
-      while (records.length < quantumRecords && slot.records < workerCreditRecords && mailbox.dispatchable) {
+      while (records.length < quantum && slot.records < credit && mailbox.dispatchable) {
         const item = mailbox.takeNext()
         if (item === undefined) break
         records.push(item.record)
@@ -160,12 +190,14 @@ export class Dispatcher {
     return { actor: actor.index, topic, partition: number, tenant, lane, state }
   }
 
-  #leastLoaded(): number {
+  #workerFor(mailbox: Mailbox): number {
+    const extra = this.#workers.count
+    if (this.#quarantine.holds(mailbox)) return extra
     let best = -1
     let load = Number.POSITIVE_INFINITY
     this.#slots.forEach((slot, worker) => {
       const own = slot.records + slot.open.size
-      if (slot.up && own < load) {
+      if (slot.up && worker !== extra && own < load) {
         best = worker
         load = own
       }

@@ -19,6 +19,7 @@ import type { Workers, WorkersListener } from '../core/workers.ts'
 import { Committer, type CommitterSettings } from './committer.ts'
 import { Dispatcher, type DispatcherSettings } from './dispatcher.ts'
 import { Intake, type IntakeSettings } from './intake.ts'
+import { Losses } from './losses.ts'
 import { Mailboxes } from './mailboxes.ts'
 import { OffsetWriter } from './offset-writer.ts'
 import { OutboxPublisher, type OutboxSettings } from './outbox-publisher.ts'
@@ -26,6 +27,7 @@ import { Outcomes, type OutcomesSettings } from './outcomes.ts'
 import { Ownership, type OwnershipSettings } from './ownership.ts'
 import { Parking, type ParkingSettings } from './parking.ts'
 import { Partition } from './partition.ts'
+import { Quarantine } from './quarantine.ts'
 import { nobody, route, sizeOf } from './router.ts'
 import { type Decided, Item, type Mailbox } from './mailbox.ts'
 import { States } from './states.ts'
@@ -118,6 +120,8 @@ export class Engine {
   readonly #intake: Intake
   readonly #parking: Parking
   readonly #outcomes: Outcomes
+  readonly #quarantine = new Quarantine()
+  readonly #losses: Losses
   readonly #offsets: OffsetWriter
   /** What keeps the daemon from being ready, by what it concerns. */
   readonly #troubles = new Map<string, string>()
@@ -130,7 +134,7 @@ export class Engine {
   constructor(options: EngineOptions) {
     this.#options = options
     const { clock, random, log, settings, ledger, workers, publisher } = options
-    this.#dispatcher = new Dispatcher(workers, settings)
+    this.#dispatcher = new Dispatcher(workers, settings, this.#quarantine)
     this.#mailboxes = new Mailboxes(settings.idleMailboxes, settings.idleStateBytes, (mailbox) => {
       this.#dispatcher.withdraw(mailbox)
       this.#outcomes.dependencies.left(mailbox)
@@ -200,6 +204,14 @@ export class Engine {
       trouble: (key, reason) => this.#trouble(key, reason),
       settled: () => this.#settled(),
     })
+    this.#losses = new Losses({
+      workers,
+      log,
+      dispatcher: this.#dispatcher,
+      outcomes: this.#outcomes,
+      mailboxes: this.#mailboxes,
+      quarantine: this.#quarantine,
+    })
     this.#committers = options.lanes.map(
       (lane, index) =>
         new Committer(
@@ -228,15 +240,16 @@ export class Engine {
   }
 
   readonly workersListener: WorkersListener = {
-    decided: (_worker, decisions) => {
+    decided: (worker, decisions) => {
       if (this.#stopped) return
-      for (const decision of decisions) this.#outcomes.decided(decision)
+      const by = worker === this.#options.workers.count ? this.#losses : this.#outcomes
+      for (const decision of decisions) by.decided(decision)
       this.#settled()
     },
-    lost: (worker) => {
+    lost: (worker, error, executing) => {
       if (this.#stopped) return
       this.#options.metrics.workerRestarted()
-      for (const mailbox of this.#dispatcher.workerLost(worker)) this.#outcomes.runLost(mailbox)
+      this.#losses.lost(worker, error, executing)
       this.#settled()
     },
     ready: (worker) => {
@@ -438,6 +451,7 @@ export class Engine {
     for (const mailbox of [...partition.mailboxes.values()]) this.#outcomes.close(mailbox)
     this.#outcomes.dependencies.dropped(partition)
     this.#outbox.drop(partition)
+    this.#quarantine.drop(partition)
     const key = this.#key(partition.group, partition)
     if (this.#partitions.get(key) === partition) this.#partitions.delete(key)
   }
@@ -602,6 +616,7 @@ export class Engine {
       }
       for (const mailbox of this.#mailboxes.values()) if (mailbox.items.length > 0) mailbox.detachOld()
       this.#parking.look()
+      this.#losses.tick()
       this.#settled()
       this.#outcomes.dependencies.look()
       this.#offsets.follow(this.#partitions.values())

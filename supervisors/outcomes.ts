@@ -156,6 +156,25 @@ export class Outcomes {
     this.#resume(mailbox)
   }
 
+  /** The worker has gone with this run, whose oldest undecided record ended it so many times: that one has failed. */
+  giveUp(mailbox: Mailbox, failed: Failed, crashes: number): void {
+    mailbox.raiseRun(mailbox.decidedCount)
+    const item = mailbox.next
+    if (item === undefined) return
+    const { attempts } = item
+    // Of this decision only: if it is taken back, no attempt was made. The last one is counted when it is written.
+    item.attempts = attempts + crashes - 1
+    this.#decideNext(mailbox, failed)
+    item.attempts = attempts
+    this.#resume(mailbox)
+  }
+
+  /** Goes on with a new run, on whichever worker. Nothing of it is in flight. */
+  moveOn(mailbox: Mailbox): void {
+    this.#withdraw(mailbox, mailbox.decidedCount)
+    this.#resume(mailbox)
+  }
+
   /** Forgets what has not been dispatched: it comes again. */
   dropQueued(mailbox: Mailbox): void {
     for (const item of mailbox.dropQueued()) this.#options.intake.gave(item.bytes)

@@ -122,13 +122,11 @@ export class WorkerPool implements Workers {
     if (thread?.ready === true && mailboxes.length > 0) thread.send({ kind: 'forget', mailboxes }, [])
   }
 
-  /** Starts the extra thread; harmless when it is there. */
   openExtra(): void {
     const { thread, restart } = this.#extra
     if (thread === undefined && restart === undefined) this.#replace(this.#extra)
   }
 
-  /** Ends it. */
   closeExtra(): void {
     const { thread } = this.#extra
     this.#extra.restart?.cancel()

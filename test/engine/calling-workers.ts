@@ -41,6 +41,10 @@ export class CallingWorkers implements Workers {
     for (const mailbox of mailboxes) this.#boxes.delete(mailbox)
   }
 
+  openExtra(): void {}
+
+  closeExtra(): void {}
+
   /** Calls of `tenant`, or of all, since `from`. */
   since(from: number, tenant?: string): number {
     return this.calls.filter((call) => call.at >= from && (tenant === undefined || call.tenant === tenant)).length

@@ -148,8 +148,14 @@ export class EngineStage {
   readonly lines: { event: string; fields: object; sentence: string }[] = []
   readonly fatal: TenantryError[] = []
   readonly paused = new Set<number>()
-  /** Records as workers were sent them. */
+  /** Records as workers were sent them, and to which worker, as `worker:offset`. */
   readonly dispatched: KafkaRecord[] = []
+  readonly sentTo: string[] = []
+  /** Records that end the thread that runs them, with all that it was sent at once. */
+  readonly killers = new Set<number>()
+  readonly losses: number[] = []
+  /** The extra thread, as it was asked for. */
+  readonly extra: ('opened' | 'closed')[] = []
   readonly released: number[] = []
   /** Answers of Kafka and PostgreSQL, which a test may replace. */
   answer: (commit: Commit) => CommitResult | Promise<CommitResult> = (commit) => ({ kind: 'committed', commit })
@@ -324,9 +330,20 @@ export class EngineStage {
     return {
       count: 1,
       forget() {},
+      openExtra: () => {
+        if (this.extra.at(-1) === 'opened') return
+        this.extra.push('opened')
+        queueMicrotask(() => this.engine.workersListener.ready(1))
+      },
+      closeExtra: () => void this.extra.push('closed'),
       dispatch: (worker, dispatches) => {
-        for (const { records } of dispatches) this.dispatched.push(...records)
+        for (const { records } of dispatches) {
+          this.dispatched.push(...records)
+          this.sentTo.push(...records.map(({ offset }) => `${worker}:${offset}`))
+        }
         if (this.mute) return
+        if (dispatches.some(({ records }) => records.some(({ offset }) => this.killers.has(offset))))
+          return queueMicrotask(() => this.#lost(worker, dispatches))
         for (const { mailbox, opening } of dispatches) if (opening) this.#tenants.set(mailbox, opening.tenant)
         const loud = dispatches.filter(({ mailbox }) => !this.silent.has(this.#tenants.get(mailbox) ?? ''))
         if (loud.length < dispatches.length) this.#unsaid.push(...dispatches.filter((one) => !loud.includes(one)))
@@ -334,6 +351,14 @@ export class EngineStage {
         queueMicrotask(() => this.engine.workersListener.decided(worker, decisions))
       },
     }
+  }
+
+  #lost(worker: number, dispatches: readonly Dispatch[]): void {
+    this.losses.push(worker)
+    if (worker === 1) this.extra.push('closed')
+    const executing = dispatches.map(({ mailbox, records }) => ({ mailbox, offset: records[0]?.offset ?? -1 }))
+    this.engine.workersListener.lost(worker, new Error('killed'), executing)
+    if (worker === 0) queueMicrotask(() => this.engine.workersListener.ready(0))
   }
 
   #decisions({ mailbox, run, records }: Dispatch): Decision[] {

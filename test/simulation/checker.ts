@@ -252,7 +252,13 @@ export class Checker {
       bad: ['failed'],
       'bad effect': ['failed', 'duplicate'],
       'bad commit': ['failed', 'duplicate'],
+      kills: ['failed', 'duplicate'],
+      'kills twice': ['done', 'duplicate'],
+      blocks: ['failed', 'duplicate'],
     }
+    const killer = !nobody && (message.kind === 'kills' || message.kind === 'blocks')
+    if (row.kind === 'failed' && (row.reason === 'worker_crash') !== killer)
+      violate('G5 another is blamed for a thread', `${at}: a ${message.kind} message is ${row.kind} ${row.reason}`)
     const fits = nobody
       ? row.kind === 'failed'
       : wanted[message.kind].includes(row.kind) ||

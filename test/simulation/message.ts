@@ -8,10 +8,24 @@ import type { KafkaRecord } from '../../core/kafka/source.ts'
  * - `bad effect`: PostgreSQL refuses its row
  * - `bad commit`: a deferred constraint refuses it at the commit
  * - `refused`: Kafka refuses what it publishes
+ * - `kills`: its thread dies of it, always
+ * - `kills twice`: its thread dies of it the first two times; then it is a good one
+ * - `blocks`: its thread does not answer any more
  */
 export type Kind = (typeof kinds)[number]
 
-const kinds = ['good', 'poison', 'broken', 'bad', 'bad effect', 'bad commit', 'refused'] as const
+const kinds = [
+  'good',
+  'poison',
+  'broken',
+  'bad',
+  'bad effect',
+  'bad commit',
+  'refused',
+  'kills',
+  'kills twice',
+  'blocks',
+] as const
 
 /** What a record's value says. The simulated handler does what it is told. */
 export type Message = {

@@ -215,6 +215,36 @@ export const mutants: readonly Mutant[] = [
     ],
   },
   {
+    name: 'suspects are not isolated: they run on the extra thread together',
+    edits: [
+      {
+        file: 'supervisors/dispatcher.ts',
+        from: '{ up: false, credit: 1, quantum: 1 }',
+        to: '{ up: false, credit, quantum }',
+      },
+    ],
+  },
+  {
+    name: 'suspects run among the others again',
+    edits: [
+      {
+        file: 'supervisors/dispatcher.ts',
+        from: 'if (this.#quarantine.holds(mailbox)) return extra',
+        to: '',
+      },
+    ],
+  },
+  {
+    name: 'crashes are counted on from one record to the next',
+    edits: [
+      {
+        file: 'supervisors/quarantine.ts',
+        from: 'isolated.crashes = isolated.crashed === offset ? isolated.crashes + 1 : 1',
+        to: 'isolated.crashes++',
+      },
+    ],
+  },
+  {
     name: 'what is committed goes out before what the table still has',
     edits: [
       {

@@ -131,6 +131,8 @@ export type Options = {
   /** Actors call a dependency for each message; workers look messages' keys up for them. */
   readonly looksUp: boolean
   readonly outages: readonly Outage[]
+  /** Part of the messages whose threads do not survive them. */
+  readonly killers: number
 }
 
 /** The dependency is away from some time to another, for a share of the tenants. */
@@ -188,6 +190,7 @@ function drawOptions(random: SeededRandom): Options {
     settings: drawSettings(random),
     looksUp: !offsetMode && random.chance(0.4),
     outages: drawOutages(random.fork('outages')),
+    killers: random.chance(0.5) ? 0 : random.pick([0.005, 0.02, 0.05]),
   }
 }
 

@@ -37,6 +37,8 @@ export type DaemonOptions = {
   readonly violate: Violate
   readonly trace: (who: string, what: string) => void
   readonly delivered: (row: OutboxRow) => void
+  /** How many threads a message has killed, by its id. */
+  readonly killed: Map<string, number>
   readonly outOfRange: (group: string, at: TopicPartition, range: LogRange) => void
 }
 
@@ -85,6 +87,7 @@ export class SimulatedDaemon {
       known: (key) => server.tables.keys.has(key),
       serves: options.serves,
       watch,
+      killed: options.killed,
       breach,
     })
     this.engine = new Engine({
@@ -177,7 +180,7 @@ export class SimulatedDaemon {
     const status = this.engine.status()
     const poll = status.partitions.length * options.maxBatch * largestRecord
     // What is at workers may all be decided when half of the budget is to be written already.
-    const atWorkers = options.workers * options.settings.workerCreditRecords * writtenBytes
+    const atWorkers = (options.workers * options.settings.workerCreditRecords + 1) * writtenBytes
     if (status.bytesToWrite > options.settings.budgetBytes / 2 + atWorkers)
       violate('G7 over the budget', `${this.process.name}: ${status.bytesToWrite} bytes to be written`)
     if (status.bytes - status.bytesToWrite > options.settings.budgetBytes + poll)

@@ -1,5 +1,5 @@
 import type { KafkaRecord } from '../../core/kafka/source.ts'
-import type { Decision, Dispatch, Workers, WorkersListener } from '../../core/workers.ts'
+import type { Decision, Dispatch, Executing, Workers, WorkersListener } from '../../core/workers.ts'
 import type { Chaos } from './chaos.ts'
 import type { EventLoop, Process } from './event-loop.ts'
 import { messageIn } from './message.ts'
@@ -30,6 +30,8 @@ export type SimulatedWorkersOptions = {
   /** Whether the dependency serves the tenant now. */
   readonly serves: (tenant: string) => boolean
   readonly watch: ProbeWatch
+  /** How many threads a message has killed, by its id. */
+  readonly killed: Map<string, number>
   readonly breach: (what: string) => void
 }
 
@@ -51,10 +53,22 @@ type Thread = {
   readonly number: number
   generation: number
   up: boolean
+  starting: boolean
   readonly boxes: Map<number, Box>
   busy: boolean
+  /** Whether what it had said before its last death is heard. */
+  heard: boolean
   heardAt: number
   toldAt: number
+}
+
+/** A thread that does not answer for so long is lost. */
+const blockLimitMs = 1_000
+
+/** What some records came to, and the one that the thread does not survive, if any. */
+type Handled = {
+  readonly decisions: Decision[]
+  readonly end?: { mailbox: number; record: KafkaRecord; blocks: boolean }
 }
 
 /**
@@ -70,12 +84,14 @@ export class SimulatedWorkers implements Workers {
   constructor(options: SimulatedWorkersOptions) {
     this.count = options.count
     this.#options = options
-    this.#threads = Array.from({ length: options.count }, (_, number) => ({
+    this.#threads = Array.from({ length: options.count + 1 }, (_, number) => ({
       number,
       generation: 0,
-      up: true,
+      up: number < options.count,
+      starting: false,
       boxes: new Map<number, Box>(),
       busy: false,
+      heard: false,
       heardAt: 0,
       toldAt: 0,
     }))
@@ -102,28 +118,98 @@ export class SimulatedWorkers implements Workers {
     })
   }
 
-  /** The thread dies. What it has answered may still be heard, then that it has gone, then that another is there. */
+  openExtra(): void {
+    const extra = this.#threads[this.count]
+    if (extra === undefined || extra.up || extra.starting) return
+    this.#options.chaos.mark('the extra thread')
+    this.#starts(extra, this.#options.random.delay(100))
+  }
+
+  closeExtra(): void {
+    const extra = this.#threads[this.count]
+    if (extra === undefined) return
+    if ([...extra.boxes.values()].some(({ queue }) => queue.length > 0))
+      this.#options.breach('the extra thread was ended with records')
+    this.#options.chaos.mark('the extra thread was ended')
+    extra.generation++
+    extra.up = false
+    extra.busy = false
+    extra.boxes.clear()
+  }
+
+  /** The thread dies, of something outside. What others executed may be blamed, but on the extra thread nobody is. */
   lose(worker: number): void {
     const thread = this.#threads[worker]
     if (thread === undefined || !thread.up) return
+    this.#dies(thread, worker === this.count ? [] : this.#others(thread))
+  }
+
+  /** What it has answered may still be heard, then that it has gone, then that another is there. */
+  #dies(thread: Thread, executing: readonly Executing[]): void {
     const { loop, process, random, chaos } = this.#options
     // A thread may count as lost before it has ended: what it still answers is of runs that are over.
-    const late = chaos.happens('late decision') ? this.#some(thread) : []
+    const late = chaos.happens('late decision') ? this.#some(thread).decisions : []
     thread.generation++
     thread.up = false
     thread.busy = false
+    thread.heard = random.chance(0.5)
     thread.boxes.clear()
     this.#tell(thread, 'worker lost', () => {
-      this.#options.watch.lost(worker)
-      this.#listener?.lost(worker, new Error('the thread has ended'), [])
-      if (late.length > 0) loop.after(random.delay(20), 'late decisions', () => this.#heard(worker, late), process)
+      this.#options.watch.lost(thread.number)
+      this.#listener?.lost(thread.number, new Error('the thread has ended'), executing)
+      if (late.length > 0)
+        loop.after(random.delay(20), 'late decisions', () => this.#heard(thread.number, late), process)
     })
-    loop.after(
-      thread.toldAt - loop.now + random.delay(100),
+    if (thread.number < this.count) this.#starts(thread, thread.toldAt - loop.now + random.delay(100))
+  }
+
+  #starts(thread: Thread, ms: number): void {
+    thread.starting = true
+    this.#options.loop.after(
+      ms,
       'worker ready',
       () => {
+        thread.starting = false
         thread.up = true
-        this.#listener?.ready(worker)
+        this.#listener?.ready(thread.number)
+      },
+      this.#options.process,
+    )
+  }
+
+  /** Mailboxes that had begun a record beside the one that ended the thread. */
+  #others(thread: Thread, killer = -1): Executing[] {
+    const waiting = [...thread.boxes].filter(
+      ([mailbox, { queue, failed }]) => mailbox !== killer && queue.length > 0 && !failed,
+    )
+    return waiting.flatMap(([mailbox, { queue }]) => {
+      const [record] = queue
+      if (record === undefined || this.#options.random.chance(0.4)) return []
+      this.#options.chaos.mark('an innocent suspect')
+      return [{ mailbox, offset: record.offset }]
+    })
+  }
+
+  #killed(thread: Thread, { decisions, end }: Required<Handled>): void {
+    const { loop, process, random, chaos } = this.#options
+    const { generation } = thread
+    const { mailbox, record, blocks } = end
+    const { id, kind } = messageIn(record)
+    const box = thread.boxes.get(mailbox)
+    if (box === undefined) return
+    chaos.mark(thread.number === this.count ? 'killed alone' : 'killed')
+    const key = box.actor.offsetMode ? null : { uuid: id, day: 0 }
+    const identity = { key, type: kind, traceId: '', messageId: id }
+    const own = { mailbox, offset: record.offset, ...(thread.number === this.count && { identity }) }
+    const executing = [...this.#others(thread, mailbox), own]
+    // Its last words may get out, or not.
+    if (random.chance(0.5)) this.#answer(thread, decisions)
+    if (!blocks) return this.#dies(thread, executing)
+    loop.after(
+      blockLimitMs + random.delay(100),
+      'noticed',
+      () => {
+        if (thread.generation === generation) this.#dies(thread, executing)
       },
       process,
     )
@@ -196,8 +282,9 @@ export class SimulatedWorkers implements Workers {
       'work',
       () => {
         if (thread.generation !== generation) return
+        const { decisions, end } = this.#some(thread)
+        if (end !== undefined) return this.#killed(thread, { decisions, end })
         thread.busy = false
-        const decisions = this.#some(thread)
         if (decisions.length > 0) this.#answer(thread, decisions)
         if ([...thread.boxes.values()].some((box) => box.queue.length > 0 && !box.failed)) this.#work(thread)
       },
@@ -205,7 +292,7 @@ export class SimulatedWorkers implements Workers {
     )
   }
 
-  #some(thread: Thread): Decision[] {
+  #some(thread: Thread): Handled {
     const { random, chaos } = this.#options
     const decisions: Decision[] = []
     const limit = random.pick([1, 5, 30, 200])
@@ -222,6 +309,8 @@ export class SimulatedWorkers implements Workers {
           decisions.push({ mailbox, run: box.run, offset: record.offset, outcome })
           continue
         }
+        const end = this.#ends(mailbox, record)
+        if (end !== undefined) return { decisions, end }
         const { outcome, chain } = handle(record, box.chain, {
           ...box.actor,
           flaky: chaos.happens('handler fails'),
@@ -234,15 +323,25 @@ export class SimulatedWorkers implements Workers {
         decisions.push({ mailbox, run: box.run, offset: record.offset, outcome })
       }
     }
-    return decisions
+    return { decisions }
+  }
+
+  #ends(mailbox: number, record: KafkaRecord): Handled['end'] {
+    const { killed } = this.#options
+    const { id, kind } = messageIn(record)
+    if (kind !== 'kills' && kind !== 'kills twice' && kind !== 'blocks') return undefined
+    const times = killed.get(id) ?? 0
+    if (kind === 'kills twice' && times >= 2) return undefined
+    killed.set(id, times + 1)
+    return { mailbox, record, blocks: kind === 'blocks' }
   }
 
   #answer(thread: Thread, decisions: readonly Decision[]): void {
-    const { chaos, process, random } = this.#options
+    const { chaos, process } = this.#options
     const { generation } = thread
     this.#tell(thread, 'decided', () => {
       // What a lost thread had answered was decided; later than its loss it is an older run's.
-      if (thread.generation === generation || random.chance(0.5)) this.#heard(thread.number, decisions)
+      if (thread.generation === generation || thread.heard) this.#heard(thread.number, decisions)
       chaos.at('decided', process)
     })
   }

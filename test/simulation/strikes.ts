@@ -57,7 +57,7 @@ export class Strikes {
         if (running.length < maxDaemons) this.#world.startDaemon()
         break
       case 'lose worker':
-        daemon?.workers.lose(Math.floor(pick * daemon.workers.count))
+        daemon?.workers.lose(Math.floor(pick * (daemon.workers.count + 1)))
         break
       case 'cut kafka':
         if (daemon) daemon.network.cutUntil = loop.now + forMs

@@ -114,14 +114,16 @@ export class Workload {
 
   #fresh(): Message {
     const random = this.#random
-    const { poison, badEffects, publishes, hotRows } = this.#options
-    const kind: Kind = random.chance(poison)
-      ? random.pick(['poison', 'broken', 'bad'])
-      : random.chance(badEffects)
-        ? random.pick(['bad effect', 'bad commit'])
-        : random.chance(publishes * 0.05)
-          ? 'refused'
-          : 'good'
+    const { poison, badEffects, killers, publishes, hotRows } = this.#options
+    const kind: Kind = random.chance(killers)
+      ? random.pick(['kills', 'kills twice', 'blocks'])
+      : random.chance(poison)
+        ? random.pick(['poison', 'broken', 'bad'])
+        : random.chance(badEffects)
+          ? random.pick(['bad effect', 'bad commit'])
+          : random.chance(publishes * 0.05)
+            ? 'refused'
+            : 'good'
     return {
       id: random.uuid(),
       kind,

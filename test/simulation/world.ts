@@ -47,6 +47,7 @@ export class World {
   readonly #random: SeededRandom
   readonly #trace: WorldOptions['trace']
   readonly #skipped = new Map<string, number>()
+  readonly #killed = new Map<string, number>()
   #incarnation = 0
 
   constructor({ schedule, marks, trace }: WorldOptions) {
@@ -169,6 +170,7 @@ export class World {
       violate: (rule, detail) => this.violate(rule, detail),
       trace: (who, what) => this.note(who, what),
       delivered: (row) => this.checker.delivered(row),
+      killed: this.#killed,
       outOfRange: (group, at, range) => {
         const { onOutOfRange } = this.schedule.options
         const topicId = this.cluster.topic(at.topic)?.id ?? ''

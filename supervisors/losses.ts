@@ -1,0 +1,96 @@
+import { failureOf } from '../actors/failure.ts'
+import type { Failure } from '../core/effects.ts'
+import { TenantryError } from '../core/errors.ts'
+import type { Log } from '../core/log.ts'
+import type { Decision, Executing, Failed, Workers } from '../core/workers.ts'
+import type { Dispatcher } from './dispatcher.ts'
+import type { Mailbox } from './mailbox.ts'
+import type { Mailboxes } from './mailboxes.ts'
+import type { Outcomes } from './outcomes.ts'
+import { crashLimit, type Quarantine } from './quarantine.ts'
+
+export type LossesOptions = {
+  readonly workers: Workers
+  readonly log: Log
+  readonly dispatcher: Dispatcher
+  readonly outcomes: Outcomes
+  readonly mailboxes: Mailboxes
+  readonly quarantine: Quarantine
+}
+
+/** Ticks without work after which the extra thread is ended. */
+const idleTicks = 30
+
+/**
+ * What becomes of the records of a thread that is lost. All of them run again: those that had begun on the extra thread,
+ * one by one; the others elsewhere, at once. One that ends the extra thread as well, again and again, is given up on.
+ */
+export class Losses {
+  readonly #options: LossesOptions
+  readonly #extra: number
+  #idle = 0
+
+  constructor(options: LossesOptions) {
+    this.#options = options
+    this.#extra = options.workers.count
+  }
+
+  lost(worker: number, error: Error, executing: readonly Executing[]): void {
+    const { dispatcher, outcomes, mailboxes, quarantine } = this.#options
+    const givenUp = new Map<Mailbox, Failed>()
+    for (const one of executing) {
+      const mailbox = mailboxes.get(one.mailbox)
+      const item = mailbox?.oldestInFlight
+      // Taken back meanwhile: the thread had not heard of it.
+      if (mailbox === undefined || item === undefined || mailbox.worker !== worker) continue
+      if (worker !== this.#extra) quarantine.isolate(mailbox, one.offset)
+      else if (quarantine.crashed(mailbox, item.record.offset)) givenUp.set(mailbox, this.#failed(mailbox, error, one))
+    }
+    for (const mailbox of dispatcher.workerLost(worker)) {
+      const failed = givenUp.get(mailbox)
+      if (failed === undefined) outcomes.runLost(mailbox)
+      else outcomes.giveUp(mailbox, failed, crashLimit)
+    }
+  }
+
+  /** A decision of the extra thread: a suspect that it clears goes on elsewhere. */
+  decided(decision: Decision): void {
+    const { outcomes, mailboxes, quarantine } = this.#options
+    const mailbox = mailboxes.get(decision.mailbox)
+    if (mailbox === undefined || mailbox.run !== decision.run) return
+    const cleared = quarantine.ended(mailbox, decision.outcome.kind !== 'failed')
+    outcomes.decided(decision)
+    if (cleared && mailbox.open) outcomes.moveOn(mailbox)
+  }
+
+  /** Once a second or so. */
+  tick(): void {
+    const { dispatcher, outcomes, workers } = this.#options
+    this.#idle = dispatcher.idles(this.#extra) ? this.#idle + 1 : 0
+    if (this.#idle < idleTicks) return
+    this.#idle = 0
+    for (const mailbox of dispatcher.workerLost(this.#extra)) outcomes.runLost(mailbox)
+    workers.closeExtra()
+  }
+
+  #failed(mailbox: Mailbox, error: Error, { identity }: Executing): Failed {
+    const { partition, tenant } = mailbox
+    const offset = mailbox.oldestInFlight?.record.offset ?? -1
+    this.#options.log.error(
+      'record.worker_crash',
+      { ...partition.facts, offset, tenant, messageId: identity?.messageId ?? '', crashes: crashLimit },
+      'A record has ended its worker thread again and again while nothing else ran there; it becomes a dead letter.',
+    )
+    const { errorClass, message, stack } = failureOf(error)
+    const failure: Failure = {
+      reason: 'worker_crash',
+      kind: 'permanent',
+      errorClass,
+      message: `its thread was lost ${crashLimit} times while nothing else ran there, the last time by: ${message}`,
+      // Ours would say where it was noticed.
+      stack: error instanceof TenantryError ? '' : stack,
+    }
+    const nobody = { key: null, type: '', traceId: '', messageId: '' }
+    return { kind: 'failed', failure, ...(identity ?? nobody) }
+  }
+}
