@@ -158,6 +158,7 @@ export class Outcomes {
 
   /** The worker has gone with this run, whose oldest undecided record ended it so many times: that one has failed. */
   giveUp(mailbox: Mailbox, failed: Failed, crashes: number): void {
+    this.dependencies.ended(mailbox)
     mailbox.raiseRun(mailbox.decidedCount)
     const item = mailbox.next
     if (item === undefined) return
