@@ -76,7 +76,12 @@ export function postgresUrl(port: number, database: string = databaseName): stri
 
 /** Removes the data of a stopped server. */
 export function wipePostgres(dir: string): void {
-  rmSync(placeOf(dir).data, { recursive: true, force: true })
+  rmSync(postgresData(dir), { recursive: true, force: true })
+}
+
+/** The data folder of the server in `dir`. */
+export function postgresData(dir: string): string {
+  return placeOf(dir).data
 }
 
 interface Place {

@@ -6,6 +6,7 @@ import { Admin, ConfigResourceTypes, IncrementalAlterConfigOperationTypes } from
 import postgres from 'postgres'
 import * as assert from 'uvu/assert'
 import { Log } from '../../cli/verify/log.ts'
+import { messageOf } from '../../core/errors.ts'
 import { migrateUp } from '../../core/postgres/migrate.ts'
 import { RUN_MARK } from '../../tools/setup/process.mjs'
 import {
@@ -169,10 +170,9 @@ export class Stage {
   }
 
   async reached(count: number, deadlineMs = 60_000): Promise<void> {
-    await eventually(async () => (await this.done()) >= count, {
-      deadlineMs,
-      every: 50,
-      what: `${count} records done; ${this.#tails()}`,
+    const there = async () => (await this.done()) >= count
+    await eventually(there, { deadlineMs, every: 50, what: `${count} records done` }).catch((error: unknown) => {
+      throw new Error(`${messageOf(error)}; ${this.#tails()}`, { cause: error })
     })
   }
 
@@ -272,6 +272,7 @@ function configuration(group: string): string {
   ${group}: { start: earliest }
 http: { port: 0 }
 deadLetters: { topic: off }
+log: { repeatLimit: 10000 }
 workers: { count: 1, drainDeadline: 10s }
 retry: { delays: [100ms, 300ms] }
 consumer: { offsetInterval: 200ms, releaseTimeout: 4s, sessionTimeout: 6s }
