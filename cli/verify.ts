@@ -65,22 +65,33 @@ export function verifyCommand(): Command {
 
 /** A report for people. */
 export function told(report: Report): string {
-  const { group, mode, topics, records, processed, duplicates, dead_letters: dead, skipped, waiting } = report
+  const { group, mode, topics, records, processed, duplicates, dead_letters: dead, skipped } = report
   const rows = (['lost', 'duplicated', 'reordered'] as const).map((fault) => [
     fault,
     report.proofs[fault].proven ? String(report[fault]) : report[fault] > 0 ? String(report[fault]) : '?',
     provenBy(report.proofs[fault]),
   ])
   return [
-    `Group ${group}, ${topics.join(', ')}, ${mode} mode: ${number(records)} records are done, ${number(waiting)} wait.`,
+    `Group ${group}, ${topics.join(', ')}, ${mode} mode: ${number(records)} records are done, ${toldWaiting(report)}.`,
     `${number(processed)} processed, ${number(duplicates)} duplicates, ${number(dead)} dead letters, ${number(skipped)} skipped.`,
-    table([...rows, ['invented', String(report.invented), 'keys, effects, states or dead letters without a record']]),
+    table([
+      ...rows,
+      ['invented', String(report.invented), 'keys, effects, states, dead letters or parked records without a record'],
+    ]),
     ...report.findings.map(({ fault, what, messageId, ...where }) => {
       const facts = Object.entries(where).map(([key, value]) => `${key} ${value}`)
       return `  ${fault}: ${what} (${[...(messageId === undefined ? [] : [messageId]), ...facts].join(', ')})`
     }),
     report.ok ? 'Right.' : 'Not right, or not proven.',
   ].join('\n')
+}
+
+function toldWaiting({ waiting, parked, retried }: Report): string {
+  const how = [
+    ...(parked > 0 ? [`${number(parked)} parked`] : []),
+    ...(retried > 0 ? [`${number(retried)} to be tried again`] : []),
+  ]
+  return `${number(waiting)} wait${how.length > 0 ? ` (${how.join(', ')})` : ''}`
 }
 
 function provenBy({ proven, by, checked }: Proof): string {

@@ -1,5 +1,6 @@
 import { idOf, textOf } from './ids.ts'
 import { type EffectsPlace, type OrderPlace, placeName } from './places.ts'
+import type { Messages } from './messages.ts'
 import type { Replay } from './replay.ts'
 import type { Findings } from './report.ts'
 import { columnsOf, named, type Snapshot } from './tables.ts'
@@ -33,7 +34,7 @@ export async function checkEffects(
     const fault = expected === 0 ? 'invented' : 'duplicated'
     const what =
       expected === 0
-        ? `a row of ${name} of a message that ${messages.dead[number] === 1 ? 'is a dead letter' : 'is not done'}`
+        ? `a row of ${name} of a message that is ${undoneBecause(messages, number)}`
         : `one more row of ${name}`
     findings.add({ fault, what, messageId: id, ...replay.where(number) })
   })
@@ -55,6 +56,11 @@ export async function checkEffects(
   }
   findings.prove('lost', `rows of ${name}`, checked)
   findings.prove('duplicated', `rows of ${name}`, checked)
+}
+
+function undoneBecause({ parked, dead }: Messages, number: number): string {
+  if (parked[number] === 1) return 'parked'
+  return dead[number] === 1 ? 'a dead letter' : 'not done'
 }
 
 /** The rows of one tenant in one partition were made in the order of its records. */

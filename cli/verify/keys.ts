@@ -25,7 +25,7 @@ export async function checkKeys(
       } else if (number >= 0)
         findings.add({
           fault: 'invented',
-          what: 'a key of a record that is not done',
+          what: `a key of a record that is ${messages.parked[number] === 1 ? 'parked' : 'not done'}`,
           messageId: id,
           ...replay.where(number),
         })

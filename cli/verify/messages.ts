@@ -4,8 +4,10 @@ import type { Id } from './ids.ts'
 export class Messages {
   /** Records of it that are done. */
   done = new Uint32Array(1024)
-  /** Whether one of them became a dead letter and so holds the id. */
+  /** Whether one of them became a dead letter and so holds the id, also when it was brought back and is parked. */
   dead = new Uint8Array(1024)
+  /** Whether one of them is parked. */
+  parked = new Uint8Array(1024)
   /** Keys in sys.request_keys. */
   keys = new Uint8Array(1024)
   /** Where its first record stands: the number of its log, and the offset. */
@@ -96,6 +98,7 @@ export class Messages {
     const room = this.done.length * 2
     this.done = extended(this.done, new Uint32Array(room))
     this.dead = extended(this.dead, new Uint8Array(room))
+    this.parked = extended(this.parked, new Uint8Array(room))
     this.keys = extended(this.keys, new Uint8Array(room))
     this.log = extended(this.log, new Uint16Array(room))
     this.offset = extended(this.offset, new Float64Array(room))

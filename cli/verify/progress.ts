@@ -63,6 +63,28 @@ export async function deadLetters(sql: Snapshot, group: string): Promise<Map<str
   return new Map(rows.map(({ place, message_id: messageId, reason }) => [place, { messageId, reason }]))
 }
 
+/** A record that progress has as done, but that waits in PostgreSQL. */
+export type ParkedRecord = {
+  /** It was a dead letter, was brought back, and still holds its key. */
+  readonly replayed: boolean
+}
+
+/** By the place where the record was read, as for dead letters. */
+export async function parkedRecords(sql: Snapshot, group: string): Promise<Map<string, ParkedRecord>> {
+  const rows = await sql<{ place: string; replayed: boolean }[]>`
+    select concat(origin_topic_id, '/', origin_partition, '/', record_offset) as place, replay_count > 0 as replayed
+    from sys.parked_messages
+    where group_name = ${group}`
+  return new Map(rows.map(({ place, replayed }) => [place, { replayed }]))
+}
+
+/** The places of the records whose failed attempts are counted there, to be repeated. */
+export async function retriedRecords(sql: Snapshot, group: string): Promise<Set<string>> {
+  const rows = await sql<{ place: string }[]>`
+    select concat(topic_id, '/', partition, '/', record_offset) as place from sys.retries where group_name = ${group}`
+  return new Set(rows.map(({ place }) => place))
+}
+
 export function isDone({ watermark, ahead }: PartitionProgress, offset: number): boolean {
   return offset < watermark || ahead.some(([from, to]) => offset >= from && offset < to)
 }

@@ -3,7 +3,7 @@ import type { LogRecord } from './log.ts'
 import { messageIdOf, tenantOf } from './envelope.ts'
 import { idOf } from './ids.ts'
 import { Messages } from './messages.ts'
-import { type ConsumedTopic, type DeadLetter, isDone, type PartitionProgress } from './progress.ts'
+import { type ConsumedTopic, type DeadLetter, isDone, type ParkedRecord, type PartitionProgress } from './progress.ts'
 import type { Findings } from './report.ts'
 
 /** One partition of one topic, by the number that Messages keeps. */
@@ -24,7 +24,10 @@ export type ReplayOptions = {
   readonly mode: 'message-id' | 'offset'
   readonly tenantHeader: string | undefined
   readonly chained: boolean
+  /** By place, as are the next two; what a record explains is taken out. */
   readonly deadLetters: Map<string, DeadLetter>
+  readonly parked: Map<string, ParkedRecord>
+  readonly retried: Set<string>
   readonly findings: Findings
 }
 
@@ -42,10 +45,14 @@ export class Replay {
   dead = 0
   skipped = 0
   waiting = 0
+  parked = 0
+  retried = 0
   readonly #options: ReplayOptions
   #log = -1
   #progress: PartitionProgress = { watermark: 0, ahead: [] }
   #begun = 0
+  /** Tenants of this partition with a parked record, and the first one's offset: what comes after it waits for it. */
+  readonly #behind = new Map<string, number>()
 
   constructor(options: ReplayOptions) {
     this.#options = options
@@ -57,21 +64,38 @@ export class Replay {
     this.places.push({ topic, topicId, partition })
     this.#progress = partitions[partition] ?? { watermark: 0, ahead: [] }
     this.#begun = begun[partition] ?? 0
+    this.#behind.clear()
   }
 
   take(record: LogRecord): void {
     const { offset } = record
     const place = this.places[this.#log]
     if (place === undefined || offset < this.#begun) return
-    const { deadLetters, tenantHeader, findings } = this.#options
-    const letterPlace = `${place.topicId}/${place.partition}/${offset}`
-    const letter = deadLetters.get(letterPlace)
-    deadLetters.delete(letterPlace)
+    const { deadLetters, parked, retried, tenantHeader, findings } = this.#options
+    const at = `${place.topicId}/${place.partition}/${offset}`
+    const letter = deadLetters.get(at)
+    deadLetters.delete(at)
+    const row = parked.get(at)
+    parked.delete(at)
     const done = isDone(this.#progress, offset)
-    if (!done) this.waiting++
-    else this.records++
     const tenant = tenantOf(record, tenantHeader)
     const where = { topic: place.topic, partition: place.partition, offset, tenant }
+    if (row !== undefined) {
+      if (!done) findings.add({ fault: 'invented', what: 'a parked record that is not done', ...where })
+      if (letter !== undefined)
+        findings.add({ fault: 'duplicated', what: 'a record that is parked, and a dead letter of it', ...where })
+      this.#park(record, row, where)
+      return
+    }
+    if (done) {
+      this.records++
+      const before = this.#behind.get(tenant)
+      if (before !== undefined)
+        findings.add({ fault: 'reordered', what: `done although offset ${before} of the tenant is parked`, ...where })
+    } else {
+      this.waiting++
+      if (retried.delete(at)) this.retried++
+    }
     if (letter !== undefined) {
       if (!done) findings.add({ fault: 'invented', what: 'a dead letter of a record that is not done', ...where })
       else this.dead++
@@ -93,6 +117,18 @@ export class Replay {
     if (this.messages.log[number] !== this.#log) this.unclear.add(tenant)
     if (this.#options.mode === 'message-id' && (before > 0 || this.messages.dead[number] === 1)) this.duplicates++
     else this.#process(tenant, text)
+  }
+
+  /** Its tenant comes to it later, in order; one that was brought back has lost its place. */
+  #park(record: LogRecord, { replayed }: ParkedRecord, { tenant, offset }: Where): void {
+    this.waiting++
+    this.parked++
+    if (!replayed && !this.#behind.has(tenant)) this.#behind.set(tenant, offset)
+    const text = messageIdOf(record)
+    if (text === undefined) return
+    const number = this.messages.add(idOf(text), tenant, this.#log, offset)
+    this.messages.parked[number] = 1
+    if (replayed && this.#options.mode === 'message-id') this.messages.dead[number] = 1
   }
 
   #process(tenant: string, id: string): void {

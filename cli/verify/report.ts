@@ -20,20 +20,24 @@ export type Report = {
   readonly group: string
   readonly mode: 'message-id' | 'offset'
   readonly topics: readonly string[]
-  /** Records that Kafka shows and progress calls done. */
+  /** Records that Kafka shows and progress calls done, without those that are parked. */
   readonly records: number
   /** Of them: messages processed, further copies of a message, given up on, passed over. */
   readonly processed: number
   readonly duplicates: number
   readonly dead_letters: number
   readonly skipped: number
-  /** Records that progress does not call done yet. */
+  /** Records that progress does not call done yet, and those that are parked. */
   readonly waiting: number
+  /** Of them: kept in PostgreSQL, because their tenants could not take them. */
+  readonly parked: number
+  /** Of those that progress does not call done: failed, and to be tried again. */
+  readonly retried: number
   /** Records or effects without the other one; all 0 is right. */
   readonly lost: number
   readonly duplicated: number
   readonly reordered: number
-  /** Keys, effects, states and dead letters that no record explains. */
+  /** Keys, effects, states, dead letters and parked records that no record explains. */
   readonly invented: number
   readonly proofs: { readonly lost: Proof; readonly duplicated: Proof; readonly reordered: Proof }
   /** The first ones of each kind. */

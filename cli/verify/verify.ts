@@ -10,7 +10,7 @@ import { textOf } from './ids.ts'
 import { checkKeys } from './keys.ts'
 import { Log, type LoggedTopic } from './log.ts'
 import type { ChainPlace, EffectsPlace, OrderPlace } from './places.ts'
-import { consumedTopics, type ConsumedTopic, deadLetters, groupsIn } from './progress.ts'
+import { consumedTopics, type ConsumedTopic, deadLetters, groupsIn, parkedRecords, retriedRecords } from './progress.ts'
 import { Replay } from './replay.ts'
 import { Findings, type Report } from './report.ts'
 
@@ -89,12 +89,20 @@ async function inspect(
       },
     )
   const letters = await deadLetters(sql, group)
+  const parked = await parkedRecords(sql, group)
+  const retried = await retriedRecords(sql, group)
   const { tenantHeader } = options
-  const replay = new Replay({ mode, tenantHeader, chained: chains.length > 0, deadLetters: letters, findings })
+  const chained = chains.length > 0
+  const replay = new Replay({ mode, tenantHeader, chained, deadLetters: letters, parked, retried, findings })
   const whole = await readLogs(log, topics, committed, replay, findings)
-  if (whole)
+  if (whole) {
     for (const [place] of letters)
       findings.add({ fault: 'invented', what: `a dead letter that no record explains (${place})` })
+    for (const [place] of parked)
+      findings.add({ fault: 'invented', what: `a parked record that no record explains (${place})` })
+    if (retried.size > 0)
+      findings.remark(`${retried.size} rows of sys.retries are of no record that is to be tried again.`)
+  }
 
   if (mode === 'message-id') {
     await checkKeys(sql, group, replay, whole, findings)
@@ -124,7 +132,10 @@ async function inspect(
     duplicates: replay.duplicates,
     dead_letters: replay.dead,
     skipped: replay.skipped,
-    waiting: replay.waiting,
+    // Of those that are not in the log any more there is at least the row.
+    waiting: replay.waiting + parked.size,
+    parked: replay.parked + parked.size,
+    retried: replay.retried,
     ...findings.counts,
     proofs,
     findings: findings.examples,

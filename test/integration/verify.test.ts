@@ -1,11 +1,12 @@
 // runtimes: node, bun
-import { randomUUID } from 'node:crypto'
+import { hash, randomUUID } from 'node:crypto'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Producer } from '@platformatic/kafka'
 import postgres from 'postgres'
 import * as assert from 'uvu/assert'
+import { idOf, textOf } from '../../cli/verify/ids.ts'
 import { verify, type Report, type VerifyOptions } from '../../cli/verify/verify.ts'
 import { migrateUp } from '../../core/postgres/migrate.ts'
 import { after, before, test } from '../harness.ts'
@@ -262,6 +263,65 @@ test('the effect of a dead letter is invented', async () => {
     assert.equal(faults(await look({ orders: [] })), [0, 0, 0, 1])
   } finally {
     await sql`delete from effects where number = 3000000`
+  }
+})
+
+test('a parked record is waiting, not lost; with its key or its effect it is invented', async () => {
+  const tenant = 'tenant-6'
+  const made = await sql<Effect[]>`
+    select message_id, tenant_id, number from effects where tenant_id = ${tenant} order by number`
+  const last = made.at(-1)
+  if (last === undefined) throw new Error('the tenant has no effects')
+  const { message_id: id } = last
+  // As if the tenant's last record had been parked, and were to come.
+  const chain = made.slice(0, -1).reduce((link, effect) => hash('sha256', link + effect.message_id, 'hex'), '')
+  const [place] = await sql<{ topic_id: string; partition: number }[]>`
+    select topic_id, partition from sys.actor_state
+    join sys.consumed_topics using (group_name, topic)
+    where group_name = ${topic} and tenant_id = ${tenant}`
+  const takeKey = () => sql<Key[]>`
+    delete from sys.request_keys where message_id = ${textOf(idOf(id))} and tenant_id = ${tenant}
+    returning message_id, tenant_id, group_name, day`
+  const keys = await takeKey()
+  await sql`delete from effects where message_id = ${id}`
+  await setChain(chain, made.length - 1)
+  const missing = await look()
+  const offset = missing.findings[0]?.offset ?? -1
+  await sql`
+    insert into sys.parked_messages (group_name, topic_id, partition, tenant_id, record_offset, origin_topic_id,
+      origin_partition, record_timestamp, header_names, header_values, attempts)
+    values (${topic}, ${place?.topic_id ?? ''}, ${place?.partition ?? 0}, ${tenant}, ${offset}, ${place?.topic_id ?? ''},
+      ${place?.partition ?? 0}, -1, '{}', '{}', 0)`
+  try {
+    assert.ok(missing.lost > 0, 'it is lost as long as nothing says that it waits')
+    const right = await look()
+    assert.equal(right.findings, [])
+    assert.ok(right.ok)
+    assert.equal([right.waiting, right.parked, right.processed], [1, 1, messages - 6 - 1])
+    const told = await runCli(['verify', '--group', topic], { cwd: folder, env: settings() })
+    assert.match(told.stdout, /^Group .* records are done, 1 wait \(1 parked\)\.$/m)
+
+    await sql`insert into effects ${sql(last)}`
+    assert.equal(faults(await look({ chains: [] })), [0, 0, 0, 1])
+    await sql`delete from effects where message_id = ${id}`
+    for (const one of keys) await sql`insert into sys.request_keys ${sql(one)}`
+    const keyed = await look()
+    assert.equal(faults(keyed), [0, 0, 0, 1])
+    assert.is(keyed.findings[0]?.what, 'a key of a record that is parked')
+  } finally {
+    await sql`delete from sys.parked_messages`
+    await takeKey()
+    for (const one of keys) await sql`insert into sys.request_keys ${sql(one)}`
+    await sql`delete from effects where message_id = ${id}`
+    await sql`insert into effects ${sql(last)}`
+    await setChain(hash('sha256', chain + id, 'hex'), made.length)
+  }
+
+  async function setChain(value: string, count: number): Promise<void> {
+    await sql`
+      update sys.actor_state set state = json_build_object('messages', ${count}::int, 'chain', ${value}::text)
+      where group_name = ${topic} and tenant_id = ${tenant}`
+    await sql`update chains set chain = ${value} where tenant_id = ${tenant}`
   }
 })
 

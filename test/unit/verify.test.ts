@@ -6,6 +6,9 @@ import { idOf, textOf } from '../../cli/verify/ids.ts'
 import { visible } from '../../cli/verify/log.ts'
 import { Messages } from '../../cli/verify/messages.ts'
 import { chainPlace, effectsPlace, orderPlace, placeName } from '../../cli/verify/places.ts'
+import type { DeadLetter, ParkedRecord } from '../../cli/verify/progress.ts'
+import { Replay } from '../../cli/verify/replay.ts'
+import { Findings } from '../../cli/verify/report.ts'
 import { BadRecord } from '../../core/bad-record.ts'
 import { decodeEnvelope } from '../../core/envelope.ts'
 import { defaultLimits } from '../../core/limits.ts'
@@ -179,6 +182,84 @@ test('records of aborted transactions are not seen, whatever the same producer d
     visible(log.slice(0, 2), [{ producerId: 1n, firstOffset: 0n }], 0).records.map(({ offset }) => offset),
     [2],
   )
+})
+
+type Logged = {
+  /** Ids of the messages, one a record, of tenant a unless named: `b/id`. */
+  readonly ids: readonly string[]
+  /** All below is done. */
+  readonly watermark: number
+  readonly parked?: Readonly<Record<number, ParkedRecord>>
+  readonly deadLetters?: Readonly<Record<number, DeadLetter>>
+  readonly retried?: readonly number[]
+}
+
+/** What the checker makes of one partition. */
+function replayed({ ids, watermark, parked = {}, deadLetters = {}, retried = [] }: Logged) {
+  const findings = new Findings()
+  const byPlace = <T>(rows: Readonly<Record<number, T>>) =>
+    new Map(Object.entries(rows).map(([offset, row]) => [`id/0/${offset}`, row]))
+  const replay = new Replay({
+    mode: 'message-id',
+    tenantHeader: undefined,
+    chained: true,
+    deadLetters: byPlace(deadLetters),
+    parked: byPlace(parked),
+    retried: new Set(retried.map((offset) => `id/0/${offset}`)),
+    findings,
+  })
+  replay.enter({ topic: 't', topicId: 'id', partitions: [{ watermark, ahead: [] }], begun: [0] }, 0)
+  for (const [offset, name] of ids.entries()) {
+    const [id = '', tenant = 'a'] = name.split('/').toReversed()
+    replay.take({ ...recordOf(tenant, Buffer.from(JSON.stringify({ message_id: id })), []), offset })
+  }
+  const { records, processed, duplicates, waiting } = replay
+  const counted = { records, processed, duplicates, waiting, parked: replay.parked, retried: replay.retried }
+  const found = findings.examples.map(({ fault, offset }) => `${fault} ${offset}`)
+  return { counted, found, replay, expected: (id: string) => replay.expected(replay.messages.find(idOf(id))) }
+}
+
+const row: ParkedRecord = { replayed: false }
+
+test('a parked record waits: it is not done, and neither lost nor part of the chain', () => {
+  const { counted, found, replay, expected } = replayed({
+    ids: ['1', 'b/2', '3', 'b/4', '5'],
+    watermark: 5,
+    parked: { 2: row, 4: row },
+  })
+  assert.equal(found, [])
+  assert.equal(counted, { records: 3, processed: 3, duplicates: 0, waiting: 2, parked: 2, retried: 0 })
+  assert.is(replay.chains.get('0/a')?.messages, 1)
+  assert.is(replay.chains.get('0/b')?.messages, 2)
+  assert.equal(['1', '2', '3', '4', '5'].map(expected), [1, 1, 0, 1, 0])
+})
+
+test('what of a tenant is done behind its parked records is reordered, and only that tenant’s', () => {
+  assert.equal(replayed({ ids: ['1', '2', 'b/3', '4'], watermark: 4, parked: { 1: row } }).found, ['reordered 3'])
+})
+
+test('a parked record is not done otherwise: not given up on, and not still to be read', () => {
+  const letter = { messageId: '1', reason: 'rejected' }
+  assert.equal(replayed({ ids: ['1'], watermark: 1, parked: { 0: row }, deadLetters: { 0: letter } }).found, [
+    'duplicated 0',
+  ])
+  assert.equal(replayed({ ids: ['1'], watermark: 0, parked: { 0: row } }).found, ['invented 0'])
+})
+
+test('a dead letter that was brought back holds its id, and nothing waits for it', () => {
+  const { counted, found, expected } = replayed({
+    ids: ['1', '1', '2'],
+    watermark: 3,
+    parked: { 0: { replayed: true } },
+  })
+  assert.equal(found, [])
+  assert.equal(counted, { records: 2, processed: 1, duplicates: 1, waiting: 1, parked: 1, retried: 0 })
+  assert.equal(['1', '2'].map(expected), [0, 1])
+})
+
+test('a record that is to be tried again waits', () => {
+  const { counted } = replayed({ ids: ['1', '2', '3'], watermark: 1, retried: [1] })
+  assert.equal(counted, { records: 1, processed: 1, duplicates: 0, waiting: 2, parked: 0, retried: 1 })
 })
 
 test('places are read as the options give them, and refused with the right form', () => {
