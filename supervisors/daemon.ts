@@ -13,10 +13,12 @@ import type { Log } from '../core/log.ts'
 import type { EngineReading } from '../core/metrics.ts'
 import { PrometheusMetrics } from '../core/prometheus.ts'
 import type { Random } from '../core/random.ts'
+import type { StuckQuery, StuckReport } from '../core/stuck-report.ts'
 import { Database } from './database.ts'
 import { Engine, type EngineSettings, type GroupOptions } from './engine.ts'
 import { type GroupSettings, groupsOf } from './groups.ts'
 import { HttpServer } from './http.ts'
+import { stuckOf } from './stuck.ts'
 import { Waiting } from './waiting.ts'
 import { WorkerPool } from './worker-pool.ts'
 
@@ -59,6 +61,7 @@ export class Daemon implements Lifecycle {
           ready: () => ({ ready: this.reasons.length === 0, reasons: this.reasons }),
           live: () => true,
           metrics: () => this.#metrics.text(),
+          stuck: (query) => this.#stuck(query),
         })
       : undefined
   }
@@ -72,7 +75,7 @@ export class Daemon implements Lifecycle {
   get reasons(): readonly string[] {
     if (this.#stopping) return ['stopping']
     if (this.#parts === undefined) return ['starting', ...this.#waiting.reasons]
-    return this.#parts.engine.status().reasons
+    return this.#parts.engine.reasons
   }
 
   /**
@@ -220,6 +223,13 @@ export class Daemon implements Lifecycle {
       settings: engineSettings(config),
       failed: this.#options.failed,
     })
+  }
+
+  #stuck(query: StuckQuery): StuckReport {
+    const { clock } = this.#options
+    const nothing = { partitions: [], mailboxes: [], troubles: new Map<string, string>(), paused: [] }
+    const at = { now: clock.now(), monotonic: clock.monotonic() }
+    return this.#parts?.engine.stuck(query) ?? stuckOf({ ...nothing, reasons: this.reasons }, query, at)
   }
 
   #reading(): EngineReading {

@@ -1,3 +1,4 @@
+import type { Clock } from '../core/clock.ts'
 import { Fifo } from '../core/fifo.ts'
 import type { KafkaRecord } from '../core/kafka/source.ts'
 import type { Dispatch, Opening, Workers } from '../core/workers.ts'
@@ -35,14 +36,16 @@ export class Dispatcher {
   readonly #workers: Workers
   readonly #settings: DispatcherSettings
   readonly #quarantine: Quarantine
+  readonly #clock: Clock
   /** The extra worker's is the last. */
   readonly #slots: readonly Slot[]
   #held = false
 
-  constructor(workers: Workers, settings: DispatcherSettings, quarantine: Quarantine) {
+  constructor(workers: Workers, settings: DispatcherSettings, quarantine: Quarantine, clock: Clock) {
     this.#workers = workers
     this.#settings = settings
     this.#quarantine = quarantine
+    this.#clock = clock
     const { workerCreditRecords: credit, quantumRecords: quantum } = settings
     this.#slots = Array.from({ length: workers.count + 1 }, (_, worker) => ({
       worker,
@@ -158,9 +161,11 @@ export class Dispatcher {
     const { workerCreditBytes } = this.#settings
     const { credit, quantum } = slot
     const dispatches: Dispatch[] = []
+    const now = this.#clock.monotonic()
     while (slot.records < credit && slot.bytes < workerCreditBytes) {
       const mailbox = this.#nextReady(slot)
       if (mailbox === undefined) break
+      if (mailbox.inFlightCount === 0) mailbox.runningSince = now
       const records: KafkaRecord[] = []
       while (records.length < quantum && slot.records < credit && mailbox.dispatchable) {
         const item = mailbox.takeNext()

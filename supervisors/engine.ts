@@ -15,6 +15,7 @@ import type { EngineMetrics } from '../core/metrics.ts'
 import type { Lane, Ledger, Ownership as Owned } from '../core/postgres/transactions.ts'
 import type { Random } from '../core/random.ts'
 import type { RetryPolicy } from '../core/retry-policy.ts'
+import type { StuckQuery, StuckReport } from '../core/stuck-report.ts'
 import type { Workers, WorkersListener } from '../core/workers.ts'
 import { Committer, type CommitterSettings } from './committer.ts'
 import { Dispatcher, type DispatcherSettings } from './dispatcher.ts'
@@ -31,7 +32,8 @@ import { Quarantine } from './quarantine.ts'
 import { nobody, route, sizeOf } from './router.ts'
 import { type Decided, Item, type Mailbox } from './mailbox.ts'
 import { States } from './states.ts'
-import { statusOf, type EngineStatus } from './status.ts'
+import { reasonsOf, statusOf, type EngineStatus } from './status.ts'
+import { stuckOf } from './stuck.ts'
 
 /** What the engine must know of an actor; the rest is the workers' business. */
 export type ActorRole = {
@@ -134,7 +136,7 @@ export class Engine {
   constructor(options: EngineOptions) {
     this.#options = options
     const { clock, random, log, settings, ledger, workers, publisher } = options
-    this.#dispatcher = new Dispatcher(workers, settings, this.#quarantine)
+    this.#dispatcher = new Dispatcher(workers, settings, this.#quarantine, clock)
     this.#mailboxes = new Mailboxes(settings.idleMailboxes, settings.idleStateBytes, (mailbox) => {
       this.#dispatcher.withdraw(mailbox)
       this.#outcomes.dependencies.left(mailbox)
@@ -243,7 +245,8 @@ export class Engine {
     decided: (worker, decisions) => {
       if (this.#stopped) return
       const by = worker === this.#options.workers.count ? this.#losses : this.#outcomes
-      for (const decision of decisions) by.decided(decision)
+      const now = this.#options.clock.monotonic()
+      for (const decision of decisions) by.decided(decision, now)
       this.#settled()
     },
     lost: (worker, error, executing) => {
@@ -329,6 +332,27 @@ export class Engine {
       outboxPending: this.#outbox.pending,
       breakers: this.#outcomes.dependencies.open(),
     })
+  }
+
+  /** Who does not go on, and what each waits for. */
+  stuck(query: StuckQuery): StuckReport {
+    const { clock } = this.#options
+    return stuckOf(
+      {
+        partitions: this.#partitions.values(),
+        mailboxes: this.#mailboxes.values(),
+        troubles: this.#troubles,
+        reasons: this.reasons,
+        paused: this.#intake.reasons,
+      },
+      query,
+      { now: clock.now(), monotonic: clock.monotonic() },
+    )
+  }
+
+  /** What keeps the daemon from being ready; empty when nothing does. */
+  get reasons(): readonly string[] {
+    return reasonsOf(this.#partitions.values(), this.#troubles)
   }
 
   #event(handle: () => void): void {
@@ -563,6 +587,7 @@ export class Engine {
     if (partition?.phase !== 'owned' || batch.token !== partition.token) return
     partition.end = batch.end
     const behind = !partition.caughtUp
+    const cameAt = this.#options.clock.monotonic()
     const { settings, metrics } = this.#options
     const routing = { tenantHeader: group.tenantHeader, maxIdLength: settings.maxIdLength }
     for (const record of batch.records) {
@@ -573,7 +598,7 @@ export class Engine {
         continue
       }
       partition.position = record.offset + 1
-      const item = new Item(record, from, sizeOf(record))
+      const item = new Item(record, from, sizeOf(record), cameAt)
       partition.countOn(item)
       this.#intake.took(item.bytes)
       const to = route(record, routing)

@@ -5,6 +5,7 @@ import { Hono } from 'hono'
 import { errorOf, messageOf, TenantryError } from '../core/errors.ts'
 import type { Lifecycle } from '../core/lifecycle.ts'
 import type { Log } from '../core/log.ts'
+import { type StuckQuery, type StuckReport, stuckDefaults, stuckMaxLimit } from '../core/stuck-report.ts'
 import { redactText } from '../core/redact.ts'
 
 export type HttpServerOptions = {
@@ -18,6 +19,7 @@ export type HttpServerOptions = {
   readonly live: () => boolean
   /** The metrics in Prometheus' text format. */
   readonly metrics: () => Promise<string>
+  readonly stuck: (query: StuckQuery) => StuckReport
   readonly log: Log
 }
 
@@ -28,7 +30,7 @@ const keepAliveTimeoutMs = 5_000
 const maxConnections = 128
 
 /**
- * /health/live, /health/ready and /metrics, on Node and Bun. Answers GET and HEAD only and reads no bodies; headers,
+ * /health/live, /health/ready, /metrics and /stuck, on Node and Bun. Answers GET and HEAD only and reads no bodies; headers,
  * waiting times and connections are bounded, so that whoever reaches the port cannot hold the daemon up.
  */
 export class HttpServer implements Lifecycle {
@@ -102,7 +104,7 @@ export class HttpServer implements Lifecycle {
   }
 }
 
-function routes({ host, allowedHosts, ready, live, metrics, log }: HttpServerOptions): Hono {
+function routes({ host, allowedHosts, ready, live, metrics, stuck, log }: HttpServerOptions): Hono {
   const app = new Hono()
   const allowed = new Set([host, 'localhost', ...allowedHosts].map((name) => name.toLowerCase()))
 
@@ -130,7 +132,11 @@ function routes({ host, allowedHosts, ready, live, metrics, log }: HttpServerOpt
   app.get('/metrics', async (context) =>
     context.text(await metrics(), 200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }),
   )
-  app.notFound((context) => context.json({ error: 'there is /health/live, /health/ready and /metrics' }, 404))
+  app.get('/stuck', (context) => {
+    const query = stuckQuery(context.req.query())
+    return typeof query === 'string' ? context.json({ error: query }, 400) : context.json(stuck(query))
+  })
+  app.notFound((context) => context.json({ error: 'there is /health/live, /health/ready, /metrics and /stuck' }, 404))
   app.onError((error, context) => {
     log.error(
       'http.failed',
@@ -140,6 +146,22 @@ function routes({ host, allowedHosts, ready, live, metrics, log }: HttpServerOpt
     return context.json({ error: 'internal error' }, 500)
   })
   return app
+}
+
+/** What is asked for, or what is wrong with the question. */
+function stuckQuery(given: Readonly<Record<string, string>>): StuckQuery | string {
+  const { group, tenant, limit, longerThanMs, ...others } = given
+  const [other] = Object.keys(others)
+  if (other !== undefined) return 'there are group, tenant, limit and longerThanMs'
+  for (const value of [limit, longerThanMs])
+    if (value !== undefined && !/^\d{1,12}$/.test(value)) return 'limit and longerThanMs want whole numbers'
+  return {
+    ...stuckDefaults,
+    ...(group !== undefined && { group }),
+    ...(tenant !== undefined && { tenant }),
+    ...(limit !== undefined && { limit: Math.min(stuckMaxLimit, Math.max(1, Number(limit))) }),
+    ...(longerThanMs !== undefined && { longerThanMs: Number(longerThanMs) }),
+  }
 }
 
 /** A page in a browser that resolves its own name to this address still sends that name. */

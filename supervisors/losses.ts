@@ -54,12 +54,12 @@ export class Losses {
   }
 
   /** A decision of the extra thread: a suspect that it clears goes on elsewhere. */
-  decided(decision: Decision): void {
+  decided(decision: Decision, now: number): void {
     const { outcomes, mailboxes, quarantine } = this.#options
     const mailbox = mailboxes.get(decision.mailbox)
     if (mailbox === undefined || mailbox.run !== decision.run) return
     const cleared = quarantine.ended(mailbox, decision.outcome.kind !== 'failed')
-    outcomes.decided(decision)
+    outcomes.decided(decision, now)
     if (cleared && mailbox.open) outcomes.moveOn(mailbox)
   }
 

@@ -12,6 +12,8 @@ export class Item {
   record: KafkaRecord
   /** Where the positions begin that this record covers: its own offset, or the start of the gap before it. */
   readonly from: number
+  /** Monotonic time at which it came into memory. */
+  readonly cameAt: number
   /** What it takes in memory by itself. */
   readonly ownBytes: number
   /** With what its decision wants written, once it has one. */
@@ -31,9 +33,10 @@ export class Item {
   /** Why no worker may see it: its outcome, whenever and however often it is decided. */
   refusal: Failure | null = null
 
-  constructor(record: KafkaRecord, from: number, bytes: number) {
+  constructor(record: KafkaRecord, from: number, bytes: number, cameAt = 0) {
     this.record = record
     this.from = from
+    this.cameAt = cameAt
     this.ownBytes = bytes
     this.bytes = bytes
   }
@@ -113,6 +116,8 @@ export class Mailbox {
   inFlightBytes = 0
   run = 1
   worker = -1
+  /** Monotonic time at which the oldest in flight was sent, or the one before it decided. */
+  runningSince = 0
   /** The worker holds this run's instance. */
   open = false
   waiting: Waiting = 'nothing'
@@ -125,6 +130,8 @@ export class Mailbox {
   heldSince = 0
   /** Attempts in a row that it was held back. */
   heldTimes = 0
+  /** What of it failed last, as it may be shown. */
+  lastFailure: { readonly offset: number; readonly shown: string } | null = null
   /** In its worker's ready queue. */
   ready = false
   /** The committed state, between its reading and the opening that carries it. */

@@ -3,7 +3,7 @@ import type { Failure } from '../core/effects.ts'
 import type { Facts } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
 import type { EngineMetrics } from '../core/metrics.ts'
-import { shownOf, stateElsewhereState } from '../core/postgres/sqlstate.ts'
+import { failureShown, shownOf, stateElsewhereState } from '../core/postgres/sqlstate.ts'
 import { outboxRows } from '../core/postgres/outbox-rows.ts'
 import type { OutboxRow, StateRow } from '../core/postgres/transactions.ts'
 import type { Random } from '../core/random.ts'
@@ -91,7 +91,7 @@ export class Outcomes {
   }
 
   /** A worker's decision. One of an older run, or for a mailbox that has gone, is dropped. */
-  decided(decision: Decision): void {
+  decided(decision: Decision, now: number): void {
     const mailbox = this.#options.mailboxes.get(decision.mailbox)
     if (mailbox === undefined || mailbox.run !== decision.run) return
     const item = mailbox.oldestInFlight
@@ -113,6 +113,7 @@ export class Outcomes {
     }
     this.#options.dispatcher.answered(mailbox, item)
     const decided = this.#decide(mailbox, outcome)
+    mailbox.runningSince = now
     this.#options.intake.weighed(item.bytes - item.ownBytes)
     if (outcome.kind === 'done' && outcome.stateful) mailbox.stateBytes = outcome.bytes
     this.#options.push(decided)
@@ -312,6 +313,7 @@ export class Outcomes {
 
   #hold(mailbox: Mailbox, reason: string, ms: number): void {
     mailbox.waitingReason = reason
+    mailbox.lastFailure = { offset: mailbox.next?.record.offset ?? -1, shown: reason }
     this.#resumeAfter(mailbox, ms)
     this.#options.parking.stuck(mailbox)
   }
@@ -337,6 +339,7 @@ export class Outcomes {
     mailbox.heldTimes = 0
     mailbox.waiting = 'retrying'
     mailbox.waitingReason = failed.failure.reason
+    mailbox.lastFailure = { offset: item.record.offset, shown: failureShown(failed.failure) }
     if (item.firstFailedAt === 0) item.firstFailedAt = clock.now()
     const attempts = item.attempts + 1
     push(new Decided(mailbox, item, { ...failed, kind: 'retried', attempts, retryAt: clock.now() + delayMs }))

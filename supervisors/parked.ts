@@ -16,6 +16,8 @@ export class Parked {
   /** What came when everything before it was about to be back. */
   readonly arrivals = new Fifo<Item>()
   arrivalBytes = 0
+  /** Monotonic time since which something of the mailbox is parked. */
+  readonly since: number
   /** Rows up to here are back in the queue or done; null: read from the first. */
   readTo: ParkedPosition | null
   /** Rows to read at once: few while the first of them fails. */
@@ -25,8 +27,9 @@ export class Parked {
   /** Raised when what is in the queue was forgotten, so that a reading under way is not heard. */
   turn = 0
 
-  constructor(readTo: ParkedPosition | null) {
+  constructor(readTo: ParkedPosition | null, since: number) {
     this.readTo = readTo
+    this.since = since
   }
 
   addArrival(item: Item): void {

@@ -88,7 +88,7 @@ export class Parking {
 
   /** The tenants of a partition that was taken over whose records an earlier owner parked. */
   inherit(mailbox: Mailbox, rows: number): void {
-    const parked = new Parked(null)
+    const parked = new Parked(null, this.#options.clock.monotonic())
     parked.rows = rows
     this.#rows += rows
     this.#options.mailboxes.wake(mailbox)
@@ -143,7 +143,7 @@ export class Parking {
     if (head !== undefined) {
       const generation = head.row?.generation ?? 0
       // Read again from here: what was read ahead of it is forgotten with it.
-      const parked = mailbox.parked ?? new Parked(null)
+      const parked = mailbox.parked ?? new Parked(null, this.#options.clock.monotonic())
       parked.readTo = { generation, offset: head.record.offset - 1 }
       mailbox.parked = parked
       parked.turn++
@@ -426,7 +426,7 @@ export class Parking {
   }
 
   #addBack(mailbox: Mailbox, parked: Parked, { at, record, attempts, firstFailedAt }: ParkedRow): void {
-    const item = new Item(record, record.offset, sizeOf(record))
+    const item = new Item(record, record.offset, sizeOf(record), this.#options.clock.monotonic())
     item.detached = true
     item.row = at
     item.attempts = attempts

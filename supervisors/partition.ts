@@ -75,6 +75,8 @@ export class Partition implements TopicPartition {
   writtenBefore = -1
   /** Monotonic time of the last commit, or of the takeover. */
   committedAt = 0
+  /** Monotonic time at which the watermark last moved, or of the takeover. */
+  advancedAt = 0
   /** It has been at the log's end, and what it delivers now is recent. */
   live = false
   /** Its parked records are being read. */
@@ -108,6 +110,7 @@ export class Partition implements TopicPartition {
 
   own(ownership: Ownership, now: number): void {
     this.committedAt = now
+    this.advancedAt = now
     this.epoch = ownership.epoch
     this.seq = ownership.seq
     this.progress = new Progress(ownership.watermark, ownership.ahead)
@@ -172,6 +175,7 @@ export class Partition implements TopicPartition {
     if (progress.watermark > this.progress.watermark) {
       this.#stalledCommits = 0
       this.#stalledFrom = progress.end
+      this.advancedAt = now
     } else {
       this.#stalledCommits++
     }

@@ -62,16 +62,9 @@ export function statusOf(engine: {
 }): EngineStatus {
   const partitions = [...engine.partitions]
   const mailboxes = [...engine.mailboxes.values()]
-  const stuck = partitions.filter(({ phase }) => phase === 'claiming' || phase === 'stopped')
   return {
     partitions: partitions.map(partitionStatus),
-    reasons: [
-      ...[...engine.troubles].map(([what, reason]) => `${what}: ${reason}`),
-      ...stuck.map(
-        ({ topic, partition, phase, reason }) =>
-          `${topic}-${partition} is ${phase}${reason === '' ? '' : `: ${reason}`}`,
-      ),
-    ],
+    reasons: reasonsOf(partitions, engine.troubles),
     mailboxes: mailboxes.length,
     queued: mailboxes.reduce((sum, mailbox) => sum + mailbox.queuedCount, 0),
     inFlight: engine.inFlight,
@@ -85,6 +78,16 @@ export function statusOf(engine: {
     waitingTenants: mailboxes.reduce((sum, { waiting }) => sum + (waiting === 'dependency' ? 1 : 0), 0),
     breakers: engine.breakers,
   }
+}
+
+/** Why a daemon with these partitions and troubles is not ready, one sentence each. */
+export function reasonsOf(partitions: Iterable<Partition>, troubles: ReadonlyMap<string, string>): string[] {
+  const reasons = [...troubles].map(([what, reason]) => `${what}: ${reason}`)
+  for (const { topic, partition, phase, reason } of partitions) {
+    if (phase !== 'claiming' && phase !== 'stopped') continue
+    reasons.push(`${topic}-${partition} is ${phase}${reason === '' ? '' : `: ${reason}`}`)
+  }
+  return reasons
 }
 
 function partitionStatus(partition: Partition): PartitionStatus {

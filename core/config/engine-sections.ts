@@ -250,8 +250,11 @@ export const backpressure = z
 
 export const http = z
   .strictObject({
-    enabled: flag({ doc: 'Serve /health/live, /health/ready and /metrics.', default: true }),
-    host: text({ doc: 'Address to listen at. `0.0.0.0` for probes from outside.', default: '127.0.0.1' }),
+    enabled: flag({ doc: 'Serve /health/live, /health/ready, /metrics and /stuck.', default: true }),
+    host: text({
+      doc: 'Address to listen at. `0.0.0.0` for probes from outside; /stuck names tenants.',
+      default: '127.0.0.1',
+    }),
     port: wholeNumber(0, 65_535)
       .default(9464)
       .meta({ description: 'Port to listen at; 0 takes a free one and logs it.' }),

@@ -62,3 +62,9 @@ export function shownOf({ sqlstate, message }: Failure): string {
   if (sqlstate === undefined) return message
   return namesNoValues.test(sqlstate) ? `${message} (SQLSTATE ${sqlstate})` : `SQLSTATE ${sqlstate}`
 }
+
+/** The same of any failure: an error's own message may quote what its handler worked on, so its class stands for it. */
+export function failureShown(failure: Failure): string {
+  const shown = failure.sqlstate === undefined ? failure.errorClass : shownOf(failure)
+  return shown === '' ? failure.reason : `${failure.reason}: ${shown}`
+}

@@ -280,6 +280,15 @@ export class EngineStage {
     )
   }
 
+  /** The first silent handler ends; what came after its record goes on being silent. */
+  speakOnce(): void {
+    const [first, ...others] = this.#unsaid.splice(0)
+    if (first === undefined) return
+    const [answer] = this.#decisions(first)
+    this.#unsaid.push({ ...first, records: first.records.slice(1) }, ...others)
+    if (answer !== undefined) this.engine.workersListener.decided(0, [answer])
+  }
+
   async revoke(partition = 0): Promise<void> {
     this.#listener.revoked([{ topic, partition }])
     await this.clock.pass(0)
@@ -288,6 +297,12 @@ export class EngineStage {
   async lose(partition = 0): Promise<void> {
     this.#listener.lost([{ topic, partition }])
     await this.clock.pass(0)
+  }
+
+  /** The log no longer has this position. */
+  outOfRange(position: number, start: number, end: number, partition = 0): void {
+    const at = { topic, partition }
+    this.#listener.outOfRange(at, position, { ...at, start, end })
   }
 
   async topicChanged(description: TopicDescription): Promise<void> {

@@ -1,6 +1,7 @@
 import { request } from 'node:http'
 import { connect } from 'node:net'
 import * as assert from 'uvu/assert'
+import type { StuckQuery, StuckReport } from '../../core/stuck-report.ts'
 import { silentLog } from '../../core/log.ts'
 import { HttpServer, type HttpServerOptions } from '../../supervisors/http.ts'
 import { afterEach, test } from '../harness.ts'
@@ -8,6 +9,17 @@ import { afterEach, test } from '../harness.ts'
 let running: HttpServer[] = []
 let state = { ready: true, reasons: [] as string[] }
 let alive = true
+let asked: StuckQuery[] = []
+const nothingStuck: StuckReport = {
+  at: new Date(0).toISOString(),
+  reasons: [],
+  longerThanMs: 5_000,
+  tenants: [],
+  moreTenants: 0,
+  partitions: [],
+  morePartitions: 0,
+  assigned: 3,
+}
 
 async function served(options: Partial<HttpServerOptions> = {}): Promise<string> {
   const server = new HttpServer({
@@ -17,6 +29,10 @@ async function served(options: Partial<HttpServerOptions> = {}): Promise<string>
     ready: () => state,
     live: () => alive,
     metrics: async () => 'tenantry_ready 1\n',
+    stuck: (query) => {
+      asked.push(query)
+      return nothingStuck
+    },
     log: silentLog,
     ...options,
   })
@@ -30,6 +46,7 @@ afterEach(async () => {
   running = []
   state = { ready: true, reasons: [] }
   alive = true
+  asked = []
 })
 
 /** One request with headers that fetch would not send. */
@@ -89,6 +106,20 @@ test('metrics that fail are a 500 without details', async () => {
   const answer = await fetch(`${url}/metrics`)
   assert.is(answer.status, 500)
   assert.not((await answer.text()).includes('SECRET'))
+})
+
+test('what is stuck is asked for with a question that is bounded, and refused where it is none', async () => {
+  const url = await served()
+  assert.equal(await (await fetch(`${url}/stuck`)).json(), nothingStuck)
+  await fetch(`${url}/stuck?tenant=a%26b&group=g&limit=9999999&longerThanMs=0`)
+  assert.equal(asked, [
+    { longerThanMs: 5_000, limit: 50 },
+    { longerThanMs: 0, limit: 1_000, tenant: 'a&b', group: 'g' },
+  ])
+  for (const wrong of ['limit=-1', 'limit=1e3', 'longerThanMs=5s', 'tennant=a'])
+    assert.is((await fetch(`${url}/stuck?${wrong}`)).status, 400, wrong)
+  assert.is(await get(`${url}/stuck`, { host: 'evil.example' }), 421)
+  assert.is(await get(`${url}/stuck`, {}, 'POST'), 405)
 })
 
 test('other paths are 404, also those that climb', async () => {
@@ -162,6 +193,7 @@ test('stopping ends open connections, and may be called twice and before a start
     ready: () => state,
     live: () => true,
     metrics: async () => '',
+    stuck: () => nothingStuck,
     log: silentLog,
   })
   await never.stop()

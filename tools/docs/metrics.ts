@@ -15,6 +15,10 @@ Names, types and labels are a public interface: they change only with a major ve
 Probes: \`GET /health/live\` is 200 as long as the process works; it does not turn to 503 because a server elsewhere is
 away. \`GET /health/ready\` is 200 when the daemon works, else 503 with the reasons. A request must name localhost, an IP
 address or one of \`http.allowedHosts\` as its Host.
+
+\`GET /stuck\` answers as JSON which tenants and partitions do not go on and what each waits for, as
+\`tenantry stuck --json\` prints it; it takes \`tenant\`, \`group\`, \`limit\` (50) and \`longerThanMs\` (5000). It
+names tenants, which no metric does: think of that before \`http.host\` is anything but 127.0.0.1.
 `
 
 /** docs/metrics.md. */
