@@ -143,13 +143,19 @@ export const catalogue = {
     labels: [],
     help: 'Tenants that cannot go on by themselves; `tenant.blocked` in the log names them.',
   },
-
   waitingTenants: {
     name: 'tenantry_tenants_waiting',
     type: 'gauge',
-    labels: [],
-    help: 'Tenants whose records wait for a dependency.',
+    labels: ['reason'],
+    help: 'Tenants whose records wait: retrying after a failure, held by a lock or by what fails for all, dependency where a circuit breaker is open, blocked until an operator helps, parked (nothing but parked records before them). Each is counted once.',
   },
+  parkedRecords: {
+    name: 'tenantry_parked_records',
+    type: 'gauge',
+    labels: [],
+    help: "Records of this daemon's partitions that are parked in PostgreSQL and not in memory, about.",
+  },
+
   breakersOpen: {
     name: 'tenantry_breakers_open',
     type: 'gauge',

@@ -51,8 +51,8 @@ export type EngineReading = {
   readonly outboxPending: number
   /** Tenants that cannot go on by themselves. */
   readonly blockedTenants: number
-  /** Tenants whose records wait for a dependency. */
-  readonly waitingTenants: number
+  readonly waitingTenants: WaitingTenants
+  readonly parkedRecords: number
   readonly openBreakers: readonly OpenBreakers[]
   readonly partitions: readonly PartitionReading[]
   /** Share of the time that each worker's thread was busy since the last reading, 0 to 1; where the runtime can tell. */
@@ -68,6 +68,19 @@ export type OpenBreakers = {
   readonly scope: 'tenant' | 'all'
   readonly count: number
 }
+
+/** Tenants whose records wait, each counted once. */
+export type WaitingTenants = {
+  readonly retrying: number
+  readonly held: number
+  /** Until a circuit breaker lets them go. */
+  readonly dependency: number
+  readonly blocked: number
+  /** For nothing else than their parked records before them. */
+  readonly parked: number
+}
+
+export const noneWait: WaitingTenants = { retrying: 0, held: 0, dependency: 0, blocked: 0, parked: 0 }
 
 export type PartitionReading = {
   readonly group: string

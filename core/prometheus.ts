@@ -126,7 +126,9 @@ export class PrometheusMetrics implements EngineMetrics, Lifecycle {
     this.#set('bytesBudget', {}, reading.bytesBudget)
     this.#set('outboxPending', {}, reading.outboxPending)
     this.#set('blockedTenants', {}, reading.blockedTenants)
-    this.#set('waitingTenants', {}, reading.waitingTenants)
+    for (const [reason, tenants] of Object.entries(reading.waitingTenants))
+      this.#set('waitingTenants', { reason }, tenants)
+    this.#set('parkedRecords', {}, reading.parkedRecords)
     // One that has closed must not stay behind.
     this.#clear('breakersOpen')
     for (const { group, actor, dependency, scope, count } of reading.openBreakers)

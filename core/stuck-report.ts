@@ -12,7 +12,7 @@ const stuckTenant = z.object({
   tenant: z.string(),
   /** How long its oldest unfinished record has been here, or some of its records have been parked. */
   stuckForMs: z.number(),
-  /** A word: retry, held, breaker, blocked, running, turn, state, commit, parked, handover. */
+  /** A word: retry, held, dependency, blocked, running, turn, state, commit, parked, handover. */
   waitsFor: z.string(),
   /** What to know of that, or to do about it; '' where the word says all. */
   reason: z.string(),

@@ -10,7 +10,7 @@ import { requireTopic } from '../core/kafka/required-topic.ts'
 import type { Source } from '../core/kafka/source.ts'
 import type { Lifecycle } from '../core/lifecycle.ts'
 import type { Log } from '../core/log.ts'
-import type { EngineReading } from '../core/metrics.ts'
+import { type EngineReading, noneWait } from '../core/metrics.ts'
 import { PrometheusMetrics } from '../core/prometheus.ts'
 import type { Random } from '../core/random.ts'
 import type { StuckQuery, StuckReport } from '../core/stuck-report.ts'
@@ -243,7 +243,8 @@ export class Daemon implements Lifecycle {
       bytesBudget: this.#options.config.backpressure.budgetBytes,
       outboxPending: status?.outboxPending ?? 0,
       blockedTenants: status?.blocked.length ?? 0,
-      waitingTenants: status?.waitingTenants ?? 0,
+      waitingTenants: status?.waitingTenants ?? noneWait,
+      parkedRecords: status?.parkedRecords ?? 0,
       openBreakers: status?.breakers ?? [],
       partitions: status?.partitions ?? [],
       workerUtilisation: this.#parts?.pool.utilisation() ?? [],

@@ -331,6 +331,7 @@ export class Engine {
       inFlight: this.#dispatcher.inFlight,
       outboxPending: this.#outbox.pending,
       breakers: this.#outcomes.dependencies.open(),
+      parkedRecords: this.#parking.rows,
     })
   }
 

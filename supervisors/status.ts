@@ -1,4 +1,4 @@
-import type { OpenBreakers } from '../core/metrics.ts'
+import { noneWait, type OpenBreakers, type WaitingTenants } from '../core/metrics.ts'
 import type { Mailbox } from './mailbox.ts'
 import type { Mailboxes } from './mailboxes.ts'
 import type { Partition, PartitionPhase } from './partition.ts'
@@ -37,6 +37,9 @@ export type EngineStatus = {
   /** Why intake is paused for all partitions. */
   readonly paused: readonly string[]
   readonly outboxPending: number
+  readonly waitingTenants: WaitingTenants
+  /** Records in PostgreSQL, and on their way there, because their tenants could not take them; about. */
+  readonly parkedRecords: number
   /** Tenants that cannot go on by themselves. */
   readonly blocked: readonly {
     readonly tenant: string
@@ -44,8 +47,6 @@ export type EngineStatus = {
     readonly partition: number
     readonly reason: string
   }[]
-  /** Tenants whose records wait for a dependency. */
-  readonly waitingTenants: number
   readonly breakers: readonly OpenBreakers[]
 }
 
@@ -59,23 +60,32 @@ export function statusOf(engine: {
   inFlight: number
   outboxPending: number
   breakers: readonly OpenBreakers[]
+  parkedRecords: number
 }): EngineStatus {
   const partitions = [...engine.partitions]
-  const mailboxes = [...engine.mailboxes.values()]
+  const waiting = { ...noneWait }
+  const blocked: Mailbox[] = []
+  let [mailboxes, queued] = [0, 0]
+  for (const mailbox of engine.mailboxes.values()) {
+    mailboxes++
+    queued += mailbox.queuedCount
+    const reason = waitingReason(mailbox)
+    if (reason !== null) waiting[reason]++
+    if (reason === 'blocked') blocked.push(mailbox)
+  }
   return {
     partitions: partitions.map(partitionStatus),
     reasons: reasonsOf(partitions, engine.troubles),
-    mailboxes: mailboxes.length,
-    queued: mailboxes.reduce((sum, mailbox) => sum + mailbox.queuedCount, 0),
+    mailboxes,
+    queued,
     inFlight: engine.inFlight,
     bytes: engine.bytes,
     bytesToWrite: engine.bytesToWrite,
     paused: engine.paused,
     outboxPending: engine.outboxPending,
-    blocked: mailboxes
-      .filter((mailbox) => mailbox.waiting === 'blocked' && mailbox.waitingReason !== '')
-      .map(blockedTenant),
-    waitingTenants: mailboxes.reduce((sum, { waiting }) => sum + (waiting === 'dependency' ? 1 : 0), 0),
+    waitingTenants: waiting,
+    parkedRecords: engine.parkedRecords,
+    blocked: blocked.map(blockedTenant),
     breakers: engine.breakers,
   }
 }
@@ -88,6 +98,23 @@ export function reasonsOf(partitions: Iterable<Partition>, troubles: ReadonlyMap
     reasons.push(`${topic}-${partition} is ${phase}${reason === '' ? '' : `: ${reason}`}`)
   }
   return reasons
+}
+
+/** Under what a tenant is counted that waits; null: it does not. */
+function waitingReason(mailbox: Mailbox): keyof WaitingTenants | null {
+  switch (mailbox.waiting) {
+    case 'retrying':
+    case 'held':
+    case 'dependency':
+      return mailbox.waiting
+    case 'blocked':
+      // Nobody's records are decided where they are.
+      return mailbox.waitingReason === '' ? null : 'blocked'
+    case 'nothing':
+    case 'settling':
+    case 'state':
+      return mailbox.parked === null ? null : 'parked'
+  }
 }
 
 function partitionStatus(partition: Partition): PartitionStatus {

@@ -2,7 +2,7 @@ import type { Mailbox } from './mailbox.ts'
 
 /** What a mailbox waits for: the word for it, what to know of it, and until when, in ms since 1970. */
 export type WaitsFor = {
-  readonly what: 'retry' | 'held' | 'breaker' | 'blocked' | 'running' | 'turn' | 'state' | 'commit' | 'parked' | 'handover'
+  readonly what: 'retry' | 'held' | 'dependency' | 'blocked' | 'running' | 'turn' | 'state' | 'commit' | 'parked' | 'handover'
   readonly reason: string
   readonly until?: number
   /** Monotonic time since which it has. */
@@ -28,7 +28,7 @@ export function waitsFor(mailbox: Mailbox, troubles: Troubles): WaitsFor {
     case 'held':
       return { what: 'held', reason, ...until }
     case 'dependency':
-      return { what: 'breaker', reason, ...until }
+      return { what: 'dependency', reason, ...until }
     case 'blocked':
       // Of records that are nobody's there is none that waits but for its commit.
       return reason === '' ? commit : { what: 'blocked', reason }

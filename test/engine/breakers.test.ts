@@ -78,7 +78,7 @@ test('a dependency away for ten minutes costs 1,000 tenants no dead letter, and 
   assert.equal(news(stage), ['breaker.opened '], 'one line')
   assert.equal([...rows.keys()], [''], 'one row')
   assert.equal(stage.engine.status().breakers, [{ group: 'g', actor: 'a', dependency: 'api', scope: 'all', count: 1 }])
-  assert.is(stage.engine.status().waitingTenants, 1_000)
+  assert.is(stage.engine.status().waitingTenants.dependency, 1_000)
 
   await stage.clock.pass(3 * minute)
   const done = outcomes(stage)
@@ -93,7 +93,7 @@ test('a dependency away for ten minutes costs 1,000 tenants no dead letter, and 
   }
   assert.equal(news(stage), ['breaker.opened ', 'breaker.closed '])
   assert.is(rows.size, 0)
-  assert.is(stage.engine.status().waitingTenants, 0)
+  assert.is(stage.engine.status().waitingTenants.dependency, 0)
   const perSecond = new Map<number, number>()
   for (const { at } of workers.calls.filter(({ ok }) => ok))
     perSecond.set(Math.floor(at / second), (perSecond.get(Math.floor(at / second)) ?? 0) + 1)
@@ -290,7 +290,7 @@ test('a trip keeps an actor’s records, and a reset lets them go', async () => 
   await stage.send(tenants(20))
   await stage.clock.pass(10 * minute)
   assert.is(workers.calls.length, 20)
-  assert.is(stage.engine.status().waitingTenants, 20)
+  assert.is(stage.engine.status().waitingTenants.dependency, 20)
   stage.requests = { trips: [], resets: [{ id: 2, ...of, tenant: '' }] }
   await stage.clock.pass(10 * second)
   assert.is(workers.calls.length, 40)

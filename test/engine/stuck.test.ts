@@ -1,4 +1,5 @@
 import * as assert from 'uvu/assert'
+import { noneWait } from '../../core/metrics.ts'
 import type { StuckQuery } from '../../core/stuck-report.ts'
 import { Mailbox, Item } from '../../supervisors/mailbox.ts'
 import { stuckOf } from '../../supervisors/stuck.ts'
@@ -172,10 +173,13 @@ test('parked records count, for as long as there are any', async () => {
   stage.failures.set(0, 3)
   await stage.send(Array.from({ length: 30 }, () => 'sick'))
   await stage.clock.pass(6_500)
-  const { parked, attempts, lastError, stuckForMs } = only(stage)
+  const { parked, queued, attempts, lastError, stuckForMs } = only(stage)
   assert.equal({ parked, attempts }, { parked: 30, attempts: 3 })
   assert.is(lastError, 'handler: Error')
   assert.ok(stuckForMs >= 6_000, `${stuckForMs} ms`)
+  const { waitingTenants, parkedRecords } = stage.engine.status()
+  assert.equal(waitingTenants, { ...noneWait, retrying: 1 })
+  assert.is(parkedRecords, parked - queued, 'less those that are in memory, too')
 
   // Inherited, and not to be read yet: what the last owner left undone comes first.
   const heir = new EngineStage()
@@ -185,6 +189,7 @@ test('parked records count, for as long as there are any', async () => {
   await heir.clock.pass(6_000)
   assert.equal([only(heir).waitsFor, only(heir).oldest], ['parked', null])
   assert.match(only(heir).reason, /last owner left undone/)
+  assert.is(heir.engine.status().waitingTenants.parked, 1)
 })
 
 test('of a partition it says whose record holds the watermark, and since when that stands', async () => {
