@@ -164,8 +164,8 @@ function usage(message: string): TenantryError {
 /** The driver is loaded when it is asked for: other commands need none. */
 async function withDatabase<T>(command: Command, use: (sql: postgres.Sql) => Promise<T>): Promise<T> {
   const { url } = settingsOf(command, ['postgres']).config.postgres
-  const { usingDatabase } = await import('./dlq/database.ts')
-  return usingDatabase(url, use)
+  const { usingDatabase } = await import('./database.ts')
+  return usingDatabase(url, 'dlq', use)
 }
 
 const listHead = ['ID', 'FAILED', 'GROUP', 'RECORD', 'TENANT', 'TYPE', 'REASON', 'TRIES', 'ERROR']

@@ -7,6 +7,7 @@ import { exitCodes } from './exit.ts'
 import { table } from './output.ts'
 import { migrateCommand } from './migrate.ts'
 import { startCommand } from './start.ts'
+import { stuckCommand } from './stuck.ts'
 import { topicsCommand } from './topics.ts'
 import { verifyCommand } from './verify.ts'
 import { version } from './version.ts'
@@ -31,6 +32,7 @@ export function createProgram(): Command {
     migrateCommand(),
     topicsCommand(),
     breakersCommand(),
+    stuckCommand(),
     verifyCommand(),
     dlqCommand(),
   ])

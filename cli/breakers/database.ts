@@ -1,9 +1,8 @@
 import { userInfo } from 'node:os'
-import postgres from 'postgres'
+import type postgres from 'postgres'
 import { TenantryError } from '../../core/errors.ts'
 import { didYouMean } from '../../core/nearest-name.ts'
-import { requireSchema } from '../../core/postgres/migrate.ts'
-import { explained } from '../postgres-errors.ts'
+import { usingDatabase } from '../database.ts'
 
 /** One that is not closed, as `tenantry breakers list --json` prints it. */
 export type ListedBreaker = {
@@ -40,7 +39,7 @@ export function listBreakers(
   filter: BreakerFilter,
   limit: number,
 ): Promise<{ readonly breakers: readonly ListedBreaker[]; readonly count: number }> {
-  return withDatabase(url, async (sql) => {
+  return usingDatabase(url, 'breakers', async (sql) => {
     const { group, actor, tenant, dependency, state } = filter
     const rows = await sql<BreakerColumns[]>`
       select *, count(*) over ()::integer as count from sys.vw_circuit_breakers
@@ -68,7 +67,7 @@ export type BreakerRequest = {
 
 /** Asks the group's daemons to let none of these records go for `lastsMs`. Returns the request's number. */
 export function tripBreaker(url: string, request: BreakerRequest, lastsMs: number): Promise<number> {
-  return withDatabase(url, async (sql) => {
+  return usingDatabase(url, 'breakers', async (sql) => {
     const { group, actor, dependency, tenant = '', reason, by = whoIsThis() } = request
     await requireGroup(sql, group)
     const [row] = await sql<{ id: string }[]>`
@@ -80,7 +79,7 @@ export function tripBreaker(url: string, request: BreakerRequest, lastsMs: numbe
 
 /** Asks the group's daemons to close these breakers, and ends their trips. Returns the request's number. */
 export function resetBreaker(url: string, request: BreakerRequest): Promise<number> {
-  return withDatabase(url, async (sql) => {
+  return usingDatabase(url, 'breakers', async (sql) => {
     const { group, actor, dependency, tenant = '', reason, by = whoIsThis() } = request
     await requireGroup(sql, group)
     const [row] = await sql<{ id: string }[]>`
@@ -143,22 +142,4 @@ function whoIsThis(): string {
   } catch {
     return 'unknown'
   }
-}
-
-function withDatabase<T>(url: string, use: (sql: postgres.Sql) => Promise<T>): Promise<T> {
-  const connect = async () => {
-    const sql = postgres(url, {
-      max: 1,
-      onnotice() {},
-      connect_timeout: 10,
-      connection: { application_name: 'tenantry breakers' },
-    })
-    try {
-      await requireSchema(sql)
-      return await use(sql)
-    } finally {
-      await sql.end({ timeout: 5 })
-    }
-  }
-  return explained(connect())
 }
