@@ -11,6 +11,7 @@ import { KafkaPublisher } from '../../core/kafka/producer.ts'
 import { silentLog } from '../../core/log.ts'
 import { stuckReport } from '../../core/stuck-report.ts'
 import { after, before, test } from '../harness.ts'
+import { blocksOf, commandsOf } from '../pages.ts'
 import { eventually, freshDatabase, freshTopic, kafkaAddress, postgresAddress } from '../services.ts'
 import { runCli, type RunningCli, startCli } from '../spawn-cli.ts'
 
@@ -135,6 +136,37 @@ test('a daemon says who is stuck, on what, and whose record holds the partition'
   assert.match(stdout, /held by slow, offset 0/)
   const one = await runCli(['stuck', '--tenant', 'sick', '--url', url], at())
   assert.match(one.stdout, /^Tenant sick has unfinished records in 1 partition\.$/m)
+})
+
+test('what docs/operations.md has its reader ask works as it stands', async () => {
+  const blocks = blocksOf('docs/operations.md')
+  const commands = blocks.filter(({ language }) => language === 'sh').flatMap(commandsOf)
+  assert.equal(commands.length, 2)
+  for (const command of commands) {
+    const [, args = ''] = /^npm run -s tenantry -- (.*)$/.exec(command) ?? []
+    const here = at()
+    const { code, stdout, stderr } = await runCli(args.replace(/http:\S+/, url).split(' '), {
+      ...here,
+      env: { ...here.env, TENANTRY_HTTP__PORT: new URL(url).port },
+    })
+    assert.is(code, 0, stderr)
+    assert.match(stdout, /^Daemon at /)
+    assert.match(
+      stdout,
+      args.includes('acme') ? /^Tenant acme has unfinished records in 0 partitions\.$/m : /longer than 5s/,
+    )
+  }
+  const sql = postgres(database.url, { max: 1, onnotice() {} })
+  try {
+    const questions = blocks.filter(
+      ({ language, text }) => language === 'sql' && /^from sys\.(retries|parked)/m.test(text),
+    )
+    assert.is(questions.length, 2)
+    const answers = await Promise.all(questions.map(({ text }) => sql.unsafe(text)))
+    assert.equal([answers[0]?.[0]?.['tenant_id'], answers[0]?.[0]?.['error_class']], ['sick', 'TypeError'])
+  } finally {
+    await sql.end()
+  }
 })
 
 test('it says so while PostgreSQL is away', async () => {

@@ -1,5 +1,6 @@
 import { globSync, readFileSync } from 'node:fs'
 import * as assert from 'uvu/assert'
+import { waits } from '../../supervisors/waits-for.ts'
 import { errorCodes } from '../../tools/docs/errors.ts'
 import { pages } from '../../tools/docs/pages.ts'
 import { test } from '../harness.ts'
@@ -28,4 +29,11 @@ test('every error code in the source is documented in tools/docs/errors.ts (then
     [],
     'not in the source',
   )
+})
+
+test('docs/architecture.md says of each thing that a mailbox may wait for until when', () => {
+  const text = readFileSync(new URL('../../docs/architecture.md', import.meta.url), 'utf8')
+  const [, section = ''] = /^## What a mailbox waits for\n([^]*?)^## /m.exec(text) ?? []
+  const words = [...section.matchAll(/^\| `(\w+)` \|/gm)].map(([, word]) => word)
+  assert.equal(words, [...waits])
 })
