@@ -1,7 +1,18 @@
 import type { Mailbox } from './mailbox.ts'
 
 /** All that a mailbox may wait for; docs/architecture.md says until when. */
-export const waits = ['turn', 'running', 'commit', 'state', 'retry', 'held', 'dependency', 'blocked', 'parked', 'handover'] as const
+export const waits = [
+  'turn',
+  'running',
+  'commit',
+  'state',
+  'retry',
+  'held',
+  'dependency',
+  'blocked',
+  'parked',
+  'handover',
+] as const
 
 /** What a mailbox waits for: the word for it, what to know of it, and until when, in ms since 1970. */
 export type WaitsFor = {
