@@ -216,7 +216,9 @@ export class Instance implements Mailbox, Runner {
 
   /** Code of the actor's runs from here on, for the record at `offset`. */
   #begin(offset: number): void {
-    this.#place = this.#thread.running.begin(this.#place, this, offset)
+    const { running } = this.#thread
+    if (this.#place < 0) this.#place = running.enter(this)
+    running.begin(this.#place, offset)
   }
 
   /** It waits for a promise. */

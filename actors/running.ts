@@ -54,15 +54,19 @@ export class Running {
     this.#next()
   }
 
-  /** The runner begins a record. Returns its place: the one that it has, or, given -1, a free one; -1 where there is none. */
-  begin(place: number, runner: Runner, offset: number): number {
-    const own = place < 0 ? (this.#free.pop() ?? -1) : place
-    if (own < 0) return own
-    if (own >= this.#taken) this.#taken = own + 1
-    this.#runners[own] = runner
-    this.#due[own] = Number.POSITIVE_INFINITY
-    this.#vitals.began(own, runner.mailbox, offset)
-    return own
+  /** The runner is about to execute records. Returns its place; -1 where there is none. */
+  enter(runner: Runner): number {
+    const place = this.#free.pop() ?? -1
+    if (place < 0) return place
+    if (place >= this.#taken) this.#taken = place + 1
+    this.#runners[place] = runner
+    this.#vitals.entered(place, runner.mailbox)
+    return place
+  }
+
+  /** A record begins, or goes on after a promise. */
+  begin(place: number, offset: number): void {
+    if (place >= 0) this.#vitals.began(place, offset)
   }
 
   /** It waits for a promise from now on. */

@@ -30,13 +30,14 @@ export class Vitals {
     return (this.#words.length - table) / 2
   }
 
-  /** Changes as long as the thread's event loop turns, or record follows record. */
-  get beats(): number {
-    return this.#words[beats] ?? 0
+  /** Changes as long as the thread's event loop turns, or record follows record: offsets grow. */
+  get signOfLife(): number {
+    const now = this.#words[current] ?? 0
+    return (this.#words[beats] ?? 0) + now + (now === 0 ? 0 : (this.#words[table + 2 * (now - 1) + 1] ?? 0))
   }
 
   beat(): void {
-    this.#words[beats] = this.beats + 1
+    this.#words[beats] = (this.#words[beats] ?? 0) + 1
   }
 
   /** Heap and buffers of this thread, in bytes, by its own count. */
@@ -57,12 +58,15 @@ export class Vitals {
     this.#words[abandoned] = count
   }
 
-  /** A record of a mailbox begins: its code has the thread until `yielded`. */
-  began(place: number, mailbox: number, offset: number): void {
+  /** The mailbox has the place from here on. */
+  entered(place: number, mailbox: number): void {
+    this.#words[table + 2 * place] = mailbox + 1
+  }
+
+  /** A record of it begins: its code has the thread until `yielded`. */
+  began(place: number, offset: number): void {
     const words = this.#words
-    words[beats] = this.beats + 1
     words[current] = place + 1
-    words[table + 2 * place] = mailbox + 1
     words[table + 2 * place + 1] = offset
   }
 

@@ -45,7 +45,7 @@ export class WorkerThread implements Watched {
   readonly #gone = Promise.withResolvers<void>()
   #began: Executing | undefined
   #over = false
-  #beats = 0
+  #signOfLife = 0
   #silentMs = 0
 
   constructor(options: ThreadOptions, shapes: Map<string, Shape>, events: ThreadEvents) {
@@ -112,9 +112,9 @@ export class WorkerThread implements Watched {
   }
 
   silentFor(passedMs: number): number {
-    const { beats } = this.#vitals
-    this.#silentMs = beats === this.#beats ? this.#silentMs + passedMs : 0
-    this.#beats = beats
+    const { signOfLife } = this.#vitals
+    this.#silentMs = signOfLife === this.#signOfLife ? this.#silentMs + passedMs : 0
+    this.#signOfLife = signOfLife
     return this.#silentMs
   }
 

@@ -153,6 +153,7 @@ test('an actor’s own time goes before the configured one', async () => {
 
 test('the time that ctx.query waits is not the handler’s', async () => {
   const answer = Promise.withResolvers<readonly object[]>()
+  let aborted = false
   const thread = new Thread(
     defineActor({
       group: 'g',
@@ -160,6 +161,9 @@ test('the time that ctx.query waits is not the handler’s', async () => {
       messages: { go: anything },
       consistency: 'serial',
       async receive(_message, ctx) {
+        ctx.signal.addEventListener('abort', () => {
+          aborted = true
+        })
         await ctx.query`select 1`
         await never()
       },
@@ -170,7 +174,9 @@ test('the time that ctx.query waits is not the handler’s', async () => {
   await thread.pass(60_000)
   assert.equal(thread.outcomes, [])
   answer.resolve([])
-  await thread.pass(timeoutMs + graceMs + 3 * beatMs)
+  await thread.pass(timeoutMs / 2)
+  assert.is(aborted, false)
+  await thread.pass(timeoutMs / 2 + graceMs + 3 * beatMs)
   assert.equal(thread.outcomes, ['timeout'])
 })
 
@@ -255,8 +261,9 @@ test('the next run of a mailbox begins anew while a handler of the last one stil
 })
 
 test('each record counts as a sign of life', () => {
-  const thread = new Thread(actorOf(() => undefined))
-  const before = thread.vitals.beats
-  thread.send(1)
-  assert.is.not(thread.vitals.beats, before)
+  const signs = new Set<number>()
+  const thread: Thread = new Thread(actorOf(() => void signs.add(thread.vitals.signOfLife)))
+  thread.send(1, 5)
+  thread.send(1, 6)
+  assert.is(signs.size, 2)
 })
