@@ -41,7 +41,7 @@ export class Process {
           { reason: messageOf(thrown), stack },
           'An error that nobody caught; the process ends and can be started again.',
         )
-        this.#end(exitCode('bug'))
+        this.#end(exitCode('bug'), true)
       })
     }
   }
