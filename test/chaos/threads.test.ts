@@ -1,4 +1,4 @@
-// runtimes: node
+// runtimes: node, bun
 // timeout: 900 s
 import { execFileSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'

@@ -126,6 +126,7 @@ export type StageOptions = {
   readonly stateful?: boolean
   readonly calls?: boolean
   readonly partitions?: number
+  readonly threads?: number
   readonly retry?: RetryPolicy
   readonly settings?: Partial<EngineSettings>
   /** Others than those that answer at once. */
@@ -202,7 +203,7 @@ export class EngineStage {
   readonly #epochs = new Map<number, number>()
 
   constructor(options: StageOptions = {}) {
-    const { partitions = 1, stateful = false, calls = false } = options
+    const { partitions = 1, threads = 1, stateful = false, calls = false } = options
     this.#stateful = stateful
     this.description = { topic, id: '00000000-0000-4000-8000-000000000001', partitions }
     const group: GroupOptions = {
@@ -231,7 +232,7 @@ export class EngineStage {
       log: this.#log(),
       metrics: silentMetrics,
       groups: [group],
-      workers: options.workers ?? this.#workers(),
+      workers: options.workers ?? this.#workers(threads),
       lanes: [this.#lane()],
       ledger: this.#ledger(),
       publisher: this.#publisher(),
@@ -341,14 +342,14 @@ export class EngineStage {
     }
   }
 
-  #workers(): Workers {
+  #workers(count: number): Workers {
     return {
-      count: 1,
+      count,
       forget() {},
       openExtra: () => {
         if (this.extra.at(-1) === 'opened') return
         this.extra.push('opened')
-        queueMicrotask(() => this.engine.workersListener.ready(1))
+        queueMicrotask(() => this.engine.workersListener.ready(count))
       },
       closeExtra: () => void this.extra.push('closed'),
       dispatch: (worker, dispatches) => {
@@ -358,7 +359,7 @@ export class EngineStage {
         }
         if (this.mute) return
         if (dispatches.some(({ records }) => records.some(({ offset }) => this.killers.has(offset))))
-          return queueMicrotask(() => this.#lost(worker, dispatches))
+          return queueMicrotask(() => this.#lost(worker, worker === count, dispatches))
         for (const { mailbox, opening } of dispatches) if (opening) this.#tenants.set(mailbox, opening.tenant)
         const loud = dispatches.filter(({ mailbox }) => !this.silent.has(this.#tenants.get(mailbox) ?? ''))
         if (loud.length < dispatches.length) this.#unsaid.push(...dispatches.filter((one) => !loud.includes(one)))
@@ -368,12 +369,12 @@ export class EngineStage {
     }
   }
 
-  #lost(worker: number, dispatches: readonly Dispatch[]): void {
+  #lost(worker: number, extra: boolean, dispatches: readonly Dispatch[]): void {
     this.losses.push(worker)
-    if (worker === 1) this.extra.push('closed')
+    if (extra) this.extra.push('closed')
     const executing = dispatches.map(({ mailbox, records }) => ({ mailbox, offset: records[0]?.offset ?? -1 }))
     this.engine.workersListener.lost(worker, new Error('killed'), executing)
-    if (worker === 0) queueMicrotask(() => this.engine.workersListener.ready(0))
+    if (!extra) queueMicrotask(() => this.engine.workersListener.ready(worker))
   }
 
   #decisions({ mailbox, run, records }: Dispatch): Decision[] {

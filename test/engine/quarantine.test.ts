@@ -52,14 +52,26 @@ test('what had not begun goes on elsewhere at once, while suspects run one at a 
   assert.equal(stage.sentTo, ['0:2', '0:5', '1:0'])
 })
 
+test('what waits for its turn on a thread that is lost goes to another that is there', async () => {
+  const stage = new EngineStage({ threads: 2, settings: { workerCreditRecords: 2 } })
+  await stage.assign()
+  stage.mute = true
+  await stage.send(['a', 'a', 'a'])
+  stage.engine.workersListener.lost(0, new Error('gone'), [])
+  await stage.clock.pass(0)
+  assert.equal(stage.sentTo, ['0:0', '0:1', '1:0', '1:1'])
+})
+
 test('a tenant with a dead letter of that kind stays on the extra thread until a record of its has ended well', async () => {
   const { stage } = await staged()
   stage.killers.add(0)
   await stage.send(['a'])
   assert.equal(stage.committed, ['a/0:failed'])
+  stage.sentTo.length = 0
   stage.failsAt = 1
   await stage.send(['a'])
   await stage.send(['a'])
+  assert.equal(stage.sentTo, ['1:1', '1:2'])
   stage.sentTo.length = 0
   await stage.send(['b'])
   await stage.send(['a'])

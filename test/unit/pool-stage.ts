@@ -10,7 +10,7 @@ import { WorkerPool, type WorkerPoolSettings } from '../../supervisors/worker-po
 
 // Real threads that run the actors of test/fixtures/actors/worker-pool.
 
-const actors = join(import.meta.dirname, '../fixtures/actors/worker-pool')
+export const actors = join(import.meta.dirname, '../fixtures/actors/worker-pool')
 /** Files go by path: chaos.ts, counter.ts. */
 export const chaos = 0
 export const counter = 1

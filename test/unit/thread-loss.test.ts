@@ -1,9 +1,13 @@
 // runtimes: node, bun
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { performance } from 'node:perf_hooks'
+import { pathToFileURL } from 'node:url'
 import * as assert from 'uvu/assert'
 import { afterEach, test } from '../harness.ts'
 import { eventually } from '../services.ts'
-import { chaos, does, Observed, type ObservedOptions, opening } from './pool-stage.ts'
+import { actors, chaos, does, Observed, type ObservedOptions, opening } from './pool-stage.ts'
 
 // Whatever an actor does to its thread, the pool goes on, and says who may have done it.
 
@@ -62,6 +66,34 @@ test('what a lost thread says when it comes to itself again is not heard', async
     observed.decisions.map(({ mailbox }) => mailbox),
     [2],
   )
+})
+
+test('a replacement that cannot load the actors is tried again, and counts', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'tenantry-actors-'))
+  const broken = join(folder, 'broken')
+  writeFileSync(
+    join(folder, 'actor.mjs'),
+    `import { existsSync } from 'node:fs'
+     import actor from ${JSON.stringify(pathToFileURL(join(actors, 'chaos.ts')))}
+     if (existsSync(${JSON.stringify(broken)})) throw new Error('it does not load')
+     export default actor`,
+  )
+  try {
+    current = new Observed(1, { actors: folder, settings: { maxRestarts: 3 } })
+    await current.start()
+    const observed = current
+    writeFileSync(broken, '')
+    send(observed, 1, 'exit')
+    await observed.until(() => observed.lost.length === 1)
+    rmSync(broken)
+    await observed.until(() => observed.ready.length === 1)
+    writeFileSync(broken, '')
+    send(observed, 2, 'exit')
+    await observed.until(() => observed.failures.length === 1)
+    assert.equal([observed.lost.length, observed.ready.length], [2, 1])
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
 })
 
 test('threads that were ended in vain are given up on, too', async () => {
