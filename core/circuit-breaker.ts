@@ -45,10 +45,8 @@ export type CircuitEvent =
   | { readonly kind: 'abandoned'; readonly probe: number }
   /** Whatever it has seen by itself, it opens: others have failed alike. */
   | { readonly kind: 'opened' }
-  /** Time has passed, which a probe's deadline may be. */
-  | { readonly kind: 'passed' }
 
-/** What the circuit is after `event`. Throws for a probe that may not go. */
+/** What the circuit is after `event`, and after the deadline of a probe before it. Throws for a probe that may not go. */
 export function transition(
   circuit: Circuit | null,
   event: CircuitEvent,
@@ -57,8 +55,6 @@ export function transition(
 ): Circuit | null {
   const current = circuit === null ? null : overdue(circuit, now, settings)
   switch (event.kind) {
-    case 'passed':
-      return current
     case 'opened':
       return { phase: 'open', failures: current?.failures ?? 0, probeAt: now + settings.openMs }
     case 'probe':
@@ -79,7 +75,7 @@ export function isClosed(circuit: Circuit | null): boolean {
   return circuit === null || circuit.phase === 'closed'
 }
 
-/** Whether the next call may go now, as a probe. A deadline that has passed counts once `transition` was told of it. */
+/** Whether the next call may go now, as a probe. */
 export function mayProbe(circuit: Circuit, now: number): boolean {
   if (circuit.phase === 'open') return now >= circuit.probeAt
   return circuit.phase === 'half-open' && circuit.probe === 0

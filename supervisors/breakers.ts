@@ -240,14 +240,14 @@ export class Breakers {
     const number = this.#lastProbe + 1
     if (!this.#tellOwn(mailbox, { kind: 'probe', probe: number })) return false
     this.#lastProbe = number
-    const timer = this.#after(this.#settings.probeTimeoutMs, () => this.#late(mailbox))
+    const timer = this.#after(this.#settings.probeTimeoutMs, () => this.#late(mailbox, number))
     this.#probes.set(mailbox, { number, timer })
     return true
   }
 
-  #late(mailbox: Mailbox): void {
+  #late(mailbox: Mailbox, probe: number): void {
     this.#probes.delete(mailbox)
-    this.#tellOwn(mailbox, { kind: 'passed' })
+    this.#tellOwn(mailbox, { kind: 'failed', probe })
     this.#host.overdue(mailbox)
   }
 

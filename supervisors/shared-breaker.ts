@@ -187,13 +187,17 @@ export class SharedBreaker<M extends Member> {
     if (closed && !isClosed(before)) {
       this.#tally.clear()
       this.#members.start()
-    } else if (circuit?.phase === 'open') {
+    } else if (circuit !== null && !closed) {
       this.#members.halt()
-      this.#wake(circuit.probeAt, () => this.#choose())
-    } else if (circuit?.phase === 'half-open') {
-      if (circuit.probe === 0) this.#wake(0, () => this.#choose())
-      else this.#wake(circuit.deadline, () => this.#late())
+      this.#await(circuit)
     }
+  }
+
+  /** Wakes up when something is to be done. */
+  #await(circuit: Circuit): void {
+    if (circuit.phase === 'open') this.#wake(circuit.probeAt, () => this.#choose())
+    else if (circuit.phase === 'half-open' && circuit.probe === 0) this.#wake(0, () => this.#choose())
+    else if (circuit.phase === 'half-open') this.#wake(circuit.deadline, () => this.#late())
   }
 
   #wake(at: number, then: () => void): void {
@@ -208,7 +212,9 @@ export class SharedBreaker<M extends Member> {
   /** The next probe is of the member that has waited longest, and not of the tenant of the last. */
   #choose(): void {
     const now = this.#clock.monotonic()
-    if (this.#circuit === null || !mayProbe(this.#circuit, now)) return
+    if (this.#circuit === null || isClosed(this.#circuit)) return
+    // A timer may be early by a fraction of a millisecond.
+    if (!mayProbe(this.#circuit, now)) return this.#await(this.#circuit)
     let same: M | null = null
     let kept = false
     for (const member of this.#members.values()) {
@@ -234,8 +240,7 @@ export class SharedBreaker<M extends Member> {
   #late(): void {
     const member = this.#probe?.member ?? null
     if (member === null) return
-    this.#probe = null
-    this.#apply({ kind: 'passed' }, member)
+    this.#answer('failed', member)
     this.#host.overdue(member)
   }
 }

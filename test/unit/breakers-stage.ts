@@ -27,7 +27,7 @@ const record = { offset: 0, timestamp: 0, key: null, value: null, headers: [] }
  * record, one at a time, and try again until they succeed.
  */
 export class BreakersStage {
-  readonly clock = new ManualClock()
+  readonly clock: ManualClock
   readonly breakers: Breakers
   readonly news: BreakerNews[] = []
   /** Rows as commits would have left them, by partition, tenant and dependency. */
@@ -50,7 +50,8 @@ export class BreakersStage {
   readonly #running = new Set<Mailbox>()
   #mailboxes = 0
 
-  constructor(settings: Partial<SharedBreakerSettings> = {}) {
+  constructor(settings: Partial<SharedBreakerSettings> = {}, clock = new ManualClock()) {
+    this.clock = clock
     this.breakers = new Breakers(
       this.clock,
       { ...breakerSettings, ...settings },

@@ -3,6 +3,7 @@ import { runInNewContext } from 'node:vm'
 import * as assert from 'uvu/assert'
 import { type Circuit, type CircuitEvent, transition } from '../../core/circuit-breaker.ts'
 import { OwnCircuits } from '../../supervisors/own-circuits.ts'
+import { ManualClock } from '../engine/engine-stage.ts'
 import { test } from '../harness.ts'
 import { breakerSettings, BreakersStage } from './breakers-stage.ts'
 
@@ -324,6 +325,32 @@ test('a trip during an outage keeps the probes, too', async () => {
   stage.breakers.tripped([])
   await stage.clock.pass(2 * minute)
   assert.is(stage.calls.length, before + 50)
+})
+
+/** Its timers are early by a fraction of a millisecond, as the runtimes' are. */
+class HastyClock extends ManualClock {
+  override after(ms: number, fn: () => void) {
+    return super.after(ms > 1 ? ms - 0.6 : ms, fn)
+  }
+}
+
+test('timers that are a little early keep nobody waiting', async () => {
+  for (const count of [1, 20]) {
+    const stage = new BreakersStage({}, new HastyClock())
+    const partition = stage.partition()
+    stage.serves = (tenant) => tenant === 'well'
+    stage.mailbox('well', partition, 10)
+    for (const tenant of tenants(count)) stage.mailbox(tenant, partition, 2)
+    await stage.clock.pass(20_000)
+    stage.serves = () => null
+    await stage.clock.pass(3 * minute)
+    const before = stage.calls.length
+    await stage.clock.pass(10 * minute)
+    assert.ok(stage.calls.length - before >= 8, `${stage.calls.length - before} probes of ${count} in ten minutes`)
+    stage.serves = () => true
+    await stage.clock.pass(3 * minute)
+    assert.ok(stage.breakers.quiet)
+  }
 })
 
 // Bun cannot be told to collect from here.

@@ -40,7 +40,7 @@ test('it opens when it is told that others have failed', () => {
 
 test('a closed circuit without failures is nothing at all', () => {
   assert.is(transition(null, { kind: 'succeeded', probe: 0 }, 0, settings), null)
-  assert.is(transition(null, { kind: 'passed' }, 0, settings), null)
+  assert.is(transition(null, { kind: 'abandoned', probe: 7 }, 0, settings), null)
   assert.ok(isClosed(null))
 })
 
@@ -80,9 +80,10 @@ test('it closes after two probes in a row that succeed', () => {
 test('a probe past its deadline has failed, whenever that is noticed', () => {
   const probing = after(...fiveFailures, { kind: 'probe', probe: 1, at: 65_000 })
   const reopened = { phase: 'open', failures: 6, probeAt: 135_000 }
-  assert.equal(transition(probing, { kind: 'passed' }, 74_999, settings), probing)
-  assert.equal(transition(probing, { kind: 'passed' }, 75_000, settings), reopened)
-  assert.equal(transition(probing, { kind: 'passed' }, 100_000, settings), reopened)
+  const other = { kind: 'abandoned', probe: 9 } as const
+  assert.equal(transition(probing, other, 74_999, settings), probing)
+  assert.equal(transition(probing, other, 75_000, settings), reopened)
+  assert.equal(transition(probing, other, 100_000, settings), reopened)
   assert.equal(transition(probing, { kind: 'succeeded', probe: 1 }, 75_000, settings), reopened, 'too late to count')
 })
 
