@@ -37,7 +37,7 @@ const byCode: Readonly<Record<string, ExitName>> = {
   TENANTRY_KAFKA_OPTION_REFUSED: 'config',
   TENANTRY_GROUP_UNKNOWN: 'config',
   TENANTRY_TOPIC_WITHOUT_ACTOR: 'config',
-  TENANTRY_PROBE_TIMEOUT: 'config',
+  TENANTRY_TIMEOUT_ORDER: 'config',
   TENANTRY_START_MISSING: 'config',
   TENANTRY_TOPIC_INVALID: 'config',
   TENANTRY_TOPIC_TWICE: 'config',

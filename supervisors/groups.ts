@@ -11,7 +11,7 @@ export type GroupSettings = { readonly roles: readonly ActorRole[]; readonly con
  * The groups that this daemon runs: those of the actors found, each with what configuration says of it, and of their
  * topics those that `groups.<name>.topics` lists, where it does. Throws TENANTRY_GROUP_UNKNOWN for an actor whose group
  * is not configured, TENANTRY_TOPIC_WITHOUT_ACTOR for a listed topic that none of the group's actors takes,
- * TENANTRY_PROBE_TIMEOUT for a dependency that may take longer than a breaker waits for it.
+ * TENANTRY_TIMEOUT_ORDER for a call that may outlast its handler, or a handler that a breaker's probe.
  */
 export function groupsOf(config: Config, topology: Topology): ReadonlyMap<string, GroupSettings> {
   const groups = new Map<string, GroupSettings>()
@@ -32,7 +32,7 @@ export function groupsOf(config: Config, topology: Topology): ReadonlyMap<string
     const before = groups.get(group)?.roles ?? []
     const taken = settings.topics === undefined || settings.topics.includes(topic)
     const serial = consistency === 'serial'
-    checkTimeouts(actor, file, config.breaker.probeTimeoutMs)
+    checkTimeouts(actor, file, config)
     const role: ActorRole = {
       index,
       name,
@@ -56,16 +56,22 @@ export function groupsOf(config: Config, topology: Topology): ReadonlyMap<string
   return groups
 }
 
-/** A probe that is given up before its call could end would keep its tenant waiting for ever. */
-function checkTimeouts(actor: Actor, file: string, probeTimeoutMs: number): void {
-  for (const [dependency, { timeoutMs }] of Object.entries(actor.dependencies)) {
-    if (timeoutMs < probeTimeoutMs) continue
-    throw new TenantryError(
-      'TENANTRY_PROBE_TIMEOUT',
-      `${file} gives ${dependency} ${timeoutMs} ms, and breaker.probeTimeout is ${probeTimeoutMs} ms: make it longer than any call may take.`,
-      { file, dependency, timeoutMs, probeTimeoutMs },
-    )
-  }
+/**
+ * A call that outlasted its handler would fail the message instead of its dependency, and a handler that outlasted a
+ * breaker's probe would keep its tenant waiting for ever.
+ */
+function checkTimeouts({ dependencies, timeoutMs }: Actor, file: string, config: Config): void {
+  const [longest] = Object.entries(dependencies).sort(([, a], [, b]) => b.timeoutMs - a.timeoutMs)
+  if (longest === undefined) return
+  const [dependency, call] = longest
+  const handler = timeoutMs ?? config.workers.handlerTimeoutMs
+  const probe = config.breaker.probeTimeoutMs
+  if (call.timeoutMs < handler && handler < probe) return
+  throw new TenantryError(
+    'TENANTRY_TIMEOUT_ORDER',
+    `${file}: a call of ${dependency} may take ${call.timeoutMs} ms, its handler ${handler} ms, and a breaker waits ${probe} ms for it. Each must be longer than the one before: see the actor's timeoutMs, workers.handlerTimeout and breaker.probeTimeout.`,
+    { file, dependency, callMs: call.timeoutMs, handlerMs: handler, probeMs: probe },
+  )
 }
 
 function unknownGroup(group: string, file: string, known: readonly string[]): TenantryError {

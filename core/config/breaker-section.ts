@@ -17,7 +17,7 @@ export const breaker = z
       max: 1_000,
     }),
     probeTimeout: duration({
-      doc: 'A record that is tried must be handled within this, or its run is ended and the dependency is away still. Longer than the timeouts of the dependencies that it calls.',
+      doc: 'A record that is tried must be handled within this, or its run is ended and the dependency is away still. Longer than a handler that calls may take.',
       default: '60s',
       min: '1s',
       max: '1h',

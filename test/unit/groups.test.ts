@@ -64,15 +64,24 @@ test('topics narrows a group, and must not name one that no actor takes', () => 
   )
 })
 
-test('a dependency that may take longer than its probes is an error that names both', () => {
-  const actor = defineActor({
-    group: 'a',
-    topic: 't1',
-    messages: { x: z.object({}) },
-    dependencies: { api: { timeoutMs: 90_000 } },
-    receive() {},
-  })
-  const slow = { actors: [{ ...found(0, 'a', 't1'), dependencies: ['api'], actor }] }
-  assert.throws(() => groupsOf(configured('groups.a.start=latest'), slow), /api 90000 ms.*breaker\.probeTimeout/)
-  groupsOf(configured('groups.a.start=latest', 'breaker.probeTimeout=2m'), slow)
+test('a call must end before its handler, and that before a breaker waits no longer', () => {
+  const calling = (timeoutMs?: number) => {
+    const actor = defineActor({
+      group: 'a',
+      topic: 't1',
+      messages: { x: z.object({}) },
+      dependencies: { mail: { timeoutMs: 1_000 }, api: { timeoutMs: 40_000 } },
+      ...(timeoutMs !== undefined && { timeoutMs }),
+      receive() {},
+    })
+    return { actors: [{ ...found(0, 'a', 't1'), dependencies: ['mail', 'api'], actor }] }
+  }
+  const start = 'groups.a.start=latest'
+  assert.throws(() => groupsOf(configured(start), calling()), /api may take 40000 ms, its handler 30000 ms/)
+  assert.throws(
+    () => groupsOf(configured(start), calling(70_000)),
+    /its handler 70000 ms, and a breaker waits 60000 ms/,
+  )
+  groupsOf(configured(start), calling(50_000))
+  groupsOf(configured(start, 'breaker.probeTimeout=2m'), calling(70_000))
 })

@@ -37,8 +37,8 @@ const groups: readonly { readonly title: string; readonly intro: string; readonl
       TENANTRY_TWO_ACTORS: 'Two files have an actor for one group and topic. Fan-out is another group.',
       TENANTRY_GROUP_UNKNOWN: "An actor's group is not configured. Add it under groups, with where it starts.",
       TENANTRY_TOPIC_WITHOUT_ACTOR: 'groups.<name>.topics lists a topic that no actor of the group takes.',
-      TENANTRY_PROBE_TIMEOUT:
-        'A dependency may take longer than a breaker waits for its probe. Make breaker.probeTimeout longer.',
+      TENANTRY_TIMEOUT_ORDER:
+        "A call may take as long as its handler, or a handler as long as a breaker waits for it. Put the dependency's timeoutMs, the handler's and breaker.probeTimeout in this order.",
       TENANTRY_UNKNOWN_TABLE:
         'A table that an actor declares or writes does not exist, or is not among those it declared.',
     },
