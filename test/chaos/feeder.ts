@@ -18,6 +18,7 @@ export class Feeder {
   readonly #failed = Promise.withResolvers<never>()
   #stopped = false
   #next: number
+  perSecond: number
   /** Records that Kafka has acknowledged. */
   sent: number
 
@@ -29,6 +30,7 @@ export class Feeder {
     this.#topic = options.topic
     this.sent = options.from
     this.#next = options.from
+    this.perSecond = perSecond
     this.#publisher = new KafkaPublisher({
       bootstrap: options.kafka.split(','),
       clientId: 'chaos-feeder',
@@ -37,10 +39,7 @@ export class Feeder {
       // A broker that is away must not make a gap in the plan.
       deliveryTimeoutMs: 600_000,
     })
-    this.#running = Promise.race([
-      this.#failed.promise,
-      this.#run(Math.max(1, Math.round((perSecond * sliceMs) / 1_000))),
-    ])
+    this.#running = Promise.race([this.#failed.promise, this.#run()])
     this.#running.catch(() => {}) // thrown by stop()
   }
 
@@ -53,8 +52,9 @@ export class Feeder {
     }
   }
 
-  async #run(slice: number): Promise<void> {
+  async #run(): Promise<void> {
     for (let due = performance.now(); !this.#stopped; due += sliceMs) {
+      const slice = Math.max(1, Math.round((this.perSecond * sliceMs) / 1_000))
       const sending = this.#send(slice).finally(() => this.#open.delete(sending))
       this.#open.add(sending)
       // Whoever asks for the load is told: a record that Kafka does not take makes a gap in the plan.

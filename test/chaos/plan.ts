@@ -9,7 +9,7 @@ const copyReach = 200
 const poisons = ['no JSON', 'no id', 'a wrong payload', "another's tenant", 'a handler that fails'] as const
 type Poison = (typeof poisons)[number]
 /** Of so many records one is poison. */
-const poisonEvery = 150
+const poisonEvery = 400
 
 /** The load of a run, known beforehand: everything about a record follows from its number. */
 export class Plan {

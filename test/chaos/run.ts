@@ -48,6 +48,7 @@ export type ChaosReport = {
 
 /** All has to go on as before within this time after the last fault. */
 const recoveryDeadlineMs = 90_000
+const calmDeadlineMs = 45_000
 const readyDeadlineMs = 20_000
 /** A fault that lasts so long must show in readiness. */
 const shownAfterMs = 8_000
@@ -149,6 +150,8 @@ class Storm {
   readonly #inspector: Inspector
   readonly #findings: Findings
   readonly injected: Injected[] = []
+  /** The load, which may be less than was asked for. */
+  #perSecond: number
   /** It has not recovered from a fault: more of them would show nothing. */
   lost = false
 
@@ -158,21 +161,32 @@ class Storm {
     this.#watch = watch
     this.#inspector = inspector
     this.#findings = findings
+    this.#perSecond = options.perSecond
   }
 
-  /** Resolves when all daemons have begun, and every partition is worked on. */
+  /** Resolves when every partition is worked on, and all that comes is done at once; with less to do on a busy machine. */
   async calm(): Promise<void> {
-    const { signal, perSecond } = this.#options
-    const begun = await this.#watch.recovered(perSecond * behindSeconds, recoveryDeadlineMs, signal)
-    if (!begun && !signal.aborted) throw new Error(`the daemons did not begin: ${this.#watch.describe()}`)
+    const { signal, say } = this.#options
+    for (let tries = 1; !signal.aborted; tries++) {
+      if (await this.#watch.recovered(this.#behind, calmDeadlineMs, signal)) return
+      if (signal.aborted) return
+      if (tries === 4) throw new Error(`the daemons did not begin: ${this.#watch.describe()}`)
+      this.#perSecond = Math.ceil(this.#perSecond / 2)
+      this.#ground.stage.perSecond = this.#perSecond
+      say(`${this.#watch.describe()}: that is more than this machine can do; going on with ${this.#perSecond}/s`)
+    }
+  }
+
+  get #behind(): number {
+    return this.#perSecond * behindSeconds
   }
 
   async endure({ strokes, calmMs }: Round): Promise<void> {
-    const { signal, perSecond, say } = this.#options
+    const { signal, say } = this.#options
     await this.#wait(calmMs)
     const struck = await Promise.all(strokes.map((stroke) => this.#strike(stroke)))
     const ended = performance.now()
-    const recovered = await this.#watch.recovered(perSecond * behindSeconds, recoveryDeadlineMs, signal)
+    const recovered = await this.#watch.recovered(this.#behind, recoveryDeadlineMs, signal)
     const recoveryMs = Math.round(performance.now() - ended)
     if (signal.aborted) return
     const what = struck.map(({ name, detail }) => `${name} (${detail})`).join(', ')

@@ -147,6 +147,11 @@ export class Stage {
     this.#feeder = new Feeder({ kafka: this.kafka, topic: this.topic, plan: this.#plan, from: this.#sent }, perSecond)
   }
 
+  /** Changes the load that goes on. */
+  set perSecond(perSecond: number) {
+    if (this.#feeder !== undefined) this.#feeder.perSecond = perSecond
+  }
+
   async stopFeeding(): Promise<void> {
     const feeder = this.#feeder
     if (feeder === undefined) return

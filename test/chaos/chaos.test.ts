@@ -1,0 +1,94 @@
+// timeout: 900 s
+import { type ChildProcess, spawn } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import * as assert from 'uvu/assert'
+import { z } from 'zod'
+import { after, test } from '../harness.ts'
+
+// The command itself, in short: what it finds in a minute, and that nothing of it stays.
+
+const main = fileURLToPath(new URL('./main.ts', import.meta.url))
+const running = new Set<ChildProcess>()
+
+after(() => {
+  for (const child of running) child.kill('SIGTERM')
+})
+
+type Run = {
+  readonly child: ChildProcess
+  readonly said: string[]
+  /** Resolves with a line that it has said. */
+  until(pattern: RegExp): Promise<string>
+  readonly ended: Promise<{ readonly code: number | null; readonly stdout: string }>
+}
+
+function chaos(...args: readonly string[]): Run {
+  const child = spawn(process.execPath, [main, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
+  running.add(child)
+  const said: string[] = []
+  const waiting = new Map<RegExp, (line: string) => void>()
+  createInterface({ input: child.stderr }).on('line', (line) => {
+    said.push(line)
+    for (const [pattern, tell] of waiting) if (pattern.test(line)) tell(line)
+  })
+  let stdout = ''
+  child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text))
+  return {
+    child,
+    said,
+    until: (pattern) => new Promise((resolve) => waiting.set(pattern, resolve)),
+    ended: new Promise((resolve) => {
+      child.once('close', (code) => {
+        running.delete(child)
+        resolve({ code, stdout })
+      })
+    }),
+  }
+}
+
+const result = z.object({
+  messages: z.number(),
+  faults: z.number(),
+  lost: z.number(),
+  duplicated: z.number(),
+  reordered: z.number(),
+  slowest_recovery_ms: z.number(),
+  findings: z.array(z.string()),
+})
+
+test(
+  'faults of every kind for half a minute lose, double and reorder nothing, and the last line says so',
+  async () => {
+    const { ended, said } = chaos('--minutes', '0.5', '--seed', 'short', '--rate', '400', '--json')
+    const { code, stdout } = await ended
+    process.stdout.write(`${said.join('\n')}\n`)
+    const found = result.parse(JSON.parse(stdout.trimEnd().split('\n').at(-1) ?? ''))
+    const { lost, duplicated, reordered, findings } = found
+    assert.equal({ lost, duplicated, reordered, findings }, { lost: 0, duplicated: 0, reordered: 0, findings: [] })
+    assert.ok(found.messages > 1_000 && found.faults > 0 && found.slowest_recovery_ms > 0)
+    assert.is(code, 0)
+  },
+  { timeoutMs: 600_000 },
+)
+
+test(
+  'Ctrl-C in the middle of it ends it soon, and leaves no file behind',
+  async () => {
+    const { child, until, ended } = chaos('--minutes', '5', '--scenario', 'daemon-killed')
+    const started = await until(/starting three brokers/)
+    await until(/daemon-killed .* back after/)
+    child.kill('SIGINT')
+    assert.is((await ended).code, 130)
+    const folder = / in (\S+)$/.exec(started)?.[1] ?? ''
+    assert.ok(folder.includes('tenantry-chaos') && !existsSync(folder), folder)
+  },
+  { timeoutMs: 300_000 },
+)
+
+test('a fault that there is none of is refused, and all are named', async () => {
+  const { ended, said } = chaos('--scenario', 'nothing')
+  assert.is((await ended).code, 2)
+  assert.ok(said.some((line) => line.includes('postgres-restarted')))
+})
