@@ -110,6 +110,17 @@ export class Breakers {
     return this.#probe(mailbox) || held === 'probes' ? 'probe' : 'go'
   }
 
+  /** What keeps the mailbox, and when one of its own lets a probe go: in ms since 1970, 0 where that is not known. */
+  whyOf(mailbox: Mailbox): { readonly reason: string; readonly until: number } {
+    for (const dependency of mailbox.actor.dependencies) {
+      const own = this.#own.get(placeOf(mailbox, dependency))
+      if (own?.phase !== 'open') continue
+      const leftMs = Math.max(0, own.probeAt - this.#clock.monotonic())
+      return { reason: `the breaker for ${dependency} is open`, until: Math.round(this.#clock.now() + leftMs) }
+    }
+    return { reason: 'a breaker that tenants share is open, or an operator has tripped one', until: 0 }
+  }
+
   /** Whether an operator has tripped the mailbox's breaker: it waits, whatever it has under way. */
   keeps(mailbox: Mailbox): boolean {
     if (!this.#trips.keeps(mailbox)) return false

@@ -1,6 +1,7 @@
 import type { Clock } from '../core/clock.ts'
 import type { Log } from '../core/log.ts'
 import type { EngineMetrics, OpenBreakers } from '../core/metrics.ts'
+import { failureShown } from '../core/postgres/sqlstate.ts'
 import type { BreakerRequests, BreakerRow, Ledger } from '../core/postgres/transactions.ts'
 import type { Random } from '../core/random.ts'
 import { pauseMs } from '../core/retry-policy.ts'
@@ -102,6 +103,7 @@ export class Dependencies {
     if (item.firstFailedAt === 0) item.firstFailedAt = now
     if (now - item.firstFailedAt >= settings.maxWaitMs) return false
     withdraw(mailbox)
+    mailbox.lastFailure = { offset: item.record.offset, shown: failureShown(failed.failure) }
     const delayMs = inARow > 0 ? pauseMs(mailbox.actor.retry, failed.type, inARow, random.next()) : settings.openMs
     push(new Decided(mailbox, item, { ...failed, kind: 'retried', attempts: item.attempts, retryAt: now + delayMs }))
     if (item.row === null) item.retried = true
@@ -176,8 +178,10 @@ export class Dependencies {
   }
 
   #wait(mailbox: Mailbox): void {
+    const { reason, until } = this.#breakers.whyOf(mailbox)
     mailbox.waiting = 'dependency'
-    mailbox.waitingReason = 'a circuit breaker is open'
+    mailbox.waitingReason = reason
+    mailbox.waitingUntil = until
     this.#options.stuck(mailbox)
   }
 

@@ -63,6 +63,7 @@ function waits({ waitsFor, reason, until, forMs, worker }: StuckTenant, at: numb
   const words: Readonly<Record<string, string>> = {
     retry: `tried again${when}${why}`,
     held: `held, tried again${when}${why}`,
+    dependency: `a circuit breaker${until === null ? '' : `, next probe${when}`}${why}`,
     blocked: `blocked${why}`,
     running: `runs${where}${forMs === null ? '' : ` for ${span(forMs)}`}`,
     turn: `a turn${where}`,

@@ -5,6 +5,7 @@ import { Mailbox, Item } from '../../supervisors/mailbox.ts'
 import { stuckOf } from '../../supervisors/stuck.ts'
 import { test } from '../harness.ts'
 import { partition } from '../unit/engine-ports.ts'
+import { CallingWorkers } from './calling-workers.ts'
 import { EngineStage, refusal } from './engine-stage.ts'
 
 // Which tenants do not go on, and what each of them waits for, said from memory while it is so.
@@ -124,6 +125,23 @@ test('one that is blocked says what to do, one that is held says what holds it',
   assert.is(only(held).waitsFor, 'held')
   assert.match(only(held).reason, /lock not available \(SQLSTATE 55P03\)/)
   assert.ok(only(held).until !== null)
+})
+
+test('one that a breaker keeps says which, and when that lets a probe go', async () => {
+  const workers = new CallingWorkers()
+  const stage = new EngineStage({ calls: true, workers })
+  workers.start(stage.clock, stage.engine.workersListener)
+  workers.serves = (tenant) => tenant !== 'sick'
+  await stage.assign()
+  await stage.send(['sick', 'well'])
+  await stage.clock.pass(60_000)
+  const { waitsFor, reason, until, attempts, lastError } = only(stage)
+  assert.equal(
+    { waitsFor, reason, attempts, lastError },
+    { waitsFor: 'dependency', reason: 'the breaker for api is open', attempts: 0, lastError: 'dependency: Error' },
+  )
+  const leftMs = Date.parse(until ?? '') - stage.clock.now()
+  assert.ok(leftMs > 0 && leftMs <= 60_000, `${leftMs} ms`)
 })
 
 test('while PostgreSQL is away everybody waits for the commit, and the answer comes all the same', async () => {
