@@ -28,6 +28,10 @@ export function startCli(args: readonly string[], { cwd, env = {} }: CliOptions)
     env: environment(cwd, env),
     stdio: ['ignore', 'pipe', 'pipe'],
   })
+  // A test that fails must not leave it behind.
+  const kill = () => void child.kill('SIGKILL')
+  process.once('exit', kill)
+  child.once('exit', () => process.off('exit', kill))
   let stdout = ''
   let stderr = ''
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
