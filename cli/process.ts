@@ -10,6 +10,8 @@ export type Served = Lifecycle & {
   readonly abandoned: number
   /** Threads that do not end although they were told to. */
   readonly lingering: number
+  /** Says in the log what its threads do. */
+  dumpThreads(): Promise<void>
 }
 
 /** SIGHUP too: a closed terminal must not cut a commit's effects off from their log lines. */
@@ -33,6 +35,7 @@ export class Process {
   constructor(log: PinoLog) {
     this.#log = log
     for (const signal of signals) process.on(signal, () => this.#onSignal(signal))
+    process.on('SIGUSR2', () => void this.#daemon?.dumpThreads())
     for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
       process.on(event, (thrown: unknown) => {
         const stack = thrown instanceof Error ? (thrown.stack ?? '') : ''

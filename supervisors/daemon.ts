@@ -3,7 +3,7 @@ import type { Clock } from '../core/clock.ts'
 import { keyRetentionWarnings } from '../core/config/checks.ts'
 import { connectionOf } from '../core/config/kafka-connection.ts'
 import type { Config } from '../core/config/schema.ts'
-import type { TenantryError } from '../core/errors.ts'
+import { messageOf, type TenantryError } from '../core/errors.ts'
 import { createSource } from '../core/kafka/drivers.ts'
 import { KafkaPublisher } from '../core/kafka/producer.ts'
 import { requireTopic } from '../core/kafka/required-topic.ts'
@@ -18,6 +18,7 @@ import { Database } from './database.ts'
 import { Engine, type EngineSettings, type GroupOptions } from './engine.ts'
 import { type GroupSettings, groupsOf } from './groups.ts'
 import { HttpServer } from './http.ts'
+import { dumpThreads } from './thread-dump.ts'
 import { stuckOf } from './stuck.ts'
 import { Waiting } from './waiting.ts'
 import { WorkerPool } from './worker-pool.ts'
@@ -43,6 +44,7 @@ export class Daemon implements Lifecycle {
   readonly #http: HttpServer | undefined
   #parts: Parts | undefined
   #stopping: Promise<void> | undefined
+  #dumping = false
   /** Records in flight that the drain did not wait for. */
   abandoned = 0
 
@@ -126,6 +128,20 @@ export class Daemon implements Lifecycle {
       { groups: [...groups.keys()], actors: topology.actors.length, workers: pool.count },
       'The daemon has joined its groups.',
     )
+  }
+
+  /** Writes into the log what each thread does. While that is under way, another call does nothing. */
+  async dumpThreads(): Promise<void> {
+    if (this.#dumping || this.#parts === undefined) return
+    this.#dumping = true
+    const { clock, log } = this.#options
+    const { engine, pool } = this.#parts
+    try {
+      await dumpThreads({ clock, log, threads: pool.threads, loads: engine.loads(), lingering: pool.lingering })
+    } catch (error) {
+      log.warn('threads.failed', { reason: messageOf(error) }, 'It could not be said what the threads do.')
+    }
+    this.#dumping = false
   }
 
   /** Drains within the configured deadline, commits, leaves the groups, ends the threads. */

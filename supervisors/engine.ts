@@ -19,6 +19,7 @@ import type { StuckQuery, StuckReport } from '../core/stuck-report.ts'
 import type { Workers, WorkersListener } from '../core/workers.ts'
 import { Committer, type CommitterSettings } from './committer.ts'
 import { Dispatcher, type DispatcherSettings } from './dispatcher.ts'
+import { loadsOf, type WorkerLoad } from './executing.ts'
 import { Intake, type IntakeSettings } from './intake.ts'
 import { Losses } from './losses.ts'
 import { Mailboxes } from './mailboxes.ts'
@@ -349,6 +350,11 @@ export class Engine {
       query,
       { now: clock.now(), monotonic: clock.monotonic() },
     )
+  }
+
+  /** What each worker has, and has been at for longest. */
+  loads(): ReadonlyMap<number, WorkerLoad> {
+    return loadsOf(this.#mailboxes.values(), this.#options.clock.monotonic())
   }
 
   /** What keeps the daemon from being ready; empty when nothing does. */

@@ -1,3 +1,4 @@
+import type { Worker } from 'node:worker_threads'
 import { packDispatches, transfersOf } from '../actors/dispatch-frame.ts'
 import type { FromWorker } from '../actors/thread-messages.ts'
 import type { Catalog } from '../core/catalog.ts'
@@ -138,6 +139,11 @@ export class WorkerPool implements Workers {
   /** Share of the time that each thread was busy since the last call, 0 to 1; empty on Bun. */
   utilisation(): readonly number[] {
     return this.#utilisation.read(this.#threads.flatMap(({ threads }) => threads))
+  }
+
+  /** The threads that there are, by their numbers; the extra one's is `count`. */
+  get threads(): ReadonlyMap<number, Worker> {
+    return new Map(this.#posts.flatMap(({ number, thread }) => (thread?.threads ?? []).map((one) => [number, one])))
   }
 
   /** Threads that do not end although they are told to: they would hold up the process's own end. */

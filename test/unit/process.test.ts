@@ -45,6 +45,15 @@ test('a drained daemon ends with 0, at SIGTERM, Ctrl-C and a closed terminal', a
   }
 })
 
+test('SIGUSR2 has a daemon say what its threads do, and does not end it', async () => {
+  const { child, said, code } = started('works')
+  await said('ready')
+  child.kill('SIGUSR2')
+  await said('dumped')
+  child.kill('SIGTERM')
+  assert.is(await code, 0)
+})
+
 test('a daemon that still waits for its servers ends with 0', async () => {
   const { child, said, code } = started('waits')
   await said('ready')
