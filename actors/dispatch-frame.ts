@@ -15,6 +15,8 @@ export type DispatchFrame = {
   /** Bytes of the values. */
   readonly valueBytes: number
   readonly openings: readonly Opening[]
+  /** As a dispatch's, of those that have any; few and cloned, too. */
+  readonly again: readonly (readonly number[])[]
 }
 
 const scratch = new Words(4_096)
@@ -38,12 +40,14 @@ export function packDispatches(dispatches: readonly Dispatch[]): DispatchFrame {
   let next = 0
   const bytes = Buffer.from(new ArrayBuffer(valueBytes + headerBytes))
   const openings: Opening[] = []
+  const brought: (readonly number[])[] = []
   let valueAt = 0
   let headersAt = valueBytes
-  for (const { mailbox, run, opening, records } of dispatches) {
+  for (const { mailbox, run, opening, records, again } of dispatches) {
     scratch.pushLarge(mailbox)
     scratch.pushLarge(run)
     scratch.push(opening === null ? 0 : openings.push(opening))
+    scratch.push(again === undefined ? 0 : brought.push(again))
     scratch.push(records.length)
     for (let j = 0; j < records.length; j++) {
       const record = records[j]
@@ -65,7 +69,7 @@ export function packDispatches(dispatches: readonly Dispatch[]): DispatchFrame {
       }
     }
   }
-  return { kind: 'dispatch', words: scratch.take(), bytes, valueBytes, openings }
+  return { kind: 'dispatch', words: scratch.take(), bytes, valueBytes, openings, again: brought }
 }
 
 export function transfersOf(frame: DispatchFrame): ArrayBuffer[] {
@@ -97,6 +101,7 @@ export type IncomingDispatch = {
   readonly run: number
   readonly opening: Opening | null
   readonly records: readonly IncomingRecord[]
+  readonly again?: readonly number[]
 }
 
 /** Unpacks a frame. Headers that cannot be read make their record's value unreadable, with the reason kept. */
@@ -113,6 +118,7 @@ export function unpackDispatches(frame: DispatchFrame, maxHeaders: number): Inco
     const mailbox = reader.nextLarge()
     const run = reader.nextLarge()
     const opening = frame.openings[reader.next() - 1] ?? null
+    const again = frame.again[reader.next() - 1]
     const records: IncomingRecord[] = []
     for (let count = reader.next(); count > 0; count--) {
       const offset = reader.nextLarge()
@@ -134,7 +140,7 @@ export function unpackDispatches(frame: DispatchFrame, maxHeaders: number): Inco
         allUtf8 && isBoundary(bytes, start, frame.valueBytes) && isBoundary(bytes, valueAt, frame.valueBytes)
       records.push({ offset, timestamp, bytes, start, end: length < 0 ? -1 : start + length, headers, knownUtf8 })
     }
-    dispatches.push({ mailbox, run, opening, records })
+    dispatches.push({ mailbox, run, opening, records, ...(again && { again }) })
   }
   return dispatches
 }

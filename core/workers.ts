@@ -31,6 +31,8 @@ export type Dispatch = {
   readonly run: number
   readonly opening: Opening | null
   readonly records: readonly KafkaRecord[]
+  /** Offsets of records whose messages are no copies although their keys are known: dead letters that were brought back. */
+  readonly again?: readonly number[]
 }
 
 /**

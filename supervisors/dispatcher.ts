@@ -167,16 +167,19 @@ export class Dispatcher {
       if (mailbox === undefined) break
       if (mailbox.inFlightCount === 0) mailbox.runningSince = now
       const records: KafkaRecord[] = []
+      const again: number[] = []
       while (records.length < quantum && slot.records < credit && mailbox.dispatchable) {
         const item = mailbox.takeNext()
         if (item === undefined) break
         records.push(item.record)
+        if (item.row?.holdsKey) again.push(item.record.offset)
         slot.records++
         slot.bytes += item.bytes
         if (slot.bytes >= workerCreditBytes) break
       }
       if (records.length === 0) continue
-      dispatches.push({ mailbox: mailbox.id, run: mailbox.run, opening: this.#open(slot, mailbox), records })
+      const opening = this.#open(slot, mailbox)
+      dispatches.push({ mailbox: mailbox.id, run: mailbox.run, opening, records, ...(again.length > 0 && { again }) })
       if (mailbox.dispatchable) {
         mailbox.ready = true
         slot.ready.push(mailbox)

@@ -18,12 +18,14 @@ export type Asked = {
   readonly copies: readonly number[]
 }
 
-/** Of two outcomes with one key, the first by position owns it. */
+/** Of two outcomes with one key, the one that holds it owns it without being asked, else the first by position. */
 export function askedKeys({ outcomes, partitions }: Commit): Asked {
   const owners = new Map<string, AskedKey | AskedKey[]>()
   const asked: (AskedKey & { readonly index: number })[] = []
   const copies: number[] = []
-  for (let index = 0; index < outcomes.length; index++) {
+  const places = [...outcomes.keys()]
+  if (outcomes.some(holdsKey)) places.sort((a, b) => Number(holds(outcomes, b)) - Number(holds(outcomes, a)))
+  for (const index of places) {
     const outcome = outcomes[index]
     if (outcome === undefined) continue
     const { result, tenant, partition } = outcome
@@ -37,10 +39,20 @@ export function askedKeys({ outcomes, partitions }: Commit): Asked {
       copies.push(index)
     } else {
       owners.set(key.uuid, known === undefined ? one : [...others, one])
-      asked.push(one)
+      if (!holdsKey(outcome)) asked.push(one)
     }
   }
   return { asked, copies }
+}
+
+/** A dead letter that was brought back: its key is there, as its own. */
+function holdsKey({ row }: Outcome): boolean {
+  return row?.holdsKey === true
+}
+
+function holds(outcomes: readonly Outcome[], place: number): boolean {
+  const outcome = outcomes[place]
+  return outcome !== undefined && holdsKey(outcome)
 }
 
 function keyArrays(keys: readonly AskedKey[]) {
@@ -73,10 +85,22 @@ export function insertKeys(
         order by named.message_id, named.tenant_id`),
     ]
   }
-  const keys = outcomes.flatMap(({ result, tenant, partition }): AskedKey[] => {
-    const key = keyOf(result)
-    return key === null ? [] : [{ key, tenant, group: partitions[partition]?.ref.group ?? '' }]
-  })
+  const held = new Map<string, AskedKey>()
+  const keys: AskedKey[] = []
+  for (const outcome of outcomes) {
+    const key = keyOf(outcome.result)
+    if (key === null) continue
+    const { tenant, partition } = outcome
+    const one = { key, tenant, group: partitions[partition]?.ref.group ?? '' }
+    const name = `${one.group}\n${tenant}\n${key.uuid}`
+    // Of two that hold one key the second loses the bet, too.
+    if (holdsKey(outcome) && !held.has(name)) held.set(name, one)
+    else keys.push(one)
+  }
+  return [...insertEach(sql, [...held.values()], true), ...insertEach(sql, keys, false)]
+}
+
+function insertEach(sql: postgres.Sql, keys: readonly AskedKey[], held: boolean): Step[] {
   if (keys.length === 0) return []
   const { uuids, tenants, groups, days } = keyArrays(keys)
   return [
@@ -85,7 +109,8 @@ export function insertKeys(
       select named.message_id, named.tenant_id, named.group_name, named.day
       from unnest(${uuids}::uuid[], ${tenants}::text[], ${groups}::text[], ${days}::integer[])
         as named (message_id, tenant_id, group_name, day)
-      order by named.message_id, named.tenant_id, named.group_name`),
+      order by named.message_id, named.tenant_id, named.group_name
+      ${held ? sql`on conflict do nothing` : sql``}`),
   ]
 }
 
@@ -100,9 +125,11 @@ function alikeKeys(outcomes: Commit['outcomes'], partitions: Commit['partitions'
   const failed: { readonly uuid: string; readonly tenant: string }[] = []
   for (let i = 0; i < outcomes.length; i++) {
     const outcome = outcomes[i]
-    if (outcome?.result.kind === 'done') {
+    if (outcome === undefined) continue
+    if (holdsKey(outcome)) return undefined
+    if (outcome.result.kind === 'done') {
       tenants.push(outcome.tenant)
-    } else if (outcome?.result.kind === 'failed' && outcome.result.key !== null) {
+    } else if (outcome.result.kind === 'failed' && outcome.result.key !== null) {
       if (outcome.result.key.day !== day) return undefined
       failed.push({ uuid: outcome.result.key.uuid, tenant: outcome.tenant })
     }

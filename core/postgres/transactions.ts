@@ -105,8 +105,10 @@ export type ParkedAt = {
   /** Where the record was read: an earlier topic's, perhaps. */
   readonly topicId: string
   readonly partition: number
-  /** How often it was a dead letter that was brought back: then its key is known, and its own. */
+  /** How often it was a dead letter that was brought back. */
   readonly replays: number
+  /** When it was given up its key was written: that one is its own, and makes it no copy. */
+  readonly holdsKey?: boolean
 }
 
 /** The record moves to PostgreSQL as it is, to be fed back in its tenant's order. */

@@ -121,6 +121,18 @@ test('a record that is no message is refused in its turn, and what failed is no 
   assert.equal(kinds(await outcomesOf([record(0, 'failing')])), ['done'])
 })
 
+test('a dead letter that was brought back runs although its key is there, and a copy beside it does not', async () => {
+  const id = randomUUID()
+  await commit(id)
+  decisions.length = 0
+  run++
+  const opening = { actor: dependent, topic: 't', partition: 0, lane: 0, tenant: 'acme', state: null }
+  const records = [record(7, id), record(3, id), record(8, id)]
+  pool.dispatch(0, [{ mailbox: 1, run, opening, records, again: [3] }])
+  await eventually(() => decisions.length === 3, { what: 'all to be decided' })
+  assert.equal(kinds(decisions.map(({ outcome }) => outcome)), ['duplicate', 'done', 'duplicate'])
+})
+
 test('while their keys cannot be looked up the messages wait, whatever befalls the look-up', async () => {
   await commit('while away')
   const frozen = await sql.begin(async (tx) => {

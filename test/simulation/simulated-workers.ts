@@ -238,7 +238,7 @@ export class SimulatedWorkers implements Workers {
     loop.after(thread.toldAt - loop.now, label, tells, process)
   }
 
-  #take(thread: Thread, { mailbox, run, opening, records }: Dispatch): void {
+  #take(thread: Thread, { mailbox, run, opening, records, again = [] }: Dispatch): void {
     const { breach, actors, known } = this.#options
     let box = thread.boxes.get(mailbox)
     if (opening) {
@@ -265,7 +265,8 @@ export class SimulatedWorkers implements Workers {
     box.queue.push(...records)
     for (const record of box.actor.looksUp ? records : []) {
       const { id, kind } = messageIn(record)
-      if (kind !== 'bad' && known(`${box.actor.group}/${box.tenant}/${id}`)) box.copies.add(record.offset)
+      if (kind !== 'bad' && !again.includes(record.offset) && known(`${box.actor.group}/${box.tenant}/${id}`))
+        box.copies.add(record.offset)
     }
     if (box.actor.serial && box.queue.length > 1) breach(`a serial actor was sent ${box.queue.length} records at once`)
   }

@@ -264,6 +264,7 @@ const dispatch: fc.Arbitrary<Dispatch> = record({
   run: large,
   opening,
   records: fc.array(kafkaRecord, { maxLength: 5 }),
+  again: fc.array(large, { minLength: 1, maxLength: 3 }),
 })
 
 test('dispatches arrive with every record’s bytes, order and openings', () => {
@@ -272,10 +273,10 @@ test('dispatches arrive with every record’s bytes, order and openings', () => 
       const frame = packDispatches(dispatches)
       const arrived = unpackDispatches(structuredClone(frame, { transfer: transfersOf(frame) }), 100)
       assert.is(arrived.length, dispatches.length)
-      for (const [i, { mailbox, run, opening: opened, records }] of arrived.entries()) {
+      for (const [i, { mailbox, run, opening: opened, records, again }] of arrived.entries()) {
         const sent = dispatches[i]
         assert.ok(sent)
-        assert.equal([mailbox, run, opened], [sent.mailbox, sent.run, sent.opening])
+        assert.equal([mailbox, run, opened, again], [sent.mailbox, sent.run, sent.opening, sent.again])
         assert.equal(
           records.map(({ offset, timestamp, bytes: all, start, end }) => [
             offset,
