@@ -30,6 +30,7 @@ import { Ownership, type OwnershipSettings } from './ownership.ts'
 import { Parking, type ParkingSettings } from './parking.ts'
 import { Partition } from './partition.ts'
 import { Quarantine } from './quarantine.ts'
+import { Replays } from './replays.ts'
 import { nobody, route, sizeOf } from './router.ts'
 import { type Decided, Item, type Mailbox } from './mailbox.ts'
 import { States } from './states.ts'
@@ -122,6 +123,7 @@ export class Engine {
   readonly #outbox: OutboxPublisher
   readonly #intake: Intake
   readonly #parking: Parking
+  readonly #replays: Replays
   readonly #outcomes: Outcomes
   readonly #quarantine = new Quarantine()
   readonly #losses: Losses
@@ -184,6 +186,15 @@ export class Engine {
       states: this.#states,
       push,
       trouble: (reason) => this.#trouble('postgres.parked', reason),
+      settled: () => this.#settled(),
+    })
+    this.#replays = new Replays({
+      clock,
+      ledger,
+      found: (partition, tenant, first) => {
+        this.#parking.noticed(this.#mailbox(partition, Buffer.from(tenant).toString('latin1'), tenant), first)
+      },
+      trouble: (reason) => this.#trouble('postgres.replays', reason),
       settled: () => this.#settled(),
     })
     this.#outcomes = new Outcomes({
@@ -458,10 +469,10 @@ export class Engine {
       'Took a partition over.',
     )
     this.#outcomes.dependencies.owned(partition, owned.breakers)
-    for (const { tenant, rows } of owned.parked) {
-      const key = Buffer.from(tenant).toString('latin1')
-      const mailbox = this.#mailboxes.create(key, tenant, partition, partition.actor)
-      this.#parking.inherit(mailbox, rows)
+    for (const parked of owned.parked) {
+      const key = Buffer.from(parked.tenant).toString('latin1')
+      const mailbox = this.#mailboxes.create(key, parked.tenant, partition, partition.actor)
+      this.#parking.inherit(mailbox, parked)
       this.#outcomes.dependencies.keeps(mailbox)
     }
     this.#outbox.open(partition, owned.inherited)
@@ -649,6 +660,7 @@ export class Engine {
       for (const mailbox of this.#mailboxes.values()) if (mailbox.items.length > 0) mailbox.detachOld()
       this.#parking.look()
       this.#losses.tick()
+      if (!this.#draining) this.#replays.look(this.#partitions.values())
       this.#settled()
       this.#outcomes.dependencies.look()
       this.#offsets.follow(this.#partitions.values())

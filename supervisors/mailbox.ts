@@ -1,7 +1,7 @@
 import type { Failure } from '../core/effects.ts'
 import { Fifo } from '../core/fifo.ts'
 import { detached, type KafkaRecord } from '../core/kafka/source.ts'
-import type { Outcome, ParkedAt, Skipped } from '../core/postgres/transactions.ts'
+import type { Outcome, ParkedAt, ParkedPosition, Skipped } from '../core/postgres/transactions.ts'
 import type { Done, Duplicate, Failed, Opening } from '../core/workers.ts'
 import type { ActorRole } from './engine.ts'
 import type { Parked } from './parked.ts'
@@ -193,6 +193,15 @@ export class Mailbox {
   /** Whether it has a record that could go, be it one that is parked. */
   get pending(): boolean {
     return this.queuedCount > 0 || this.parked !== null
+  }
+
+  /** Whether the parked record of this position is in the queue. */
+  holds({ generation, offset }: ParkedPosition): boolean {
+    for (let i = 0; i < this.items.length; i++) {
+      const item = this.items.at(i)
+      if (item?.record.offset === offset && item.row?.generation === generation) return true
+    }
+    return false
   }
 
   /** Drops what has not been dispatched, or what of it comes after the first `keep`, and returns it. */

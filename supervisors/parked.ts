@@ -1,5 +1,5 @@
 import { Fifo } from '../core/fifo.ts'
-import type { ParkedPosition } from '../core/postgres/transactions.ts'
+import type { ParkedPosition, ParkedRow } from '../core/postgres/transactions.ts'
 import type { Item } from './mailbox.ts'
 
 /**
@@ -9,6 +9,12 @@ import type { Item } from './mailbox.ts'
 export class Parked {
   /** Rows in PostgreSQL that are not in memory, as far as is known: only reading says that there are none. */
   rows = 0
+  /** There may be dead letters that somebody has brought back, which nobody counts: only reading from the first tells. */
+  replayed = false
+  /** Those of the dead letters that were there, all of them, when it was last read from the first. */
+  readonly #batches = new Set<number>()
+  /** The last reading may have left some. */
+  more = false
   /** Their rows are on the way to PostgreSQL; kept in memory until those are there. */
   readonly leaving = new Set<Item>()
   /** Of these, the ones that have their place before others: nothing is read until they are there, too. */
@@ -30,6 +36,23 @@ export class Parked {
   constructor(readTo: ParkedPosition | null, since: number) {
     this.readTo = readTo
     this.since = since
+  }
+
+  /**
+   * Notes of which batches these rows are. False where one of them is new and not read from the first: then the batch has
+   * rows before these, perhaps, which must come first.
+   */
+  inOrder(rows: readonly ParkedRow[]): boolean {
+    const known = this.#batches.size
+    for (const { at } of rows) if (at.replays > 0) this.#batches.add(at.batch ?? 0)
+    return this.readTo === null || this.#batches.size === known
+  }
+
+  /** Reads from the first row again, once what is in the queue is done; a reading under way is not heard. */
+  readAgain(): void {
+    this.readTo = null
+    this.turn++
+    this.asking = false
   }
 
   addArrival(item: Item): void {

@@ -2,7 +2,7 @@ import type { Clock } from '../core/clock.ts'
 import { messageOf } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
 import type { EngineMetrics } from '../core/metrics.ts'
-import type { Ledger, ParkedPage, ParkedRow } from '../core/postgres/transactions.ts'
+import type { Ledger, ParkedPage, ParkedPosition, ParkedRow, ParkedTenant } from '../core/postgres/transactions.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import { type Intake, relievedAt, shortAt } from './intake.ts'
 import { Decided, Item, type Mailbox } from './mailbox.ts'
@@ -87,12 +87,23 @@ export class Parking {
   }
 
   /** The tenants of a partition that was taken over whose records an earlier owner parked. */
-  inherit(mailbox: Mailbox, rows: number): void {
+  inherit(mailbox: Mailbox, { rows, replayed }: ParkedTenant): void {
     const parked = new Parked(null, this.#options.clock.monotonic())
     parked.rows = rows
+    parked.replayed = replayed
     this.#rows += rows
     this.#options.mailboxes.wake(mailbox)
     mailbox.parked = parked
+    this.consider(mailbox)
+  }
+
+  /** Somebody has put dead letters among the mailbox's rows, the first of them at `first`: are they known? */
+  noticed(mailbox: Mailbox, first: ParkedPosition): void {
+    if (mailbox.closed || mailbox.holds(first)) return
+    const parked = mailbox.parked ?? new Parked(null, this.#options.clock.monotonic())
+    mailbox.parked = parked
+    parked.replayed = true
+    if (parked.readTo !== null && !isBefore(parked.readTo, first)) parked.readAgain()
     this.consider(mailbox)
   }
 
@@ -118,7 +129,8 @@ export class Parking {
     if (item.rowWrites > 0 || mailbox.closed || parked === null) return
     parked.barriers.delete(item)
     if (parked.leaving.delete(item)) {
-      parked.rows++
+      this.#rows--
+      this.#behind(parked, item)
       this.#leavingBytes -= item.bytes
       this.#leavingRecords--
       this.#options.intake.gave(item.bytes)
@@ -153,8 +165,7 @@ export class Parking {
         if (item.row === null || item.rowWrites > 0) {
           this.#leaveBefore(mailbox, parked, item)
         } else {
-          parked.rows++
-          this.#rows++
+          this.#behind(parked, item)
           this.#options.intake.gave(item.bytes)
         }
       }
@@ -176,7 +187,7 @@ export class Parking {
     if (parked === null || parked.asking || mailbox.closed || this.#held) return
     if (mailbox.stuck || partition.phase !== 'owned' || !partition.caughtUp) return
     if (parked.barriers.size > 0) return
-    if (parked.rows <= 0) {
+    if (parked.rows <= 0 && !parked.replayed) {
       if (parked.leaving.size === 0) this.#join(mailbox, parked)
       return
     }
@@ -279,6 +290,16 @@ export class Parking {
     }
   }
 
+  /** The item's row is there, and the item is not in memory. */
+  #behind(parked: Parked, { row }: Item): void {
+    if (row !== null && row.replays > 0) {
+      parked.replayed = true
+      return
+    }
+    parked.rows++
+    this.#rows++
+  }
+
   #pastBound(mailbox: Mailbox): void {
     // Behind by much, the partition is no worse off when it waits, and parking costs what catching up could use.
     if ((mailbox.stuck || mailbox.partition.live) && this.#parkIfRoom(mailbox, false)) return
@@ -307,6 +328,7 @@ export class Parking {
     const { parkedMaxPerTenant, parkedMaxRecords, parkedPageRows } = this.#options.settings
     const behind = parked.rows + parked.leaving.size
     if (parked.arrivals.length > 0 || behind >= parkedMaxPerTenant || this.#rows >= parkedMaxRecords) return true
+    if (parked.replayed && parked.more) return false
     return !mailbox.stuck && behind <= parkedPageRows
   }
 
@@ -365,7 +387,7 @@ export class Parking {
     records: number,
   ): Promise<void> {
     const { ledger, trouble, settled, clock, intake } = this.#options
-    const asked: { mailbox: Mailbox; parked: Parked; turn: number }[] = []
+    const asked: Asked[] = []
     for (const mailbox of mailboxes) {
       if (asked.length >= Math.min(tenants, records)) break
       mailboxes.delete(mailbox)
@@ -392,7 +414,7 @@ export class Parking {
     try {
       const page = await ledger.readParked(partition.ref, wanted, bytes)
       done()
-      this.#readBack(asked, page)
+      this.#readBack(asked, page, most)
       settled()
     } catch (thrown) {
       this.#failing = true
@@ -409,7 +431,7 @@ export class Parking {
     }
   }
 
-  #readBack(asked: readonly { mailbox: Mailbox; parked: Parked; turn: number }[], { rows, cut }: ParkedPage): void {
+  #readBack(asked: readonly Asked[], { rows, cut }: ParkedPage, most: number): void {
     const byTenant = Map.groupBy(rows, ({ tenant }) => tenant)
     for (const { mailbox, parked, turn } of asked) {
       // Parked again, or closed, meanwhile: it is read again.
@@ -417,6 +439,13 @@ export class Parking {
       parked.asking = false
       if (mailbox.closed || mailbox.partition.phase !== 'owned') continue
       const own = byTenant.get(mailbox.tenant) ?? []
+      parked.more = cut || own.length >= Math.min(parked.pageRows, most)
+      if (!parked.inOrder(own)) {
+        parked.replayed = true
+        parked.readAgain()
+        this.consider(mailbox)
+        continue
+      }
       for (const row of own) this.#addBack(mailbox, parked, row)
       if (own.length === 0 && !cut) this.#foundNone(mailbox, parked)
       else if (mailbox.waiting === 'state') this.#options.states.request(mailbox)
@@ -433,8 +462,10 @@ export class Parking {
     item.firstFailedAt = firstFailedAt
     this.#options.intake.took(item.bytes)
     mailbox.add(item)
-    parked.rows--
-    this.#rows--
+    if (at.replays === 0) {
+      parked.rows--
+      this.#rows--
+    }
     parked.readTo = { generation: at.generation, offset: record.offset }
   }
 
@@ -445,7 +476,19 @@ export class Parking {
       return
     }
     if (mailbox.items.length > 0) return
+    if (parked.replayed) {
+      // The others are counted; some may have been written since this was asked.
+      parked.replayed = false
+      return
+    }
     this.#rows -= parked.rows
     parked.rows = 0
   }
+}
+
+/** Whose rows are being read. */
+type Asked = { readonly mailbox: Mailbox; readonly parked: Parked; readonly turn: number }
+
+function isBefore(a: ParkedPosition, b: ParkedPosition): boolean {
+  return a.generation < b.generation || (a.generation === b.generation && a.offset < b.offset)
 }

@@ -2,7 +2,7 @@ import type { Random } from '../random.ts'
 import { TenantryError } from '../errors.ts'
 import { plainArray, textArray } from './array-text.ts'
 import { byteaValues } from './array-values.ts'
-import { readParked } from './parking.ts'
+import { parkedTenants, readParked, replayedTenants } from './parking.ts'
 import type { Ask } from './control.ts'
 import { askedOfBreakers, forgetBreakers, leftBreakers } from './breakers.ts'
 import { codeOf, fencedState, missingProgressState } from './sqlstate.ts'
@@ -19,6 +19,7 @@ import {
   type ParkedWanted,
   type PartitionRef,
   type Range,
+  type ReplayedTenant,
   type RetryRow,
   type RecordedOffset,
   type RecordPlace,
@@ -102,7 +103,7 @@ export class PostgresLedger implements Ledger {
       kafkaOffset: Number(row.kafka_offset),
       inherited,
       retries: await this.#retries(ref),
-      parked: await this.#parked(ref),
+      parked: await parkedTenants(this.#sql, ref),
       breakers: await leftBreakers(this.#sql, ref),
     }
   }
@@ -115,11 +116,8 @@ export class PostgresLedger implements Ledger {
     return readParked(this.#sql, ref, wanted, maxBytes)
   }
 
-  async #parked({ group, topicId, partition }: PartitionRef): Promise<{ tenant: string; rows: number }[]> {
-    return this.#sql<{ tenant: string; rows: number }[]>`
-      select tenant_id as tenant, count(*)::integer as rows from sys.parked_messages
-      where group_name = ${group} and topic_id = ${topicId} and partition = ${partition}
-      group by tenant_id`
+  findReplayed(refs: readonly PartitionRef[]): Promise<readonly ReplayedTenant[]> {
+    return replayedTenants(this.#sql, refs)
   }
 
   async #retries({ group, topicId, partition }: PartitionRef): Promise<RetryRow[]> {

@@ -8,8 +8,10 @@ import type {
   ParkedAt,
   ParkedPage,
   ParkedRow,
+  ParkedTenant,
   ParkedWanted,
   PartitionRef,
+  ReplayedTenant,
   Retried,
 } from './transactions.ts'
 
@@ -132,7 +134,7 @@ export async function readParked(
         select parked.tenant_id, parked.generation, parked.record_offset, parked.origin_topic_id, parked.origin_partition,
           parked.record_timestamp, parked.record_key, parked.record_value, to_json(parked.header_names) as header_names,
           to_json(parked.header_values) as header_values,
-          parked.attempts, parked.first_failed_at, parked.replay_count,
+          parked.attempts, parked.first_failed_at, parked.replay_count, parked.holds_key, parked.replay_batch::text as replay_batch,
           ${itemBytes} + coalesce(octet_length(parked.record_key), 0) + coalesce(octet_length(parked.record_value), 0) as bytes
         from sys.parked_messages as parked
         where parked.group_name = ${group} and parked.topic_id = ${topicId} and parked.partition = ${partition}
@@ -147,6 +149,40 @@ export async function readParked(
   return { rows: found.map(parkedRow), cut: found[0]?.cut ?? false }
 }
 
+/** Tenants with parked records in a partition. */
+export async function parkedTenants(
+  sql: Ask,
+  { group, topicId, partition }: PartitionRef,
+): Promise<readonly ParkedTenant[]> {
+  return sql<ParkedTenant[]>`
+    select tenant_id as tenant, (count(*) filter (where replay_count = 0))::integer as rows, bool_or(replay_count > 0) as replayed
+    from sys.parked_messages
+    where group_name = ${group} and topic_id = ${topicId} and partition = ${partition}
+    group by tenant_id`
+}
+
+/** Tenants of these partitions with dead letters that were brought back. An index has those alone. */
+export async function replayedTenants(sql: Ask, refs: readonly PartitionRef[]): Promise<readonly ReplayedTenant[]> {
+  const found = await sql<{ place: number; tenant_id: string; generation: number; record_offset: string }[]>`
+    select (named.nth - 1)::integer as place, replayed.*
+    from unnest(
+      ${textArray(refs.map(({ group }) => group))}::text[], ${plainArray(refs.map(({ topicId }) => topicId))}::uuid[],
+      ${plainArray(refs.map(({ partition }) => partition))}::integer[]
+    ) with ordinality as named (group_name, topic_id, partition, nth)
+    cross join lateral (
+      select distinct on (parked.tenant_id) parked.tenant_id, parked.generation, parked.record_offset::text
+      from sys.parked_messages as parked
+      where parked.group_name = named.group_name and parked.topic_id = named.topic_id
+        and parked.partition = named.partition and parked.replay_count > 0
+      order by parked.tenant_id, parked.generation, parked.record_offset
+    ) as replayed`
+  return found.map(({ place, tenant_id: tenant, generation, record_offset: offset }) => ({
+    place,
+    tenant,
+    first: { generation, offset: Number(offset) },
+  }))
+}
+
 function parkedRow(row: ParkedColumns): ParkedRow {
   return {
     tenant: row.tenant_id,
@@ -155,6 +191,8 @@ function parkedRow(row: ParkedColumns): ParkedRow {
       topicId: row.origin_topic_id,
       partition: row.origin_partition,
       replays: row.replay_count,
+      ...(row.holds_key && { holdsKey: true }),
+      ...(row.replay_batch !== null && { batch: Number(row.replay_batch) }),
     },
     record: {
       offset: Number(row.record_offset),
@@ -191,5 +229,7 @@ type ParkedColumns = {
   attempts: number
   first_failed_at: Date | null
   replay_count: number
+  holds_key: boolean
+  replay_batch: string | null
   cut: boolean
 }

@@ -109,6 +109,8 @@ export type ParkedAt = {
   readonly replays: number
   /** When it was given up its key was written: that one is its own, and makes it no copy. */
   readonly holdsKey?: boolean
+  /** Those that were brought back in one transaction have one number. */
+  readonly batch?: number
 }
 
 /** The record moves to PostgreSQL as it is, to be fed back in its tenant's order. */
@@ -220,10 +222,21 @@ export type Ownership = {
   readonly inherited: readonly Inherited[]
   /** Records that have failed and are to be tried again. */
   readonly retries: readonly RetryRow[]
-  /** Tenants that have parked records here, and how many; those inherited included. */
-  readonly parked: readonly { readonly tenant: string; readonly rows: number }[]
+  /** Tenants that have parked records here, those inherited included. */
+  readonly parked: readonly ParkedTenant[]
   /** Breakers that are not closed. */
   readonly breakers: readonly BreakerRow[]
+}
+
+/** How many parked records a tenant has, without those that were brought back; and whether there are such. */
+export type ParkedTenant = { readonly tenant: string; readonly rows: number; readonly replayed: boolean }
+
+/** A tenant of a partition with dead letters that were brought back, and where the first of them is. */
+export type ReplayedTenant = {
+  /** The partition's place in what was asked. */
+  readonly place: number
+  readonly tenant: string
+  readonly first: ParkedPosition
 }
 
 export type RetryRow = { readonly offset: number; readonly attempts: number; readonly firstFailedAt: number }
@@ -313,6 +326,8 @@ export interface Ledger {
   loadStates(group: string, actor: string, tenants: readonly string[]): Promise<readonly StateRow[]>
   /** Parked records of these tenants: one tenant's after the other, each in order, until they have `maxBytes`. */
   readParked(ref: PartitionRef, wanted: readonly ParkedWanted[], maxBytes: number): Promise<ParkedPage>
+  /** Tenants of these partitions with dead letters that somebody has put among the parked records. */
+  findReplayed(refs: readonly PartitionRef[]): Promise<readonly ReplayedTenant[]>
   /** Adds to the log of offsets, from which the lag can be asked for in SQL. */
   recordOffsets(group: string, offsets: readonly RecordedOffset[]): Promise<void>
   /**

@@ -24,6 +24,7 @@ import type {
   OutboxRow,
   Ownership,
   ParkedRow,
+  ParkedTenant,
   Range,
   Resolution,
   RetryRow,
@@ -162,6 +163,15 @@ export class EngineStage {
   answer: (commit: Commit) => CommitResult | Promise<CommitResult> = (commit) => ({ kind: 'committed', commit })
   resolution: () => Resolution = () => ({ kind: 'not-committed', moved: [] })
   commitOffsets: () => Promise<OffsetCommitReply> = async () => 'committed'
+  readParked: Ledger['readParked'] = async (_ref, wanted) => ({
+    rows: wanted.flatMap(({ tenant, after, rows }) =>
+      this.parked
+        .filter((row) => row.tenant === tenant && row.record.offset > (after?.offset ?? -1))
+        .sort((a, b) => a.record.offset - b.record.offset)
+        .slice(0, rows),
+    ),
+    cut: false,
+  })
   state: (tenant: string) => StateRow | undefined = () => undefined
   deliver: (messages: readonly OutboxRow[]) => Promise<readonly Delivery[]> = async (messages) =>
     messages.map(() => ({ kind: 'delivered' }))
@@ -424,9 +434,18 @@ export class EngineStage {
     }
   }
 
-  parkedTenants(): { tenant: string; rows: number }[] {
+  parkedTenants(): ParkedTenant[] {
     const tenants = Map.groupBy(this.parked, ({ tenant }) => tenant)
-    return [...tenants].map(([tenant, rows]) => ({ tenant, rows: rows.length }))
+    return [...tenants].map(([tenant, rows]) => ({
+      tenant,
+      rows: rows.filter(({ at }) => at.replays === 0).length,
+      replayed: rows.some(({ at }) => at.replays > 0),
+    }))
+  }
+
+  #replayed(): ParkedRow[] {
+    const rows = this.parked.filter(({ at }) => at.replays > 0)
+    return rows.sort((a, b) => a.record.offset - b.record.offset)
   }
 
   #failed(offset: number): Failed {
@@ -479,15 +498,13 @@ export class EngineStage {
         this.statesAsked += tenants.length
         return tenants.flatMap((tenant) => this.state(tenant) ?? [])
       },
-      readParked: async (_ref, wanted) => ({
-        rows: wanted.flatMap(({ tenant, after, rows }) =>
-          this.parked
-            .filter((row) => row.tenant === tenant && row.record.offset > (after?.offset ?? -1))
-            .sort((a, b) => a.record.offset - b.record.offset)
-            .slice(0, rows),
-        ),
-        cut: false,
-      }),
+      readParked: (ref, wanted, maxBytes) => this.readParked(ref, wanted, maxBytes),
+      findReplayed: async () =>
+        [...Map.groupBy(this.#replayed(), ({ tenant }) => tenant)].map(([tenant, [first]]) => ({
+          place: 0,
+          tenant,
+          first: { generation: 0, offset: first?.record.offset ?? 0 },
+        })),
       recordOffsets: async () => {},
       refuseOutbox: async () => {},
       breakerRequests: async () => this.requests,

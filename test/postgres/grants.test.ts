@@ -101,6 +101,21 @@ test('it may discard dead letters, and nobody can unwrite who did', async () => 
   for (const attempt of attempts) assert.is(await refused(attempt), '42501')
 })
 
+test('it may replay dead letters, and see them replayed', async () => {
+  await stage.sql`update sys.dead_letters set state = 'open'`
+  const replays = await own<{ refused: string | null }[]>`
+    select refused from sys.fn_replay_dead_letters(array(select id from sys.dead_letters order by id), 'ada', 'a test')`
+  assert.equal(
+    replays.map(({ refused }) => refused),
+    [null, 'message'],
+  )
+  const [audit] =
+    await own`select session_name, given_name, action, count::int from sys.dlq_audit order by id desc limit 1`
+  assert.equal({ ...audit }, { session_name: login, given_name: 'ada', action: 'replay', count: 1 })
+  const ledger = new PostgresLedger({ control: own, random: systemRandom, frozenAfterMs: 300 })
+  assert.is((await ledger.findReplayed(stage.owned.map(({ ref }) => ref))).length, 1)
+})
+
 test('it may ask what there is, and what is wrong with it', async () => {
   await own`select * from sys.vw_dlq_summary`
   await own`select * from sys.fn_get_dlq_statistics()`

@@ -11,6 +11,7 @@ import {
   type ParkedPosition,
   type ParkedWanted,
   type PartitionRef,
+  type ReplayedTenant,
   type Start,
   type StateRow,
   type TopicProgress,
@@ -113,7 +114,11 @@ export class SimulatedLedger implements Ledger {
       kafkaOffset: row.kafkaOffset,
       inherited,
       retries,
-      parked: [...Map.groupBy(left, ({ tenant }) => tenant)].map(([tenant, rows]) => ({ tenant, rows: rows.length })),
+      parked: [...Map.groupBy(left, ({ tenant }) => tenant)].map(([tenant, rows]) => ({
+        tenant,
+        rows: rows.filter(({ at }) => at.replays === 0).length,
+        replayed: rows.some(({ at }) => at.replays > 0),
+      })),
       breakers,
     }
   }
@@ -172,6 +177,19 @@ export class SimulatedLedger implements Ledger {
         })
         return { rows, cut: bytes >= maxBytes }
       },
+    })
+  }
+
+  findReplayed(refs: readonly PartitionRef[]): Promise<readonly ReplayedTenant[]> {
+    return this.#options.client.once('replayed', {
+      run: ({ tables }) =>
+        refs.flatMap((ref, place) => {
+          const rows = (tables.parked.get(refKey(ref)) ?? []).filter(({ at }) => at.replays > 0)
+          const sorted = rows.sort((a, b) => (isBefore(position(a), position(b)) ? -1 : 1))
+          return [...Map.groupBy(sorted, ({ tenant }) => tenant)].flatMap(([tenant, [first]]) =>
+            first === undefined ? [] : [{ place, tenant, first: position(first) }],
+          )
+        }),
     })
   }
 

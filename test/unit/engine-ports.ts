@@ -72,6 +72,7 @@ export function stubLedger(parts: Partial<Ledger> = {}): Ledger {
     begin: unexpected,
     takeOver: unexpected,
     readOutbox: unexpected,
+    findReplayed: unexpected,
     deleteOutbox: unexpected,
     loadStates: unexpected,
     readParked: unexpected,
