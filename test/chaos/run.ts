@@ -46,9 +46,10 @@ export type ChaosReport = {
   readonly most: Inspector['most']
 }
 
-/** All has to go on as before within this time after the last fault. */
-const recoveryDeadlineMs = 90_000
-const calmDeadlineMs = 45_000
+/** All has to go on as before within this time after the last fault, where the machine is not too busy. */
+const recoveryDeadlineMs = 60_000
+/** For what is left when the load has ended. */
+const drainDeadlineMs = 180_000
 const readyDeadlineMs = 20_000
 /** A fault that lasts so long must show in readiness. */
 const shownAfterMs = 8_000
@@ -108,7 +109,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
 async function drained(stage: Stage, crew: Crew, findings: Findings): Promise<Verdict> {
   for (const member of crew.members) await crew.start(member)
   await stage
-    .drain(recoveryDeadlineMs)
+    .drain(drainDeadlineMs)
     .catch((error: unknown) => findings.add(`it did not drain: ${messageOf(error).slice(0, 200)}`))
   for (const member of crew.members) await crew.dismiss(member)
   crew.end()
@@ -164,21 +165,22 @@ class Storm {
     this.#perSecond = options.perSecond
   }
 
-  /** Resolves when every partition is worked on, and all that comes is done at once; with less to do on a busy machine. */
+  /** Resolves when every partition is worked on, and all that comes is done at once. */
   async calm(): Promise<void> {
-    const { signal, say } = this.#options
-    for (let tries = 1; !signal.aborted; tries++) {
-      if (await this.#watch.recovered(this.#behind, calmDeadlineMs, signal)) return
-      if (signal.aborted) return
-      if (tries === 4) throw new Error(`the daemons did not begin: ${this.#watch.describe()}`)
-      this.#perSecond = Math.ceil(this.#perSecond / 2)
-      this.#ground.stage.perSecond = this.#perSecond
-      say(`${this.#watch.describe()}: that is more than this machine can do; going on with ${this.#perSecond}/s`)
-    }
+    if (!(await this.#recovers()) && !this.#options.signal.aborted)
+      throw new Error(`the daemons did not begin: ${this.#watch.describe()}`)
   }
 
-  get #behind(): number {
-    return this.#perSecond * behindSeconds
+  /** Whether all goes on as before; with less to do where the machine is too busy to catch up. */
+  async #recovers(): Promise<boolean> {
+    const { signal, say } = this.#options
+    for (let tries = 1; ; tries++) {
+      const ended = await this.#watch.recovery(this.#perSecond * behindSeconds, recoveryDeadlineMs, signal)
+      if (ended !== 'slow' || tries === 4) return ended === 'recovered'
+      this.#perSecond = Math.ceil(this.#perSecond / 2)
+      this.#ground.stage.perSecond = this.#perSecond
+      say(`more than this machine can do (${this.#watch.describe()}): going on with ${this.#perSecond}/s`)
+    }
   }
 
   async endure({ strokes, calmMs }: Round): Promise<void> {
@@ -186,7 +188,7 @@ class Storm {
     await this.#wait(calmMs)
     const struck = await Promise.all(strokes.map((stroke) => this.#strike(stroke)))
     const ended = performance.now()
-    const recovered = await this.#watch.recovered(this.#behind, recoveryDeadlineMs, signal)
+    const recovered = await this.#recovers()
     const recoveryMs = Math.round(performance.now() - ended)
     if (signal.aborted) return
     const what = struck.map(({ name, detail }) => `${name} (${detail})`).join(', ')

@@ -38,25 +38,24 @@ export class Watch {
   }
 
   /**
-   * Resolves when the group works as before: every partition has done something since now, and what has not been done is
-   * less than `behind` records. Resolves with false when that takes longer than `deadlineMs`, or `signal` aborts.
+   * Resolves with `recovered` when the group works as before: every partition has done something since now, and what has
+   * not been done is less than `behind` records. When that takes longer than `deadlineMs`, or `signal` aborts: with `slow`
+   * when every partition has done something at least, else with `stuck`.
    */
-  async recovered(behind: number, deadlineMs: number, signal: AbortSignal): Promise<boolean> {
+  async recovery(behind: number, deadlineMs: number, signal: AbortSignal): Promise<'recovered' | 'slow' | 'stuck'> {
     const begun = performance.now()
     let before: Sample | undefined
+    let moves = false
     while (performance.now() - begun < deadlineMs && !signal.aborted) {
       const { last } = this
       if (last !== undefined && last.at >= begun) {
         before ??= last
-        const from = before
-        const read = [...last.done]
-        const moves =
-          read.length === partitions && read.every(([partition, done]) => done > (from.done.get(partition) ?? 0))
-        if (moves && last.behind < behind) return true
+        moves = moved(before, last)
+        if (moves && last.behind < behind) return 'recovered'
       }
       await pause(everyMs / 2)
     }
-    return false
+    return moves ? 'slow' : 'stuck'
   }
 
   /** What keeps the group from being as before. */
@@ -90,4 +89,11 @@ export class Watch {
       // away: the last sample stays
     }
   }
+}
+
+/** Whether every partition has done something between two looks. */
+function moved(before: Sample, now: Sample): boolean {
+  return (
+    now.done.size === partitions && [...now.done].every(([partition, done]) => done > (before.done.get(partition) ?? 0))
+  )
 }
