@@ -163,8 +163,8 @@ test('each tenant is read in order, from where it is asked for, until there are 
   assert.equal(
     [...owner.parked].sort((x, y) => (x.tenant < y.tenant ? -1 : 1)),
     [
-      { tenant: 'a', rows: 10 },
-      { tenant: 'b', rows: 10 },
+      { tenant: 'a', rows: 10, replayed: false },
+      { tenant: 'b', rows: 10, replayed: false },
     ],
   )
   await empty()

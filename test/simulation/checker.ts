@@ -22,9 +22,11 @@ type Seen = {
   readonly outcomes: Map<number, OutcomeRow['kind']>
   /** Offsets of parked records, which are done and have no outcome. */
   readonly parked: Set<number>
+  /** With which others a dead letter was brought back last, by its offset. */
+  readonly replays: Map<number, number>
   /** Failed attempts, by offset. */
   readonly attempts: Map<number, number>
-  /** The last offset of each tenant that has an outcome. */
+  /** The last offset of each tenant that has an outcome; of those brought back together, apart. */
   readonly order: Map<string, number>
   /** Positions done by the word of progress; holes included. */
   readonly done: Set<number>
@@ -40,6 +42,8 @@ export type CheckerOptions = {
   readonly flaky: boolean
   /** A record may wait for its dependency for too long. */
   readonly impatient: boolean
+  /** Ids of messages on which the handler does not fail any more. */
+  readonly mended: ReadonlySet<string>
   /** Positions that were given up by configuration: below a start, or when the log had gone. */
   readonly excused: (ref: PartitionRef, offset: number) => boolean
 }
@@ -51,7 +55,8 @@ export type CheckerOptions = {
 export class Checker {
   readonly #options: CheckerOptions
   #seen = new Map<string, Seen>()
-  #keys = new Set<string>()
+  /** Keys, and whose they are. */
+  #keys = new Map<string, string>()
   #chains = new Map<string, Chain>()
   /** Everything ever committed for publication, where it came from; survives a failover. */
   readonly #outgoing = new Map<string, { readonly from: string; readonly offset: number; readonly index: number }>()
@@ -68,6 +73,7 @@ export class Checker {
     for (const change of changes) if (change.kind === 'progress' && change.reason !== 'commit') this.#owned(by, change)
     for (const change of changes) if (change.kind === 'retry') this.#retry(change)
     for (const change of changes) {
+      if (change.kind === 'replay') this.#replay(change)
       if (change.kind === 'park') this.#park(change)
       if (change.kind === 'unpark') this.#unpark(change, outcomes)
     }
@@ -78,7 +84,7 @@ export class Checker {
       if (change.kind === 'outbox') {
         const { position } = change.row
         this.#outgoing.set(nameOf(change.row), {
-          from: `${refKey(change.origin)} ${change.row.tenant}`,
+          from: `${refKey(change.origin)} ${this.#queueOf(change.origin, change.offset, change.row.tenant)}`,
           offset: change.offset,
           index: position.index,
         })
@@ -89,7 +95,7 @@ export class Checker {
   /** The database lost its last transactions: everything again, from those that are left. */
   restart(history: readonly Applied[]): void {
     this.#seen = new Map()
-    this.#keys = new Set()
+    this.#keys = new Map()
     this.#chains = new Map()
     this.#firstCopies = new Map()
     for (const applied of history) this.applied(applied)
@@ -153,6 +159,7 @@ export class Checker {
         owner: '',
         outcomes: new Map(),
         parked: new Set(),
+        replays: new Map(),
         attempts: new Map(),
         order: new Map(),
         done: new Set(),
@@ -178,6 +185,23 @@ export class Checker {
     if (attempts !== wanted) violate('attempts forgotten', `${where}: parked with ${attempts} instead of ${wanted}`)
     seen?.attempts.set(record.offset, attempts)
     seen?.parked.add(record.offset)
+  }
+
+  /** A dead letter may have one more outcome for each time that it is brought back. */
+  #replay({ origin, row: { record, at } }: Change & { kind: 'replay' }): void {
+    const seen = this.#seen.get(refKey(origin))
+    const { offset } = record
+    if (seen?.outcomes.get(offset) !== 'failed')
+      this.#options.violate('G1 brought back and no dead letter', `${refKey(origin)} offset ${offset}`)
+    seen?.outcomes.delete(offset)
+    seen?.attempts.delete(offset)
+    seen?.parked.add(offset)
+    seen?.replays.set(offset, at.batch ?? -1)
+  }
+
+  /** Whose order the record keeps: its tenant's, or that of what was brought back with it. */
+  #queueOf(ref: PartitionRef, offset: number, tenant: string): string {
+    return `${tenant} ${this.#seen.get(refKey(ref))?.replays.get(offset) ?? ''}`
   }
 
   #unpark({ origin, at }: Change & { kind: 'unpark' }, outcomes: readonly OutcomeRow[]): void {
@@ -213,9 +237,10 @@ export class Checker {
     if (before !== undefined) violate('G1 a record with two outcomes', `${at}: ${before}, then ${row.kind}`)
     if (seen.parked.has(row.offset)) violate('G1 an outcome beside its parked row', at)
     seen.outcomes.set(row.offset, row.kind)
-    const last = seen.order.get(row.tenant) ?? -1
-    if (row.offset <= last) violate('G3 a tenant out of order', `${at} after ${last} of ${row.tenant}`)
-    seen.order.set(row.tenant, row.offset)
+    const queue = this.#queueOf(row.ref, row.offset, row.tenant)
+    const last = seen.order.get(queue) ?? -1
+    if (row.offset <= last) violate('G3 a tenant out of order', `${at} after ${last} of ${queue}`)
+    seen.order.set(queue, row.offset)
     this.#judge(row, record, at)
   }
 
@@ -238,7 +263,7 @@ export class Checker {
   }
 
   #judge(row: OutcomeRow, record: KafkaRecord, at: string): void {
-    const { violate, flaky, impatient } = this.#options
+    const { violate, flaky, impatient, mended } = this.#options
     const message = messageIn(record)
     const tenant = record.key === null ? '' : record.key.toString()
     const nobody = record.key === null || row.reason === 'bad_tenant'
@@ -262,6 +287,7 @@ export class Checker {
     const fits = nobody
       ? row.kind === 'failed'
       : wanted[message.kind].includes(row.kind) ||
+        (row.kind === 'done' && mended.has(message.id)) ||
         (row.kind === 'failed' && ((flaky && row.reason === 'handler') || (impatient && row.reason === 'dependency')))
     const repeated = row.kind === 'failed' && row.reason === 'handler' && message.kind !== 'poison'
     const { length } = retry.delaysMs
@@ -278,14 +304,16 @@ export class Checker {
     const { violate, offsetMode } = this.#options
     if (offsetMode || keyless) return
     const key = `${row.ref.group}/${row.tenant}/${messageId}`
+    const owner = this.#keys.get(key)
     if (row.kind === 'duplicate') {
-      if (!this.#keys.has(key)) violate('G1 a duplicate of nothing', at)
+      if (owner === undefined) violate('G1 a duplicate of nothing', at)
+      else if (owner === at) violate('G1 a duplicate of itself', at)
       return
     }
-    if (row.kind === 'done' && this.#keys.has(key)) violate('G2 effects twice', `${at}: ${key}`)
-    else if (this.#keys.has(key)) violate('G2 a key twice', `${at}: ${key}`)
+    if (owner !== undefined && owner !== at)
+      violate(row.kind === 'done' ? 'G2 effects twice' : 'G2 a key twice', `${at}: ${key}`)
     if (row.key !== key) violate('G2 an outcome without its key', `${at}: ${row.key}`)
-    this.#keys.add(key)
+    this.#keys.set(key, at)
   }
 
   #effects(row: OutcomeRow, at: string): void {

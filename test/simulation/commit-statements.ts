@@ -88,12 +88,13 @@ export function parking(commit: Commit): Step {
 /** Bets that no key is known, nor stands twice. */
 export function insertKeys(commit: Commit): Step {
   const keys = commit.outcomes.flatMap((outcome) => keyOf(commit, outcome) ?? [])
+  const bets = commit.outcomes.flatMap((outcome) => (holdsKey(outcome) ? [] : (keyOf(commit, outcome) ?? [])))
   return {
     of: 'own',
     point: 'keys',
     locks: () => [...new Set(keys)].sort().map((key) => `key ${key}`),
     run: ({ tables }) =>
-      new Set(keys).size < keys.length || keys.some((key) => tables.keys.has(key))
+      new Set(keys).size < keys.length || bets.some((key) => tables.keys.has(key))
         ? new ServerError('23505', 'request_keys')
         : null,
   }
@@ -108,10 +109,11 @@ export function lookKeysUp(commit: Commit, found: (duplicates: number[]) => void
     run: ({ tables }) => {
       const owners = new Set<string>()
       const duplicates: number[] = []
+      for (const outcome of commit.outcomes) if (holdsKey(outcome)) owners.add(keyOf(commit, outcome) ?? '')
       // By position, whatever the order of decisions: the first copy owns the key.
       commit.outcomes.forEach((outcome, place) => {
         const key = keyOf(commit, outcome)
-        if (!key) return
+        if (!key || holdsKey(outcome)) return
         if (tables.keys.has(key) || owners.has(key)) duplicates.push(place)
         else owners.add(key)
       })
@@ -119,6 +121,11 @@ export function lookKeysUp(commit: Commit, found: (duplicates: number[]) => void
       return null
     },
   }
+}
+
+/** It was a dead letter, and is brought back: the key is its own. */
+function holdsKey({ row }: Outcome): boolean {
+  return row?.holdsKey === true
 }
 
 /** Everything after progress and keys, the commit itself included. */

@@ -61,6 +61,8 @@ export function handle(
     stateful: boolean
     offsetMode: boolean
     flaky: boolean
+    /** A new version of it has been released, which takes poison. */
+    mended: boolean
     /** What the dependency answers; null where it calls none. */
     served: boolean | null
   },
@@ -73,7 +75,7 @@ export function handle(
       outcome: { kind: 'failed', failure: failure('bad_json', 'bad-record'), key: null, ...known, messageId: '' },
       chain,
     }
-  if (message.kind === 'poison')
+  if (message.kind === 'poison' && !options.mended)
     return { outcome: { kind: 'failed', failure: failure('handler', 'permanent'), key, ...known }, chain }
   if (options.flaky || message.kind === 'broken')
     return { outcome: { kind: 'failed', failure: failure('handler', 'transient'), key, ...known }, chain }

@@ -91,6 +91,42 @@ export const mutants: readonly Mutant[] = [
     ],
   },
   {
+    name: 'a dead letter that was brought back counts as its own copy',
+    edits: [
+      { file: fence, from: 'return row?.holdsKey === true', to: 'return row?.holdsKey === true && row.replays < 0' },
+    ],
+  },
+  {
+    name: 'a worker knows a dead letter that was brought back as a copy',
+    edits: [
+      {
+        file: 'supervisors/dispatcher.ts',
+        from: 'if (item.row?.holdsKey) again.push(item.record.offset)',
+        to: '',
+      },
+    ],
+  },
+  {
+    name: 'of what was brought back some comes before what was read past',
+    edits: [
+      { file: parking, from: 'if (!parked.inOrder(own)) {', to: 'if (!parked.inOrder(own) && !parked.replayed) {' },
+    ],
+  },
+  {
+    name: 'nobody looks for what was brought back',
+    edits: [
+      {
+        file: 'supervisors/replays.ts',
+        from: "if (partition?.phase === 'owned') found(",
+        to: "if (partition?.phase === 'claiming') found(",
+      },
+    ],
+  },
+  {
+    name: 'what was brought back is counted among the rows that wait',
+    edits: [{ file: parking, from: 'if (at.replays === 0) {', to: 'if (at.replays >= 0) {' }],
+  },
+  {
     name: 'attempts begin anew with each owner',
     edits: [
       {

@@ -86,10 +86,27 @@ export type Change =
       readonly tenant: string
       readonly at: ParkedPosition
     }
+  | {
+      readonly kind: 'replay'
+      readonly ref: PartitionRef
+      /** Where the record was read. */
+      readonly origin: PartitionRef
+      readonly row: ParkedRow
+    }
   | { readonly kind: 'adopt'; readonly ref: PartitionRef; readonly heir: PartitionRef }
   | { readonly kind: 'unretry'; readonly ref: PartitionRef; readonly offset: number }
   | { readonly kind: 'breaker'; readonly ref: PartitionRef; readonly change: BreakerChange }
   | { readonly kind: 'refused'; readonly ref: PartitionRef; readonly position: OutboxPosition }
+
+/** The last dead letter of a record. */
+export type LetterRow = {
+  readonly ref: PartitionRef
+  readonly offset: number
+  readonly tenant: string
+  readonly open: boolean
+  readonly replays: number
+  readonly holdsKey: boolean
+}
 
 export type Applied = { readonly by: string; readonly at: number; readonly changes: readonly Change[] }
 
@@ -110,6 +127,7 @@ export class Tables {
   readonly states = new Map<string, StateValue>()
   readonly outbox = new Map<string, OutboxRow[]>()
   readonly deadLetters = new Set<string>()
+  readonly letters = new Map<string, LetterRow>()
   readonly retries = new Map<string, Map<number, RetryRow>>()
   /** By partition, in the order of parking. */
   readonly parked = new Map<string, ParkedRow[]>()
@@ -125,6 +143,13 @@ export class Tables {
     return this.progress.get(refKey(ref))?.at(-1)
   }
 
+  #giveUp({ ref, offset, tenant, key }: OutcomeRow): void {
+    const name = `${refKey(ref)}/${offset}`
+    const { replays = 0, holdsKey = false } = this.letters.get(name) ?? {}
+    this.deadLetters.add(name)
+    this.letters.set(name, { ref, offset, tenant, open: true, replays, holdsKey: holdsKey || key !== null })
+  }
+
   #apply(change: Change): void {
     switch (change.kind) {
       case 'topic': {
@@ -138,7 +163,7 @@ export class Tables {
         break
       case 'outcome':
         if (change.row.key !== null && change.row.kind !== 'duplicate') this.keys.add(change.row.key)
-        if (change.row.kind === 'failed') this.deadLetters.add(`${refKey(change.row.ref)}/${change.row.offset}`)
+        if (change.row.kind === 'failed') this.#giveUp(change.row)
         break
       case 'state':
         this.states.set(change.name, { version: change.version, json: change.json, partition: change.partition })
@@ -154,6 +179,14 @@ export class Tables {
           (other) => !isSame(other, row.tenant, position(row)),
         )
         this.parked.set(refKey(change.ref), [...rows, row])
+        break
+      }
+      case 'replay': {
+        const { ref, origin, row } = change
+        append(this.parked, refKey(ref), row)
+        const name = `${refKey(origin)}/${row.record.offset}`
+        const letter = this.letters.get(name)
+        if (letter) this.letters.set(name, { ...letter, open: false, replays: row.at.replays })
         break
       }
       case 'unpark': {
@@ -231,7 +264,8 @@ export function nameOf({ messageId, deadLetterOf, key, value, headers }: OutboxR
   const origin = ['group', 'topic', 'partition', 'offset'].map((name) =>
     textOf(headers.findLast(([header]) => textOf(header) === `tenantry-origin-${name}`)?.[1] ?? null),
   )
-  return `dead letter ${origin.join('/')} ${deadLetterOf.topicId} ${textOf(key)} ${textOf(value)}`
+  const replays = textOf(headers.findLast(([header]) => textOf(header) === 'tenantry-replay-count')?.[1] ?? null)
+  return `dead letter ${origin.join('/')} ${replays} ${deadLetterOf.topicId} ${textOf(key)} ${textOf(value)}`
 }
 
 function textOf(bytes: string | Uint8Array | null): string {

@@ -58,6 +58,7 @@ export const strikes = [
   'failover',
   'freeze backend',
   'hold row',
+  'operator replays',
 ] as const
 export type StrikeKind = (typeof strikes)[number]
 
@@ -153,7 +154,7 @@ export function scheduleOf(seed: string): Schedule {
     seed,
     options,
     hazards: drawHazards(random.fork('hazards')),
-    strikes: drawStrikes(random.fork('strikes'), options),
+    strikes: [...drawStrikes(random.fork('strikes'), options), ...drawReplays(random.fork('replays'), options)],
   }
 }
 
@@ -244,7 +245,8 @@ function drawBreaker(random: SeededRandom): EngineSettings['breaker'] {
     openMs: random.pick([300, 1_000, 3_000]),
     successes: random.pick([1, 2]),
     // Sometimes shorter than a slow handler takes.
-    probeTimeoutMs: random.pick([1_000, 5_000]),
+    // Longer than a thread may not answer, as the configuration demands of handlers.
+    probeTimeoutMs: random.pick([1_500, 5_000]),
     maxWaitMs: random.pick([3_000, 1e9, 1e9]),
     sharedTenants: random.pick([2, 3]),
     sharedRatio: random.pick([0.3, 0.5, 1]),
@@ -279,7 +281,7 @@ const rare: Readonly<Partial<Record<StrikeKind, number>>> = {
 }
 
 function drawStrikes(random: SeededRandom, options: Options): Strike[] {
-  const kinds = strikes.filter((kind) => random.chance(rare[kind] ?? 0.25))
+  const kinds = strikes.filter((kind) => kind !== 'operator replays' && random.chance(rare[kind] ?? 0.25))
   const count = kinds.length === 0 ? 0 : random.between(0, 14)
   return Array.from({ length: count }, () => {
     const atPoint = random.chance(0.5)
@@ -290,5 +292,16 @@ function drawStrikes(random: SeededRandom, options: Options): Strike[] {
       pick: random.next(),
       forMs: Math.round(random.pick([50, 1_000, 5_000, 12_000]) * (0.5 + random.next())),
     }
+  })
+}
+
+/** Apart from the others, so that a seed has these besides what it had. */
+function drawReplays(random: SeededRandom, { activeMs }: Options): Strike[] {
+  const count = random.chance(0.4) ? random.between(1, 5) : 0
+  return Array.from({ length: count }, () => {
+    const at = random.chance(0.3)
+      ? { point: random.any(points) ?? 'committed', nth: Math.ceil(random.delay(60)) }
+      : Math.round(activeMs * (0.2 + 0.8 * random.next()))
+    return { kind: 'operator replays', at, pick: random.next(), forMs: 0 }
   })
 }

@@ -39,6 +39,8 @@ export type DaemonOptions = {
   readonly delivered: (row: OutboxRow) => void
   /** How many threads a message has killed, by its id. */
   readonly killed: Map<string, number>
+  /** Messages that are poison no more. */
+  readonly mended: ReadonlySet<string>
   readonly outOfRange: (group: string, at: TopicPartition, range: LogRange) => void
 }
 
@@ -88,6 +90,7 @@ export class SimulatedDaemon {
       serves: options.serves,
       watch,
       killed: options.killed,
+      mended: options.mended,
       breach,
     })
     this.engine = new Engine({

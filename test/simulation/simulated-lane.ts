@@ -61,6 +61,7 @@ export class SimulatedLane implements Lane {
     this.#sentAt = this.#client.server.loop.now
     chaos.at('commit sent', this.#client.process)
     for (const { result, row } of commit.outcomes) {
+      if (result.kind === 'done' && row !== null && row.replays > 0) chaos.mark('brought back and done')
       if (result.kind === 'parked') chaos.mark('parked')
       else if (row !== null)
         chaos.mark(row.generation < 0 ? "an earlier topic's parked record" : 'a parked record decided')

@@ -32,6 +32,8 @@ export type SimulatedWorkersOptions = {
   readonly watch: ProbeWatch
   /** How many threads a message has killed, by its id. */
   readonly killed: Map<string, number>
+  /** Messages that are poison no more. */
+  readonly mended: ReadonlySet<string>
   readonly breach: (what: string) => void
 }
 
@@ -315,6 +317,7 @@ export class SimulatedWorkers implements Workers {
         const { outcome, chain } = handle(record, box.chain, {
           ...box.actor,
           flaky: chaos.happens('handler fails'),
+          mended: this.#options.mended.has(id),
           served: box.actor.looksUp ? this.#options.serves(box.tenant) : null,
         })
         if (outcome.kind === 'failed' && outcome.failure.dependency !== undefined) chaos.mark('dependency away')

@@ -44,6 +44,8 @@ const paths = [
   'killed alone',
   'an innocent suspect',
   'the extra thread was ended',
+  'brought back',
+  'brought back and done',
   'parked',
   'a parked record decided',
   "an earlier topic's parked record",

@@ -1,5 +1,7 @@
 import type { Process } from './event-loop.ts'
 import { Process as SimulatedProcess } from './event-loop.ts'
+import { messageIn } from './message.ts'
+import { operatorReplays } from './operator-replays.ts'
 import { deadLetterTopic, outputs } from './handler.ts'
 import type { SimulatedDaemon } from './simulated-daemon.ts'
 import type { Strike } from './schedule.ts'
@@ -14,6 +16,7 @@ const emptyGroupMs = 4_500
 export class Strikes {
   readonly #world: World
   readonly #random: SeededRandom
+  #replays = 0
 
   constructor(world: World, random: SeededRandom) {
     this.#world = world
@@ -95,6 +98,9 @@ export class Strikes {
         break
       case 'failover':
         this.#failover(pick)
+        break
+      case 'operator replays':
+        this.#replay(pick)
         break
       case 'hold row':
         this.#holdRow(forMs)
@@ -190,6 +196,19 @@ export class Strikes {
         group.write({ topic: topic.name, partition }, this.#random.between(0, log.end))
       }
       while (this.#world.running().length < this.#world.schedule.options.daemons) this.#world.startDaemon()
+    })
+  }
+
+  /** The handler is mended, for some of its poison, and dead letters are brought back: all, or one tenant's in two. */
+  #replay(pick: number): void {
+    const { server, cluster, mended, chaos } = this.#world
+    const odd = Math.floor(pick * 4)
+    operatorReplays(server, cluster, this.#replays++, ({ ref, offset, tenant }) => {
+      if (odd < 2 && tenant.length % 2 === odd) return false
+      const record = cluster.topicById(ref.topicId)?.logs[ref.partition]?.entries[offset]
+      if (record && offset % 3 > 0) mended.add(messageIn(record).id)
+      chaos.mark('brought back')
+      return true
     })
   }
 

@@ -48,6 +48,8 @@ export class World {
   readonly #trace: WorldOptions['trace']
   readonly #skipped = new Map<string, number>()
   readonly #killed = new Map<string, number>()
+  /** Messages that were poison, until a new version of the actor was released. */
+  readonly mended = new Set<string>()
   #incarnation = 0
 
   constructor({ schedule, marks, trace }: WorldOptions) {
@@ -102,6 +104,7 @@ export class World {
       violate: (rule, detail) => this.violate(rule, detail),
       offsetMode: options.offsetMode,
       flaky,
+      mended: this.mended,
       impatient: options.settings.breaker.maxWaitMs < 1e6,
       excused: (ref, offset) => this.#excused(ref, offset),
     })
@@ -171,6 +174,7 @@ export class World {
       trace: (who, what) => this.note(who, what),
       delivered: (row) => this.checker.delivered(row),
       killed: this.#killed,
+      mended: this.mended,
       outOfRange: (group, at, range) => {
         const { onOutOfRange } = this.schedule.options
         const topicId = this.cluster.topic(at.topic)?.id ?? ''
@@ -256,6 +260,8 @@ function describe({ changes }: Applied): string {
         return `retry ${keyOf(change.ref)}@${change.row.offset} after ${change.row.attempts}`
       case 'breaker':
         return `breaker ${keyOf(change.ref)} ${change.change.tenant} ${change.change.dependency} ${change.change.state}`
+      case 'replay':
+        return `replay ${keyOf(change.origin)}@${change.row.record.offset} ${change.row.tenant} as ${change.row.at.replays}`
       case 'unretry':
         return `no more retries of ${keyOf(change.ref)}@${change.offset}`
       case 'refused':
