@@ -1,25 +1,27 @@
 import { randomUUID } from 'node:crypto'
-import { userInfo } from 'node:os'
 import { Command, Option } from 'commander'
 import type postgres from 'postgres'
-import { TenantryError } from '../core/errors.ts'
+import { agreed, type ChangeFlags, changeOf, choose, progressOf, withChange } from './dlq/changing.ts'
 import { discard } from './dlq/discard.ts'
-import { checkFilter, type Filter, states } from './dlq/filter.ts'
-import { type FilterFlags, filterOf, letterId, letterIds, pageSize, time, withFilters } from './dlq/flags.ts'
+import { checkFilter, states } from './dlq/filter.ts'
+import { type FilterFlags, filterOf, letterId, pageSize, time, withFilters } from './dlq/flags.ts'
+import { cell, count, kindHead, kindRow } from './dlq/kinds.ts'
 import { findLetter, type Letter, listLetters } from './dlq/letters.ts'
+import { replayCommand } from './dlq/replay-command.ts'
 import { letterForJson, letterForPeople, placeOf } from './dlq/shown.ts'
-import { type Kind, preview, type Statistics, statisticsOf } from './dlq/statistics.ts'
+import { type Statistics, statisticsOf } from './dlq/statistics.ts'
 import { exitCode } from './exit.ts'
-import { data, json, say, table, visible } from './output.ts'
+import { data, json, say, table } from './output.ts'
 import { settingsOf, wantsJson } from './settings.ts'
 
-/** `tenantry dlq list|show|stats|discard`. */
+/** `tenantry dlq list|show|stats|replay|discard`. */
 export function dlqCommand(): Command {
   return new Command('dlq')
     .description('dead letters: records that were given up, in sys.dead_letters')
     .addCommand(listCommand())
     .addCommand(showCommand())
     .addCommand(statsCommand())
+    .addCommand(replayCommand(withDatabase))
     .addCommand(discardCommand())
 }
 
@@ -78,87 +80,35 @@ function statsCommand(): Command {
     )
 }
 
-type DiscardFlags = FilterFlags & {
-  readonly reason: string
-  readonly deadReason?: string
-  readonly by?: string
-  readonly dryRun?: boolean
-  readonly yes?: boolean
-}
+const discarding = { name: 'discard', done: 'discarded' }
 
 function discardCommand(): Command {
-  const discard = new Command('discard').description(
+  const command = new Command('discard').description(
     'mark dead letters as not wanted any more; deletes nothing, and is written down in sys.dlq_audit. Exits with 6 when some of the given ones are not open',
   )
-  return withFilters(
-    discard.argument('[ids...]', 'their numbers, instead of options that choose them', letterIds),
-    '--dead-reason',
-  )
-    .requiredOption('--reason <text>', 'why, for the audit')
-    .option('--by <name>', 'who, for the audit (default: the name of the user that runs this)')
-    .option('--dry-run', 'say what would be discarded, and end')
-    .option('--yes', 'ask nothing')
+  return withChange(command, discarding)
     .option('--json', 'print one JSON object: discarded, chosen, operation, dryRun, kinds')
-    .action(async (ids: readonly number[] | undefined, flags: DiscardFlags, command: Command) => {
-      const chosen = filterOf(flags, flags.deadReason)
-      await runDiscard(chosen, ids ?? [], flags, command)
+    .action(async (ids: readonly number[] | undefined, flags: ChangeFlags, self: Command) => {
+      await runDiscard(ids ?? [], flags, self)
     })
 }
 
-async function runDiscard(
-  chosen: Filter,
-  ids: readonly number[],
-  flags: DiscardFlags,
-  command: Command,
-): Promise<void> {
-  const { reason, by = userInfo().username, dryRun = false, yes = false } = flags
-  if (reason.trim() === '' || by.trim() === '') throw usage('--reason and --by want a text.')
-  if (ids.length > 0 === Object.keys(chosen).length > 0)
-    throw usage('name the dead letters by their numbers, or choose them by options such as --group: one of both.')
-  if (!dryRun && !yes && !process.stdin.isTTY)
-    throw usage('without a terminal to ask at, --yes or --dry-run is needed.')
-  const filter: Filter = ids.length > 0 ? { ids: [...new Set(ids)] } : chosen
+async function runDiscard(ids: readonly number[], flags: ChangeFlags, command: Command): Promise<void> {
+  const { filter, dryRun, yes, ...who } = changeOf(discarding, ids, flags)
   await withDatabase(command, async (sql) => {
-    await checkFilter(sql, filter)
-    const { deadLetters, newest, kinds } = await preview(sql, { ...filter, state: 'open' })
     const asJson = wantsJson(command)
-    const missing = (filter.ids?.length ?? deadLetters) - deadLetters
-    if (!asJson && deadLetters > 0) data(table([kindHead, ...kinds.map(kindRow)]))
-    if (missing > 0) say(`${missing} of the given ones are not there, or not open.`)
-    say(`${count(deadLetters)} would be discarded.`)
+    const { deadLetters, missing, newest, kinds } = await choose(sql, discarding, filter, { quiet: asJson })
     let discarded = 0
     const operation = randomUUID()
-    if (deadLetters > 0 && !dryRun && (yes || (await asked(deadLetters)))) {
-      const discarding = { filter: { ...filter, upTo: newest }, givenName: by, reason, operation }
-      discarded = await discard(sql, discarding, progressOf(deadLetters))
+    if (deadLetters > 0 && !dryRun && (yes || (await agreed(discarding, deadLetters)))) {
+      const all = { ...who, filter: { ...filter, upTo: newest }, operation }
+      discarded = await discard(sql, all, progressOf(deadLetters))
       say(`${count(discarded)} discarded: operation ${operation} in sys.dlq_audit.`)
     }
     if (asJson) json({ discarded, chosen: deadLetters, operation: discarded > 0 ? operation : null, dryRun, kinds })
     if (dryRun) return
     if (discarded < deadLetters + missing) process.exitCode = exitCode(discarded > 0 ? 'partial' : 'failed')
   })
-}
-
-async function asked(deadLetters: number): Promise<boolean> {
-  const { confirmed } = await import('./dlq/confirm.ts')
-  if (await confirmed(`Discard ${count(deadLetters)}?`, process.stdin, process.stderr)) return true
-  say('Nothing was discarded.')
-  return false
-}
-
-/** Tells how far it is, each tenth of the way. */
-function progressOf(all: number): (done: number) => void {
-  let told = 0
-  return (done) => {
-    const tenths = Math.floor((10 * done) / all)
-    if (tenths === told || done === all) return
-    told = tenths
-    say(`${done} of ${all} …`)
-  }
-}
-
-function usage(message: string): TenantryError {
-  return new TenantryError('TENANTRY_USAGE', `tenantry dlq discard: ${message}`)
 }
 
 /** The driver is loaded when it is asked for: other commands need none. */
@@ -175,13 +125,6 @@ function listRow({ id, failedAt, group, topic, partition, offset, tenant, type, 
   const error = letter.errorClass === '' ? letter.errorMessage : `${letter.errorClass}: ${letter.errorMessage}`
   const cells = [failedAt, group, place, tenant, type, reason, String(attempts)].map((text) => cell(text, 48))
   return [String(id), ...cells, cell(error, 80)]
-}
-
-const kindHead = ['GROUP', 'TOPIC', 'REASON', 'ERROR', 'DEAD LETTERS', 'TENANTS', 'FIRST', 'LAST']
-
-function kindRow({ group, topic, reason, errorClass, deadLetters, tenants, firstFailedAt, lastFailedAt }: Kind) {
-  const counts = [String(deadLetters), String(tenants)]
-  return [...[group, topic, reason, errorClass].map((text) => cell(text, 48)), ...counts, firstFailedAt, lastFailedAt]
 }
 
 function statisticsText({ since, groups, open }: Statistics): string {
@@ -201,13 +144,4 @@ function statisticsText({ since, groups, open }: Statistics): string {
     'Open:',
     open.length === 0 ? 'none' : table([kindHead, ...open.map(kindRow)]),
   ].join('\n')
-}
-
-function cell(text: string, most: number): string {
-  const shown = visible(text)
-  return shown === '' ? '-' : shown.length > most ? `${shown.slice(0, most - 1)}…` : shown
-}
-
-function count(deadLetters: number): string {
-  return deadLetters === 1 ? '1 dead letter' : `${deadLetters} dead letters`
 }

@@ -20,15 +20,18 @@ export type Filter = {
   readonly jsonPath?: string
   readonly state?: (typeof states)[number]
   readonly ids?: readonly number[]
+  /** What may be replayed: records of a tenant that were replayed less often. */
+  readonly replayable?: number
   /** Up to and including this id. */
   readonly upTo?: number
 }
 
 /** The filter as a condition on sys.dead_letters. */
 export function conditionOf(sql: postgres.Sql, filter: Filter) {
-  const { group, tenant, topic, type, reason, error, since, until, jsonPath, state, ids, upTo } = filter
+  const { group, tenant, topic, type, reason, error, since, until, jsonPath, state, ids, upTo, replayable } = filter
   const conditions = [
     ids !== undefined && sql`id = any (${plainArray(ids)}::bigint[])`,
+    replayable !== undefined && sql`(outbox_place = -1 and tenant_id <> '' and replay_count < ${replayable})`,
     upTo !== undefined && sql`id <= ${upTo}`,
     state !== undefined && sql`state = ${state}`,
     group !== undefined && sql`group_name = ${group}`,
