@@ -357,6 +357,7 @@ export class Engine {
         troubles: this.#troubles,
         reasons: this.reasons,
         paused: this.#intake.reasons,
+        extraWorker: this.#options.workers.count,
       },
       query,
       { now: clock.now(), monotonic: clock.monotonic() },

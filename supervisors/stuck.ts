@@ -13,6 +13,8 @@ export type StuckFacts = {
   readonly reasons: readonly string[]
   /** Why intake is paused for all partitions. */
   readonly paused: readonly string[]
+  /** The number of the worker that runs by themselves those that may have ended another. */
+  readonly extraWorker: number
 }
 
 /** The clock's two times, read together. */
@@ -50,7 +52,7 @@ export function stuckOf(facts: StuckFacts, query: StuckQuery, at: Moment): Stuck
     const still = partition.position > partition.progress.watermark && told.forMs > query.longerThanMs
     if (partition.phase !== 'owned' || partition.paused || still) partitions.offer(told.forMs, told)
   }
-  const listed = tenants.take().map((mailbox) => tenantOf(mailbox, facts.troubles, at))
+  const listed = tenants.take().map((mailbox) => tenantOf(mailbox, facts, at))
   const listedPartitions = partitions.take()
   return {
     at: new Date(at.now).toISOString(),
@@ -64,20 +66,22 @@ export function stuckOf(facts: StuckFacts, query: StuckQuery, at: Moment): Stuck
   }
 }
 
-function tenantOf(mailbox: Mailbox, troubles: Troubles, at: Moment): StuckTenant {
+function tenantOf(mailbox: Mailbox, { troubles, extraWorker }: StuckFacts, at: Moment): StuckTenant {
   const { partition, tenant, parked, next, lastFailure } = mailbox
   const oldest = oldestOf(mailbox)
   const { what, reason, until, since } = waitsFor(mailbox, troubles)
+  const worker = mailbox.open || mailbox.inFlightCount > 0 || mailbox.ready ? mailbox.worker : null
+  const alone = worker === extraWorker ? 'it may have ended a worker thread, and runs by itself' : ''
   const attempts = (mailbox.oldestInFlight ?? next)?.attempts ?? 0
   return {
     ...partition.facts,
     tenant,
     stuckForMs: whole(stuckFor(mailbox, at)),
     waitsFor: what,
-    reason: redactText(reason),
+    reason: redactText(reason === '' ? alone : reason),
     until: until === undefined ? null : new Date(until).toISOString(),
     forMs: since === undefined ? null : whole(at.monotonic - since),
-    worker: mailbox.open || mailbox.inFlightCount > 0 || mailbox.ready ? mailbox.worker : null,
+    worker,
     oldest:
       oldest === null
         ? null

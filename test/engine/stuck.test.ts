@@ -144,6 +144,24 @@ test('one that a breaker keeps says which, and when that lets a probe go', async
   assert.ok(leftMs > 0 && leftMs <= 60_000, `${leftMs} ms`)
 })
 
+test('those that may have ended a thread wait for their turn to run by themselves', async () => {
+  const stage = new EngineStage()
+  await stage.assign()
+  stage.mute = true
+  await stage.send(['a', 'b'])
+  stage.engine.workersListener.lost(0, new Error('gone'), [
+    { mailbox: 1, offset: 0 },
+    { mailbox: 2, offset: 1 },
+  ])
+  stage.engine.workersListener.ready(0)
+  await stage.clock.pass(6_000)
+  assert.equal(
+    ask(stage).tenants.map(({ tenant, waitsFor, worker }) => `${tenant} ${waitsFor} ${worker}`),
+    ['a running 1', 'b turn 1'],
+  )
+  for (const { reason } of ask(stage).tenants) assert.match(reason, /may have ended a worker thread/)
+})
+
 test('while PostgreSQL is away everybody waits for the commit, and the answer comes all the same', async () => {
   const stage = new EngineStage()
   await stage.assign()
@@ -307,7 +325,14 @@ test('a hundred thousand mailboxes are looked through in one pass', () => {
     mailbox.add(new Item(record, i, 200, i % 977))
     return mailbox
   })
-  const facts = { partitions: [at], mailboxes, troubles: new Map<string, string>(), reasons: [], paused: [] }
+  const facts = {
+    partitions: [at],
+    mailboxes,
+    troubles: new Map<string, string>(),
+    reasons: [],
+    paused: [],
+    extraWorker: 1,
+  }
   const before = process.cpuUsage()
   const report = stuckOf(facts, usual, { now: 1e12, monotonic: 1e6 })
   const { user, system } = process.cpuUsage(before)
