@@ -110,17 +110,6 @@ export class Breakers {
     return this.#probe(mailbox) || held === 'probes' ? 'probe' : 'go'
   }
 
-  /** What keeps the mailbox, and when one of its own lets a probe go: in ms since 1970, 0 where that is not known. */
-  whyOf(mailbox: Mailbox): { readonly reason: string; readonly until: number } {
-    for (const dependency of mailbox.actor.dependencies) {
-      const own = this.#own.get(placeOf(mailbox, dependency))
-      if (own?.phase !== 'open') continue
-      const leftMs = Math.max(0, own.probeAt - this.#clock.monotonic())
-      return { reason: `the breaker for ${dependency} is open`, until: Math.round(this.#clock.now() + leftMs) }
-    }
-    return { reason: 'a breaker that tenants share is open, or an operator has tripped one', until: 0 }
-  }
-
   /** Whether an operator has tripped the mailbox's breaker: it waits, whatever it has under way. */
   keeps(mailbox: Mailbox): boolean {
     if (!this.#trips.keeps(mailbox)) return false
@@ -145,7 +134,6 @@ export class Breakers {
 
   /** A record of the mailbox was handled; these dependencies served it. */
   handled(mailbox: Mailbox, served: readonly string[]): void {
-    if (this.quiet) return
     this.#served(mailbox, served)
     this.ended(mailbox)
   }
@@ -159,6 +147,17 @@ export class Breakers {
       this.#tellOwn(mailbox, { kind: 'abandoned', probe: probe.number })
     }
     if (this.#shared.size > 0) this.#shared.abandoned(mailbox)
+  }
+
+  /** What `gate` said that the mailbox waits for, and how long by its own circuit, in ms; 0: others say how long. */
+  waitsFor(mailbox: Mailbox): { readonly reason: string; readonly ms: number } {
+    const tripped = this.#trips.keptFrom(mailbox)
+    if (tripped !== null) return { reason: `an operator keeps it from ${tripped}`, ms: 0 }
+    const shared = this.#shared.keptFrom(mailbox)
+    if (shared !== null) return { reason: `${shared} is away for most tenants`, ms: 0 }
+    const dueAt = this.#dueAt(mailbox)
+    const away = mailbox.actor.dependencies.filter((one) => !isClosed(this.#own.get(placeOf(mailbox, one))))
+    return { reason: `${away.join(', ')} is away`, ms: Math.max(0, dueAt - this.#clock.monotonic()) }
   }
 
   /** The mailbox is closed. Its circuits stay for the next one of its tenant and partition. */
@@ -203,6 +202,11 @@ export class Breakers {
     if (tenant === '') this.#shared.reset(group, actor, dependency)
     for (const place of this.#own.places(group, actor, dependency))
       if (tenant === '' || place.tenant === tenant) this.#set(place, null)
+    for (const [mailbox, { timer }] of this.#probes) {
+      if (this.#isHalfOpen(mailbox)) continue
+      timer.cancel()
+      this.#probes.delete(mailbox)
+    }
     for (const mailbox of [...this.#waits.keys()]) this.#mayGo(mailbox)
   }
 

@@ -1,13 +1,12 @@
 import type { Clock } from '../core/clock.ts'
 import type { Log } from '../core/log.ts'
-import type { EngineMetrics, OpenBreakers } from '../core/metrics.ts'
-import { failureShown } from '../core/postgres/sqlstate.ts'
+import type { OpenBreakers } from '../core/metrics.ts'
 import type { BreakerRequests, BreakerRow, Ledger } from '../core/postgres/transactions.ts'
 import type { Random } from '../core/random.ts'
 import { pauseMs } from '../core/retry-policy.ts'
 import type { Failed } from '../core/workers.ts'
 import { type BreakerNews, Breakers } from './breakers.ts'
-import { Decided, type Item, type Mailbox } from './mailbox.ts'
+import type { Item, Mailbox } from './mailbox.ts'
 import type { Partition } from './partition.ts'
 import type { SharedBreakerSettings } from './shared-breaker.ts'
 
@@ -20,20 +19,20 @@ export type DependenciesOptions = {
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
-  readonly metrics: EngineMetrics
   readonly settings: DependenciesSettings
   readonly ledger: Ledger
   /** Those whose actors have dependencies. */
   readonly groups: readonly string[]
   readonly mailboxes: () => Iterable<Mailbox>
-  readonly push: (decided: Decided) => void
   /** The partition has something to write, whether or not it has decisions. */
   readonly touch: (partition: Partition) => void
   /** Ends the mailbox's run: what is in flight is not heard. */
   readonly withdraw: (mailbox: Mailbox) => void
   /** The mailbox goes on with a new run, if nothing keeps it. */
   readonly resume: (mailbox: Mailbox) => void
-  readonly resumeAfter: (mailbox: Mailbox, ms: number) => void
+  /** Ends the run and writes the failure down, which is to be tried again; so many attempts have failed with it. */
+  readonly repeat: (mailbox: Mailbox, item: Item, failed: Failed, attempts: number, delayMs: number) => void
+  readonly retryAfter: (mailbox: Mailbox, reason: string, ms: number) => void
   readonly dispatch: (mailbox: Mailbox) => void
   /** The mailbox has come to wait. */
   readonly stuck: (mailbox: Mailbox) => void
@@ -88,35 +87,23 @@ export class Dependencies {
 
   /** A record of the mailbox was decided otherwise than as failed; these dependencies served it. */
   handled(mailbox: Mailbox, served: number): void {
-    if (mailbox.actor.dependencies.length === 0 || this.#breakers.quiet) return
+    if (mailbox.actor.dependencies.length === 0 || (this.#breakers.quiet && !mailbox.probing)) return
     this.#breakers.handled(mailbox, namesOf(mailbox, served))
     if (mailbox.probing && !this.keeps(mailbox)) this.#options.dispatch(mailbox)
   }
 
   /** The run has failed at `item`. False: it has waited too long, or it was no dependency, so that the failure stands. */
   failed(mailbox: Mailbox, item: Item, failed: Failed): boolean {
-    const { clock, random, metrics, settings, push, withdraw, resume, resumeAfter, stuck } = this.#options
+    const { clock, random, settings, repeat, retryAfter, resume } = this.#options
     const { dependency, kind, reason } = failed.failure
     if (dependency === undefined || kind !== 'transient') return false
     const inARow = this.#breakers.failed(mailbox, dependency, namesOf(mailbox, failed.served ?? 0))
-    const now = clock.now()
-    if (item.firstFailedAt === 0) item.firstFailedAt = now
-    if (now - item.firstFailedAt >= settings.maxWaitMs) return false
-    withdraw(mailbox)
-    mailbox.lastFailure = { offset: item.record.offset, shown: failureShown(failed.failure) }
+    const waitedMs = item.firstFailedAt === 0 ? 0 : clock.now() - item.firstFailedAt
+    if (waitedMs >= settings.maxWaitMs) return false
     const delayMs = inARow > 0 ? pauseMs(mailbox.actor.retry, failed.type, inARow, random.next()) : settings.openMs
-    push(new Decided(mailbox, item, { ...failed, kind: 'retried', attempts: item.attempts, retryAt: now + delayMs }))
-    if (item.row === null) item.retried = true
-    else item.rowWrites++
-    metrics.retried(mailbox.partition.group.name)
-    if (inARow > 0) {
-      mailbox.waiting = 'retrying'
-      mailbox.waitingReason = `${reason} ${dependency}`
-      resumeAfter(mailbox, delayMs)
-      stuck(mailbox)
-    } else {
-      resume(mailbox)
-    }
+    repeat(mailbox, item, failed, item.attempts, delayMs)
+    if (inARow > 0) retryAfter(mailbox, `${reason} ${dependency}`, delayMs)
+    else resume(mailbox)
     return true
   }
 
@@ -178,11 +165,12 @@ export class Dependencies {
   }
 
   #wait(mailbox: Mailbox): void {
-    const { reason, until } = this.#breakers.whyOf(mailbox)
+    const { clock, stuck } = this.#options
+    const { reason, ms } = this.#breakers.waitsFor(mailbox)
     mailbox.waiting = 'dependency'
     mailbox.waitingReason = reason
-    mailbox.waitingUntil = until
-    this.#options.stuck(mailbox)
+    mailbox.waitingUntil = ms > 0 ? clock.now() + ms : 0
+    stuck(mailbox)
   }
 
   #overdue(mailbox: Mailbox): void {

@@ -83,7 +83,8 @@ export class Outcomes {
       mailboxes: () => options.mailboxes.values(),
       withdraw: (mailbox) => this.#withdraw(mailbox, mailbox.decidedCount),
       resume: (mailbox) => this.#resume(mailbox),
-      resumeAfter: (mailbox, ms) => this.#resumeAfter(mailbox, ms),
+      repeat: (...failure) => this.#repeat(...failure),
+      retryAfter: (mailbox, reason, ms) => this.#retryAfter(mailbox, reason, ms),
       dispatch: (mailbox) => options.dispatcher.enqueue(mailbox),
       stuck: (mailbox) => options.parking.stuck(mailbox),
     })
@@ -331,26 +332,36 @@ export class Outcomes {
 
   /** The attempt at the next record has failed: it is repeated after a while. False: there are no attempts left. */
   #retry(mailbox: Mailbox, item: Item, failed: Failed): boolean {
-    const { clock, random, metrics, push } = this.#options
-    const delayMs = retryDelayMs(mailbox.actor.retry, failed.type, item.attempts + 1, random.next())
+    const { random } = this.#options
+    const attempts = item.attempts + 1
+    const delayMs = retryDelayMs(mailbox.actor.retry, failed.type, attempts, random.next())
     if (delayMs === null) return false
+    this.#repeat(mailbox, item, failed, attempts, delayMs)
+    this.#retryAfter(mailbox, failed.failure.reason, delayMs)
+    return true
+  }
+
+  /** Ends the run, and writes down what a next owner must know of the record that failed. */
+  #repeat(mailbox: Mailbox, item: Item, failed: Failed, attempts: number, delayMs: number): void {
+    const { clock, metrics, push, parking } = this.#options
     this.#withdraw(mailbox, mailbox.decidedCount)
     mailbox.heldSince = 0
     mailbox.heldTimes = 0
-    mailbox.waiting = 'retrying'
-    mailbox.waitingReason = failed.failure.reason
     mailbox.lastFailure = { offset: item.record.offset, shown: failureShown(failed.failure) }
     if (item.firstFailedAt === 0) item.firstFailedAt = clock.now()
-    const attempts = item.attempts + 1
     push(new Decided(mailbox, item, { ...failed, kind: 'retried', attempts, retryAt: clock.now() + delayMs }))
     item.attempts = attempts
     if (item.row === null) item.retried = true
     else item.rowWrites++
     metrics.retried(mailbox.partition.group.name)
-    this.#options.parking.paced(mailbox, false)
-    this.#resumeAfter(mailbox, delayMs)
+    parking.paced(mailbox, false)
+  }
+
+  #retryAfter(mailbox: Mailbox, reason: string, ms: number): void {
+    mailbox.waiting = 'retrying'
+    mailbox.waitingReason = reason
+    this.#resumeAfter(mailbox, ms)
     this.#options.parking.stuck(mailbox)
-    return true
   }
 
   /** It fails by itself: its failure is its outcome. */

@@ -51,6 +51,12 @@ export class SharedBreakers {
     return 'nothing'
   }
 
+  /** The dependency of the shared breaker for which the mailbox waits. */
+  keptFrom(mailbox: Mailbox): string | null {
+    for (const { breaker, dependency } of this.#of(mailbox)) if (breaker.has(mailbox)) return dependency
+    return null
+  }
+
   /** The mailbox, which this dependency has failed lately, waits for its shared breaker; false: that is closed. */
   join(mailbox: Mailbox, dependency: string): boolean {
     const shared = this.#shared.get(keyOf(mailbox.partition, dependency))
@@ -110,7 +116,10 @@ export class SharedBreakers {
   }
 
   reset(group: string, actor: string, dependency: string): void {
-    this.#shared.get(keyOf({ group: { name: group }, actor: { name: actor } }, dependency))?.breaker.reset()
+    const shared = this.#shared.get(keyOf({ group: { name: group }, actor: { name: actor } }, dependency))
+    if (shared === undefined) return
+    shared.breaker.reset()
+    this.#tidy(shared)
   }
 
   open(): readonly OpenBreakers[] {

@@ -49,6 +49,12 @@ export class Trips {
     return false
   }
 
+  /** The dependency of the trip for which the mailbox waits. */
+  keptFrom(mailbox: Mailbox): string | null {
+    for (const { trip, mailboxes } of this.#kept.values()) if (mailboxes.has(mailbox)) return trip.dependency
+    return null
+  }
+
   left(mailbox: Mailbox): void {
     for (const { mailboxes } of this.#kept.values()) mailboxes.delete(mailbox)
   }

@@ -179,6 +179,29 @@ test('since when a record waits outlives its owner', async () => {
   assert.equal(outcomes(stage).get('a'), [{ offset: 0, kind: 'failed' }])
 })
 
+test('who waits for a dependency is told with what it waits for', async () => {
+  const { stage, workers } = begin()
+  await stage.assign()
+  workers.serves = (tenant) => tenant !== 'sick'
+  await stage.send(['sick', 'well'])
+  await stage.clock.pass(20 * second)
+  const told = (tenant: string) => stage.engine.stuck({ longerThanMs: 5_000, limit: 50, tenant }).tenants[0]
+  const sick = told('sick')
+  assert.equal([sick?.waitsFor, sick?.reason, sick?.attempts], ['dependency', 'api is away', 0])
+  assert.equal(sick?.until, new Date(stage.clock.now() + 53_500).toISOString())
+  assert.match(sick?.lastError ?? '', /dependency/)
+
+  workers.serves = () => false
+  await stage.send(tenants(20))
+  await stage.clock.pass(20 * second)
+  assert.is(told('t3')?.reason, 'api is away for most tenants')
+  stage.requests = { trips: [{ id: 1, group: 'g', actor: 'a', dependency: 'api', tenant: 'new' }], resets: [] }
+  await stage.clock.pass(2 * second)
+  await stage.send(['new'])
+  await stage.clock.pass(20 * second)
+  assert.is(told('new')?.reason, 'an operator keeps it from api')
+})
+
 test('what is parked while a dependency is away comes back for its turn, in order', async () => {
   const { stage, workers, rows } = begin({ settings: { mailboxMaxRecords: 4 } })
   await stage.assign()
@@ -312,6 +335,23 @@ test('a reset lets a tenant go before its time, once', async () => {
   await stage.clock.pass(3 * second)
   assert.is(workers.since(0, 'sick'), 6)
   assert.equal(news(stage), ['breaker.opened sick', 'breaker.reset sick', 'breaker.closed sick'])
+})
+
+test('a reset while a probe is under way lets what comes after it go', async () => {
+  const { stage, workers } = begin()
+  await stage.assign()
+  workers.serves = (tenant) => tenant !== 'sick'
+  await stage.send(['sick', 'sick', 'sick', 'well'])
+  await stage.clock.pass(20 * second)
+  workers.serves = () => true
+  workers.callMs = 10 * second
+  await stage.clock.pass(55 * second)
+  assert.is(workers.running, 1, 'the probe')
+  stage.requests = { trips: [], resets: [{ id: 1, group: 'g', actor: 'a', dependency: 'api', tenant: '' }] }
+  await stage.clock.pass(35 * second)
+  assert.is(outcomes(stage).get('sick')?.length, 3)
+  await stage.clock.pass(2 * minute)
+  assert.is(workers.since(0, 'sick'), 5 + 3, 'and nothing is called twice')
 })
 
 test('what is away when a partition is given up is left for its next owner', async () => {

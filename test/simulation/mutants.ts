@@ -151,8 +151,8 @@ export const mutants: readonly Mutant[] = [
     edits: [
       {
         file: 'supervisors/dependencies.ts',
-        from: 'attempts: item.attempts, retryAt',
-        to: 'attempts: ++item.attempts, retryAt',
+        from: 'repeat(mailbox, item, failed, item.attempts, delayMs)',
+        to: 'repeat(mailbox, item, failed, item.attempts + 1, delayMs)',
       },
     ],
   },
