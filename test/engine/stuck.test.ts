@@ -138,7 +138,7 @@ test('one that a breaker keeps says which, and when that lets a probe go', async
   const { waitsFor, reason, until, attempts, lastError } = only(stage)
   assert.equal(
     { waitsFor, reason, attempts, lastError },
-    { waitsFor: 'dependency', reason: 'the breaker for api is open', attempts: 0, lastError: 'dependency: Error' },
+    { waitsFor: 'dependency', reason: 'api is away', attempts: 0, lastError: 'dependency: Error' },
   )
   const leftMs = Date.parse(until ?? '') - stage.clock.now()
   assert.ok(leftMs > 0 && leftMs <= 60_000, `${leftMs} ms`)
