@@ -7,7 +7,7 @@ import * as assert from 'uvu/assert'
 import { z } from 'zod'
 import { migrateUp } from '../../core/postgres/migrate.ts'
 import { after, before, beforeEach, test } from '../harness.ts'
-import { type FreshDatabase, freshDatabase } from '../services.ts'
+import { eventually, type FreshDatabase, freshDatabase } from '../services.ts'
 import { runCli } from '../spawn-cli.ts'
 import { type Seed, seedLetters } from './seeded-letters.ts'
 
@@ -488,4 +488,91 @@ test('a database without the schema, or one that cannot be reached, has its exit
   assert.is(away.code, 4)
   assert.not(away.stderr.includes('SECRET'))
   assert.is((await runCli(['dlq', 'list'], { cwd: folder })).code, 3)
+})
+
+/** As if a group had read the topic that the seeds are of. */
+async function begun(): Promise<void> {
+  await sql`truncate sys.parked_messages, sys.consumed_topics`
+  await sql`
+    insert into sys.consumed_topics (group_name, topic, topic_id, cluster_id, partitions)
+    select 'actuator', 'core.commands.v1', topic_id, 'cluster', 12 from sys.dead_letters limit 1`
+}
+
+const replayed = z.strictObject({
+  replayed: z.number(),
+  chosen: z.number(),
+  left: z.record(z.string(), z.number()),
+  operation: z.uuid().nullable(),
+  outcome: z.strictObject({ waiting: z.number(), succeeded: z.number(), deadAgain: z.number() }).nullable(),
+  dryRun: z.boolean(),
+  kinds: z.array(z.looseObject({ deadLetters: z.number() })),
+})
+
+async function replay(...args: readonly string[]) {
+  const { code, stdout, stderr } = await dlq('replay', '--json', '--reason', 'mended', '--yes', ...args)
+  return { code, stderr, ...(stdout === '' ? null : replayed.parse(JSON.parse(stdout))) }
+}
+
+test(
+  'replay takes a filter or numbers, leaves what cannot go back, and says how many and why',
+  async () => {
+    await seedLetters(sql, [{}, {}, { tenant: '' }, { reason: 'schema' }, {}, { group: 'saga' }])
+    await begun()
+    await sql`update sys.dead_letters set replay_count = 5 where id = 5`
+    const dry = await replay('--group', 'actuator', '--dry-run')
+    assert.equal([dry.code, dry.replayed, dry.chosen, dry.operation], [0, 0, 3, null])
+    assert.equal(dry.left, { replays: 1, tenant: 1 })
+    assert.match(dry.stderr, '1 dead letter cannot be: without a tenant.')
+    assert.is((await sql`select from sys.parked_messages`).length, 0)
+    const some = await replay('--group', 'actuator', '--dead-reason', 'handler', '--by', 'ada')
+    assert.equal([some.code, some.replayed, some.left], [0, 2, { replays: 1, tenant: 1 }])
+    assert.match(some.stderr, 'Newer records of their tenants have gone by before them')
+    assert.equal((await list('--state', 'replayed')).ids, [2, 1])
+    const [audit] = await sql`select given_name, action, count::int from sys.dlq_audit`
+    assert.equal({ ...audit }, { given_name: 'ada', action: 'replay', count: 2 })
+    const shown = await dlq('show', '1')
+    assert.match(shown.stdout, /state {7}replayed .* by ada .*: mended/)
+    const twice = await replay('1', '2', '4')
+    assert.equal([twice.code, twice.replayed], [6, 1], 'those that are not open stay as they are')
+    assert.match(twice.stderr, '2 of the given ones are not there, or not open.')
+    assert.is((await sql`select from sys.parked_messages`).length, 3)
+    assert.is((await replay('1')).code, 1)
+    const more = await replay('5', '--max-replays', '6')
+    assert.equal([more.code, more.replayed], [0, 1])
+    const unread = await replay('--group', 'saga')
+    assert.equal([unread.code, unread.replayed, unread.left], [1, 0, { topic: 1 }])
+    assert.match(unread.stderr, 'of a topic that their group has never read')
+  },
+  { timeoutMs: 180_000 },
+)
+
+test('replay keeps a rate, and begun again goes on with what is open', async () => {
+  await seedLetters(
+    sql,
+    Array.from({ length: 30 }, () => ({})),
+  )
+  await begun()
+  await sql`select sys.fn_replay_dead_letters(array(select id from sys.dead_letters order by id limit 10), 'ada', 'the first')`
+  const begin = performance.now()
+  const rest = await replay('--tenant', 'acme', '--rate', '10')
+  assert.equal([rest.code, rest.replayed, rest.chosen], [0, 20, 20])
+  assert.ok(performance.now() - begin >= 2_000, 'two batches of ten, a second for each')
+  assert.is((await sql`select from sys.dlq_audit where operation = ${rest.operation ?? null}`).length, 2)
+  assert.is((await sql`select from sys.parked_messages`).length, 30)
+})
+
+test('replay waits until what it brought back is done, and says what became of it', async () => {
+  await seedLetters(sql, [{}, {}, {}])
+  await begun()
+  const asked = replay('--tenant', 'acme', '--wait')
+  await eventually(async () => (await sql`select from sys.parked_messages`).length === 3, { what: 'them to be parked' })
+  await sql`
+    insert into sys.dead_letters (group_name, topic, topic_id, partition, record_offset, header_names, header_values,
+      tenant_id, actor, message_id, message_type, trace_id, reason, error_class, error_message, error_stack, attempts, replay_count)
+    select group_name, topic, topic_id, partition, record_offset, '{}', '{}', tenant_id, '', '', '', '', 'handler', '', '', '', 4, 1
+    from sys.dead_letters where id = 2`
+  await sql`delete from sys.parked_messages`
+  const done = await asked
+  assert.equal([done.code, done.outcome], [6, { waiting: 0, succeeded: 2, deadAgain: 1 }])
+  assert.match(done.stderr, '2 succeeded, 1 are dead letters again.')
 })
