@@ -85,8 +85,8 @@ export class PostgresLedger implements Ledger {
   }
 
   async takeOver(ref: PartitionRef): Promise<Ownership> {
-    const row = await this.#raise(ref)
     const inherited: Inherited[] = []
+    // What is inherited comes first: a failover that loses a part of this loses the raise, and with that it is done again.
     // One by one: commits take several partitions' locks in another order than this.
     for (const older of await this.#inherits(ref)) {
       const { epoch, seq } = await this.#raise(older)
@@ -95,6 +95,7 @@ export class PostgresLedger implements Ledger {
         .#sql`select sys.fn_adopt_parked(${ref.group}, ${older.topicId}, ${older.partition}, ${ref.topicId}, ${ref.partition})`
       await forgetBreakers(this.#sql, older)
     }
+    const row = await this.#raise(ref)
     return {
       epoch: Number(row.epoch),
       seq: Number(row.seq),

@@ -258,9 +258,9 @@ export class SimulatedLane implements Lane {
     const named = ({ partitions }: Commit) =>
       partitions.map(({ ref, epoch, seq }) => `${refKey(ref)} ${epoch} ${seq}`).join()
     if (settled.id !== commit.id || named(settled) !== named(commit)) this.#breach('settle returned another commit')
-    const name = ({ partitions }: Commit, { partition, record }: Outcome) => {
+    const name = ({ partitions }: Commit, { partition, record, row }: Outcome) => {
       const ref = partitions[partition]?.ref
-      return `${ref && refKey(ref)} ${record.offset}`
+      return `${ref && refKey(ref)} ${row?.generation ?? 0} ${record.offset}`
     }
     const known = new Set(
       duplicates.flatMap((place) => commit.outcomes[place] ?? []).map((outcome) => name(commit, outcome)),

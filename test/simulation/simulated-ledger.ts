@@ -85,7 +85,6 @@ export class SimulatedLedger implements Ledger {
     const { chaos } = client.server
     raising(ref)
     chaos.at('take over sent', client.process)
-    const row = await this.#raise(ref)
     const inherited: Inherited[] = []
     for (const older of await this.#inherits(ref)) {
       const { epoch, seq } = await this.#raise(older)
@@ -98,6 +97,7 @@ export class SimulatedLedger implements Ledger {
           return true
         },
       })
+    const row = await this.#raise(ref)
     const left = await client.once('parked', { run: ({ tables }) => tables.parked.get(refKey(ref)) ?? [] })
     const retries = await client.once('retries', {
       run: ({ tables }) => [...(tables.retries.get(refKey(ref))?.values() ?? [])],
