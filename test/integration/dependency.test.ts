@@ -72,7 +72,8 @@ export default defineActor({
 groups:
   ${topic}: { start: earliest }
 http: { port: 0 }
-workers: { count: 1 }
+deadLetters: { topic: off }
+workers: { count: 1, handlerTimeout: 10s }
 consumer: { offsetInterval: 200ms, sessionTimeout: 6s }
 retry: { delays: [200ms] }
 breaker: { openFor: 2s, probeTimeout: 20s }
