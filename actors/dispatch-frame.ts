@@ -16,7 +16,7 @@ export type DispatchFrame = {
   readonly valueBytes: number
   readonly openings: readonly Opening[]
   /** As a dispatch's, of those that have any; few and cloned, too. */
-  readonly again: readonly (readonly number[])[]
+  readonly again: readonly ReadonlyMap<number, string>[]
 }
 
 const scratch = new Words(4_096)
@@ -40,14 +40,14 @@ export function packDispatches(dispatches: readonly Dispatch[]): DispatchFrame {
   let next = 0
   const bytes = Buffer.from(new ArrayBuffer(valueBytes + headerBytes))
   const openings: Opening[] = []
-  const brought: (readonly number[])[] = []
+  const reruns: ReadonlyMap<number, string>[] = []
   let valueAt = 0
   let headersAt = valueBytes
   for (const { mailbox, run, opening, records, again } of dispatches) {
     scratch.pushLarge(mailbox)
     scratch.pushLarge(run)
     scratch.push(opening === null ? 0 : openings.push(opening))
-    scratch.push(again === undefined ? 0 : brought.push(again))
+    scratch.push(again === undefined ? 0 : reruns.push(again))
     scratch.push(records.length)
     for (let j = 0; j < records.length; j++) {
       const record = records[j]
@@ -69,7 +69,7 @@ export function packDispatches(dispatches: readonly Dispatch[]): DispatchFrame {
       }
     }
   }
-  return { kind: 'dispatch', words: scratch.take(), bytes, valueBytes, openings, again: brought }
+  return { kind: 'dispatch', words: scratch.take(), bytes, valueBytes, openings, again: reruns }
 }
 
 export function transfersOf(frame: DispatchFrame): ArrayBuffer[] {
@@ -101,7 +101,7 @@ export type IncomingDispatch = {
   readonly run: number
   readonly opening: Opening | null
   readonly records: readonly IncomingRecord[]
-  readonly again?: readonly number[]
+  readonly again?: ReadonlyMap<number, string>
 }
 
 /** Unpacks a frame. Headers that cannot be read make their record's value unreadable, with the reason kept. */

@@ -43,7 +43,7 @@ export class Instances {
 
   /** Runs what comes without waiting; decisions follow, some of them before this returns. */
   dispatch(dispatch: IncomingDispatch): void {
-    const { mailbox, run, opening, records, again = [] } = dispatch
+    const { mailbox, run, opening, records, again } = dispatch
     let instance = this.#instances.get(mailbox)
     if (opening !== null) {
       instance?.end()
@@ -59,19 +59,24 @@ export class Instances {
     // Records of a run that has ended here are dropped; whoever sent them knows, or will.
     if (instance === undefined || instance.run !== run) return
     if (this.#keys === undefined || !instance.calls) instance.accept(records)
-    else this.#lookUp(this.#keys, instance, records, new Set(again))
+    else this.#lookUp(this.#keys, instance, records, again)
   }
 
   /** A copy of what was committed must not call again. Answers keep the order, so a mailbox's records do, too. */
-  #lookUp(keys: KnownKeys, instance: Instance, records: readonly IncomingRecord[], again: ReadonlySet<number>): void {
+  #lookUp(
+    keys: KnownKeys,
+    instance: Instance,
+    records: readonly IncomingRecord[],
+    again: IncomingDispatch['again'],
+  ): void {
     const offsets: number[] = []
     const asked: AskedKey[] = []
     for (const record of records) {
-      if (again.has(record.offset)) continue
       const key = instance.keyOf(record)
       if (key === null) continue
       offsets.push(record.offset)
-      asked.push({ key, tenant: instance.tenant, group: instance.actor.group })
+      const since = again?.get(record.offset) ?? null
+      asked.push({ key, tenant: instance.tenant, group: instance.actor.group, since })
     }
     void keys.known(asked).then((known) => instance.accept(records, new Set(offsets.filter((_, i) => known[i]))))
   }

@@ -31,8 +31,11 @@ export type Dispatch = {
   readonly run: number
   readonly opening: Opening | null
   readonly records: readonly KafkaRecord[]
-  /** Offsets of records whose messages are no copies although their keys are known: dead letters that were brought back. */
-  readonly again?: readonly number[]
+  /**
+   * Records that run again, by offset: their messages are known only by a key that was written since the time given;
+   * `everWritten` for dead letters that were brought back, whose key is their own.
+   */
+  readonly again?: ReadonlyMap<number, string>
 }
 
 /**

@@ -96,9 +96,10 @@ function keyOf({ result, tenant, mailbox }: Decided): string {
 }
 
 function asDuplicate(decided: Decided): Outcome {
-  const { result, partition, tenant, record, actor, attempts, firstFailedAt, retried, row } = decided
+  const { result, partition, tenant, record, actor, attempts, firstFailedAt, retried, row, knownSince } = decided
   if (result.kind !== 'done' && result.kind !== 'failed') return decided
   const { messageId, type, traceId } = result
   const duplicate = { kind: 'duplicate', messageId, type, traceId } as const
-  return { partition, tenant, record, actor, attempts, firstFailedAt, failedAt: 0, retried, row, result: duplicate }
+  const known = { attempts, firstFailedAt, failedAt: 0, retried, row, knownSince }
+  return { partition, tenant, record, actor, ...known, result: duplicate }
 }

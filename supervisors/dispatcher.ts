@@ -1,6 +1,7 @@
 import type { Clock } from '../core/clock.ts'
 import { Fifo } from '../core/fifo.ts'
 import type { KafkaRecord } from '../core/kafka/source.ts'
+import { copySince } from '../core/postgres/transactions.ts'
 import type { Dispatch, Opening, Workers } from '../core/workers.ts'
 import type { Item, Mailbox } from './mailbox.ts'
 import type { Quarantine } from './quarantine.ts'
@@ -167,19 +168,20 @@ export class Dispatcher {
       if (mailbox === undefined) break
       if (mailbox.inFlightCount === 0) mailbox.runningSince = now
       const records: KafkaRecord[] = []
-      const again: number[] = []
+      let again: Map<number, string> | undefined
       while (records.length < quantum && slot.records < credit && mailbox.dispatchable) {
         const item = mailbox.takeNext()
         if (item === undefined) break
         records.push(item.record)
-        if (item.row?.holdsKey) again.push(item.record.offset)
+        const since = copySince(item)
+        if (since !== null) again = (again ?? new Map()).set(item.record.offset, since)
         slot.records++
         slot.bytes += item.bytes
         if (slot.bytes >= workerCreditBytes) break
       }
       if (records.length === 0) continue
       const opening = this.#open(slot, mailbox)
-      dispatches.push({ mailbox: mailbox.id, run: mailbox.run, opening, records, ...(again.length > 0 && { again }) })
+      dispatches.push({ mailbox: mailbox.id, run: mailbox.run, opening, records, ...(again && { again }) })
       if (mailbox.dispatchable) {
         mailbox.ready = true
         slot.ready.push(mailbox)

@@ -26,7 +26,7 @@ import { Mailboxes } from './mailboxes.ts'
 import { OffsetWriter } from './offset-writer.ts'
 import { OutboxPublisher, type OutboxSettings } from './outbox-publisher.ts'
 import { Outcomes, type OutcomesSettings } from './outcomes.ts'
-import { Ownership, type OwnershipSettings } from './ownership.ts'
+import { offsetsCommand, Ownership, type OwnershipSettings } from './ownership.ts'
 import { Parking, type ParkingSettings } from './parking.ts'
 import { Partition } from './partition.ts'
 import { Quarantine } from './quarantine.ts'
@@ -35,6 +35,7 @@ import { nobody, route, sizeOf } from './router.ts'
 import { type Decided, Item, type Mailbox } from './mailbox.ts'
 import { States } from './states.ts'
 import { reasonsOf, statusOf, type EngineStatus } from './status.ts'
+import { StoppedPartitions } from './stopped-partitions.ts'
 import { stuckOf } from './stuck.ts'
 
 /** What the engine must know of an actor; the rest is the workers' business. */
@@ -58,8 +59,8 @@ export type GroupOptions = {
   readonly actors: readonly ActorRole[]
   /** Where a topic begins that neither we nor Kafka know for this group; a number is a time in ms. */
   readonly start: 'earliest' | 'latest' | 'error' | number
-  /** Kafka's offset was set with another tool: stop and say so, or go on from our progress. */
-  readonly onForeignOffset: 'stop' | 'ignore'
+  /** Kafka's offset was set with another tool: stop and say so, go on from our progress, or go on there. */
+  readonly onForeignOffset: 'stop' | 'ignore' | 'accept'
   /** The log no longer has our position: stop and say so, or go on at its start or end. */
   readonly onOutOfRange: 'stop' | 'earliest' | 'latest'
   /** The header that names the tenant; null: the record's key does. */
@@ -128,6 +129,7 @@ export class Engine {
   readonly #quarantine = new Quarantine()
   readonly #losses: Losses
   readonly #offsets: OffsetWriter
+  readonly #stoppedPartitions: StoppedPartitions
   /** What keeps the daemon from being ready, by what it concerns. */
   readonly #troubles = new Map<string, string>()
   #token = 0
@@ -251,6 +253,7 @@ export class Engine {
         ),
     )
     this.#offsets = new OffsetWriter(clock, log, ledger, (partition) => this.#memberDoubted(partition))
+    this.#stoppedPartitions = new StoppedPartitions(clock, log, ledger, (partition) => this.#decidedUpon(partition))
   }
 
   readonly workersListener: WorkersListener = {
@@ -487,6 +490,15 @@ export class Engine {
     this.#options.log.error('partition.stopped', { ...partition.facts, code: error.code }, error.message)
   }
 
+  /** An operator has moved a stopped partition on. */
+  #decidedUpon(partition: Partition): void {
+    this.#event(() => {
+      this.#options.log.info('partition.resumed', partition.facts, 'An operator has decided; taking it over again.')
+      this.#drop(partition)
+      this.#claim(partition.group, partition, partition.assignedAt, partition)
+    })
+  }
+
   /** Not ours any more: nothing of it is dispatched, committed or published from here on. */
   #drop(partition: Partition | undefined): void {
     if (partition === undefined || partition.phase === 'gone') return
@@ -561,7 +573,8 @@ export class Engine {
     // Going back would meet offsets that progress says are done: after a truncation only an operator knows.
     if (group.onOutOfRange === 'stop' || next < partition.position) {
       partition.phase = 'stopped'
-      partition.reason = `Position ${position} is outside the log (${range.start} to ${range.end}): records were deleted or the log was truncated. Set groups.${group.name}.onOutOfRange to earliest or latest to go on there.`
+      const to = position < range.start ? 'earliest' : 'latest'
+      partition.reason = `Position ${position} is outside the log (${range.start} to ${range.end}): records were deleted or the log was truncated. To go on: ${offsetsCommand('reset', partition)} --to ${to} --skip.`
       for (const mailbox of [...partition.mailboxes.values()]) this.#outcomes.close(mailbox)
       log.error('partition.out_of_range', facts, partition.reason)
       return
@@ -665,6 +678,7 @@ export class Engine {
       this.#settled()
       this.#outcomes.dependencies.look()
       this.#offsets.follow(this.#partitions.values())
+      void this.#stoppedPartitions.look(this.#partitions.values())
       this.#tick()
     })
   }

@@ -28,6 +28,8 @@ export class Item {
   row: ParkedAt | null = null
   /** Commits on their way that write the row: until they are there, nothing may be read of it. */
   rowWrites = 0
+  /** It runs again: only a key that was written since then makes it a copy. Null: any does. */
+  knownSince: string | null = null
   decided: Decided | null = null
   detached = false
   /** Why no worker may see it: its outcome, whenever and however often it is decided. */
@@ -64,6 +66,7 @@ export class Decided implements Outcome {
   failedAt = 0
   readonly retried: boolean
   readonly row: ParkedAt | null
+  readonly knownSince: string | null
   dropped = false
   /** Index into the commit's partitions, set when it is planned. */
   partition = 0
@@ -79,6 +82,7 @@ export class Decided implements Outcome {
     this.firstFailedAt = item.firstFailedAt
     this.retried = item.retried
     this.row = item.row
+    this.knownSince = item.knownSince
   }
 }
 

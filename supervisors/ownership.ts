@@ -1,5 +1,6 @@
 import { backOffMs, type Clock, sleep } from '../core/clock.ts'
 import { messageOf, TenantryError } from '../core/errors.ts'
+import { isForeign } from '../core/foreign-offset.ts'
 import type { LogRange, PartitionOffset, TopicDescription, TopicPartition } from '../core/kafka/source.ts'
 import type { Log } from '../core/log.ts'
 import { type Ledger, noProgressCode, type Ownership as Owned, type Start } from '../core/postgres/transactions.ts'
@@ -108,9 +109,8 @@ export class Ownership {
     const late = partition.suspect || this.#clock.monotonic() - partition.assignedAt > this.#settings.promptRaiseMs
     if (late) await this.#proveMembership(partition, committed[0])
     if (partition.phase !== 'claiming') return
-    const owned = await this.#ledger.takeOver(partition.ref)
+    const owned = await this.#takeOver(partition, committed[0])
     if (partition.phase !== 'claiming') return
-    this.#checkKafkaOffset(partition, owned, committed[0])
     partition.suspect = false
     partition.claimAttempts = 0
     this.#events.owned(partition, owned)
@@ -134,16 +134,30 @@ export class Ownership {
     }
   }
 
-  /** An offset that neither we nor our predecessor can have written is an operator's, made with Kafka's own tools. */
-  #checkKafkaOffset(partition: Partition, owned: Owned, committed: PartitionOffset | undefined): void {
-    if (committed === undefined || partition.group.onForeignOffset === 'ignore') return
-    // A failover of PostgreSQL may have lost what we wrote this for: it runs again, and nothing is to be repaired.
-    if (committed.offset === partition.writtenBefore) return
-    if (owned.kafkaOffset < 0 || (committed.offset >= owned.kafkaOffset && committed.offset <= owned.watermark)) return
+  async #takeOver(partition: Partition, committed: PartitionOffset | undefined): Promise<Owned> {
+    const owned = await this.#ledger.takeOver(partition.ref)
+    partition.epoch = owned.epoch
+    if (partition.phase !== 'claiming' || committed === undefined || !isSetByOthers(partition, owned, committed.offset))
+      return owned
+    const { group, topic } = partition
+    const { offset } = committed
+    if (group.onForeignOffset === 'accept') {
+      const [log] = await group.source.range([partition])
+      if (log !== undefined && offset >= log.start && offset <= log.end) {
+        this.#log.warn(
+          'partition.offset_accepted',
+          { ...partition.facts, kafkaOffset: offset, watermark: owned.watermark },
+          "Kafka's offset was set with another tool; going on there, as configured.",
+        )
+        await this.#ledger.acceptOffset(partition.ref, owned, offset)
+        return this.#takeOver(partition, committed)
+      }
+    }
+    const command = (verb: string) => offsetsCommand(verb, partition)
     throw new TenantryError(
       'TENANTRY_FOREIGN_OFFSET',
-      `Kafka's offset ${committed.offset} of ${partition.topic}-${partition.partition} is outside what tenantry wrote (${owned.kafkaOffset} to ${owned.watermark}): it was set with another tool. Progress in PostgreSQL decides; set groups.${partition.group.name}.onForeignOffset to "ignore" to go on from ${owned.watermark}.`,
-      { ...partition.facts, kafkaOffset: committed.offset, lastWritten: owned.kafkaOffset, watermark: owned.watermark },
+      `Kafka's offset ${offset} of ${topic}-${partition.partition} is outside what tenantry wrote (${owned.kafkaOffset} to ${owned.watermark}): it was set with another tool. To go on from ${owned.watermark}: ${command('ignore')}. To take Kafka's: ${command('accept')} ${offset < owned.watermark ? '--rerun' : '--skip'}.`,
+      { ...partition.facts, kafkaOffset: offset, lastWritten: owned.kafkaOffset, watermark: owned.watermark },
     )
   }
 
@@ -230,6 +244,17 @@ export class Ownership {
     const ranges = await group.source.range(partitions)
     return ranges.map((range) => ({ topic, partition: range.partition, offset: bound(range) }))
   }
+}
+
+/** An offset that neither we nor our predecessor can have written is an operator's, made with Kafka's own tools. */
+function isSetByOthers({ group, writtenBefore }: Partition, owned: Owned, offset: number): boolean {
+  // A failover of PostgreSQL may have lost what we wrote this for: it runs again, and nothing is to be repaired.
+  return group.onForeignOffset !== 'ignore' && offset !== writtenBefore && isForeign(offset, owned)
+}
+
+/** The command by which an operator decides about a partition, for a message. */
+export function offsetsCommand(verb: string, { group, topic, partition }: Partition): string {
+  return `tenantry offsets ${verb} --group ${group.name} --topic ${topic} --partition ${partition} --reason WHY`
 }
 
 /** Errors that trying again does not mend. */

@@ -454,12 +454,13 @@ export class Parking {
     }
   }
 
-  #addBack(mailbox: Mailbox, parked: Parked, { at, record, attempts, firstFailedAt }: ParkedRow): void {
+  #addBack(mailbox: Mailbox, parked: Parked, { at, record, attempts, firstFailedAt, knownSince }: ParkedRow): void {
     const item = new Item(record, record.offset, sizeOf(record), this.#options.clock.monotonic())
     item.detached = true
     item.row = at
     item.attempts = attempts
     item.firstFailedAt = firstFailedAt
+    item.knownSince = knownSince
     this.#options.intake.took(item.bytes)
     mailbox.add(item)
     if (at.replays === 0) {

@@ -5,6 +5,7 @@ import type {
   Ownership,
   PartitionRef,
   Range,
+  Rerun,
   RetryRow,
 } from '../core/postgres/transactions.ts'
 import type { ActorRole, GroupOptions } from './engine.ts'
@@ -38,7 +39,8 @@ export class Partition implements TopicPartition {
   /** Why it is stopped, or what claiming it waits for. */
   reason = ''
   topicId = ''
-  epoch = 0
+  /** -1 before it was first raised. */
+  epoch = -1
   seq = 0
   /** Grows with each seek, over all assignments of the daemon, so that no batch of an older one passes. */
   token = 0
@@ -86,6 +88,7 @@ export class Partition implements TopicPartition {
   #stalledFrom = 0
   /** Failed attempts at records that are yet to come, as an earlier owner left them, by offset. */
   readonly #retries = new Map<number, RetryRow>()
+  #rerun: Rerun | null = null
   #ref: PartitionRef | null = null
 
   constructor(group: GroupOptions, actor: ActorRole, at: TopicPartition, lane: number, assignedAt: number) {
@@ -124,10 +127,12 @@ export class Partition implements TopicPartition {
     this.phase = 'owned'
     this.reason = ''
     for (const retry of ownership.retries) this.#retries.set(retry.offset, retry)
+    this.#rerun = ownership.rerun
   }
 
-  /** An earlier owner's attempts at the record count. */
+  /** An earlier owner's attempts at the record count, and so does an operator's word that it runs again. */
   countOn(item: Item): void {
+    if (this.#rerun !== null && item.record.offset < this.#rerun.to) item.knownSince = this.#rerun.since
     if (this.#retries.size === 0) return
     const retry = this.#retries.get(item.record.offset)
     if (retry === undefined) return

@@ -86,7 +86,7 @@ export const producer = z
   .prefault({})
   .meta({ description: 'How the outbox publishes. Always acks=all and idempotent.' })
 
-const foreignOffset = ['stop', 'ignore'] as const
+const foreignOffset = ['stop', 'ignore', 'accept'] as const
 const outOfRange = ['stop', 'earliest', 'latest'] as const
 
 export const consumer = z
@@ -123,7 +123,7 @@ export const consumer = z
       max: '5m',
     }),
     onForeignOffset: choice(foreignOffset, {
-      doc: "When somebody moved the group's offset with Kafka's own tools: stop the partition and say so, or ignore it and go on from our own progress.",
+      doc: "When somebody moved the group's offset with Kafka's own tools: stop the partition and say so, ignore it and go on from our own progress, or accept it and go on there. Accepted, an offset further back has its records run again, once each, whatever keys they have; one further on has those between passed over.",
       default: 'stop',
     }),
     onOutOfRange: choice(outOfRange, {

@@ -3,13 +3,15 @@ import type { MessageKey } from '../message-key.ts'
 import { plainArray, textArray } from './array-text.ts'
 import { own, type Step } from './group-commit.ts'
 import type { Run } from './runs.ts'
-import type { Commit, Outcome } from './transactions.ts'
+import { type Commit, copySince, type Outcome } from './transactions.ts'
 
 /** A message's key: its id is unique for one tenant of one group. */
 export type AskedKey = {
   readonly key: MessageKey
   readonly tenant: string
   readonly group: string
+  /** Only one that was written since then counts; null: any. */
+  readonly since?: string | null
 }
 
 /** What a commit asks of its keys: each with the index of its outcome; and outcomes whose key stands before them. */
@@ -18,20 +20,20 @@ export type Asked = {
   readonly copies: readonly number[]
 }
 
-/** Of two outcomes with one key, the one that holds it owns it without being asked, else the first by position. */
+/** Of two outcomes with one key, the one that holds it owns it, else the first by position. */
 export function askedKeys({ outcomes, partitions }: Commit): Asked {
   const owners = new Map<string, AskedKey | AskedKey[]>()
   const asked: (AskedKey & { readonly index: number })[] = []
   const copies: number[] = []
   const places = [...outcomes.keys()]
-  if (outcomes.some(holdsKey)) places.sort((a, b) => Number(holds(outcomes, b)) - Number(holds(outcomes, a)))
+  if (outcomes.some(holdsKey)) places.sort((a, b) => Number(holdsKey(outcomes[b])) - Number(holdsKey(outcomes[a])))
   for (const index of places) {
     const outcome = outcomes[index]
     if (outcome === undefined) continue
     const { result, tenant, partition } = outcome
     const key = keyOf(result)
     if (key === null) continue
-    const one = { index, key, tenant, group: partitions[partition]?.ref.group ?? '' }
+    const one = { index, key, tenant, group: partitions[partition]?.ref.group ?? '', since: copySince(outcome) }
     // By id alone first: that two tenants or groups use one id is rare, and building longer names costs more than all else.
     const known = owners.get(key.uuid)
     const others = known === undefined ? [] : [known].flat()
@@ -39,20 +41,15 @@ export function askedKeys({ outcomes, partitions }: Commit): Asked {
       copies.push(index)
     } else {
       owners.set(key.uuid, known === undefined ? one : [...others, one])
-      if (!holdsKey(outcome)) asked.push(one)
+      asked.push(one)
     }
   }
   return { asked, copies }
 }
 
 /** A dead letter that was brought back: its key is there, as its own. */
-function holdsKey({ row }: Outcome): boolean {
-  return row?.holdsKey === true
-}
-
-function holds(outcomes: readonly Outcome[], place: number): boolean {
-  const outcome = outcomes[place]
-  return outcome !== undefined && holdsKey(outcome)
+function holdsKey(outcome: Outcome | undefined): boolean {
+  return outcome?.row?.holdsKey === true
 }
 
 function keyArrays(keys: readonly AskedKey[]) {
@@ -61,18 +58,35 @@ function keyArrays(keys: readonly AskedKey[]) {
     tenants: textArray(keys.map(({ tenant }) => tenant)),
     groups: textArray(keys.map(({ group }) => group)),
     days: plainArray(keys.map(({ key }) => key.day)),
+    since: textArray(keys.map(({ since }) => since ?? '-infinity')),
   }
 }
 
 /**
  * Bets that no key is known, nor stands twice: a plain insert, which fails if one is, costs half of one that asks. Sorted
- * by PostgreSQL, in whose memory ids are 16 bytes.
+ * by PostgreSQL, in whose memory ids are 16 bytes. What runs again leaves its old key first.
  */
-export function insertKeys(
-  sql: postgres.Sql,
-  { outcomes, partitions }: Commit,
-  runs: readonly Run[] | undefined,
-): Step[] {
+export function insertKeys(sql: postgres.Sql, commit: Commit, runs: readonly Run[] | undefined): Step[] {
+  return [...removeOldKeys(sql, commit), ...insertAll(sql, commit, runs)]
+}
+
+/** Of two copies that run again, the first removes and writes their key, and the second meets one that is not old. */
+function removeOldKeys(sql: postgres.Sql, { outcomes, partitions }: Commit): Step[] {
+  const old: AskedKey[] = []
+  for (let i = 0; i < outcomes.length; i++) {
+    const outcome = outcomes[i]
+    const since = outcome === undefined ? null : copySince(outcome)
+    const key = outcome === undefined || since === null ? null : keyOf(outcome.result)
+    if (outcome === undefined || key === null) continue
+    const group = partitions[outcome.partition]?.ref.group ?? ''
+    old.push({ key, tenant: outcome.tenant, group, since })
+  }
+  if (old.length === 0) return []
+  const { uuids, tenants, groups, days, since } = keyArrays(old)
+  return [own(sql`select sys.fn_remove_old_keys(${uuids}, ${tenants}, ${groups}, ${days}, ${since})`)]
+}
+
+function insertAll(sql: postgres.Sql, { outcomes, partitions }: Commit, runs: readonly Run[] | undefined): Step[] {
   const alike = runs === undefined ? undefined : alikeKeys(outcomes, partitions, runs)
   if (alike !== undefined) {
     const { uuids, tenants, group, day } = alike
@@ -85,22 +99,10 @@ export function insertKeys(
         order by named.message_id, named.tenant_id`),
     ]
   }
-  const held = new Map<string, AskedKey>()
-  const keys: AskedKey[] = []
-  for (const outcome of outcomes) {
-    const key = keyOf(outcome.result)
-    if (key === null) continue
-    const { tenant, partition } = outcome
-    const one = { key, tenant, group: partitions[partition]?.ref.group ?? '' }
-    const name = `${one.group}\n${tenant}\n${key.uuid}`
-    // Of two that hold one key the second loses the bet, too.
-    if (holdsKey(outcome) && !held.has(name)) held.set(name, one)
-    else keys.push(one)
-  }
-  return [...insertEach(sql, [...held.values()], true), ...insertEach(sql, keys, false)]
-}
-
-function insertEach(sql: postgres.Sql, keys: readonly AskedKey[], held: boolean): Step[] {
+  const keys = outcomes.flatMap(({ result, tenant, partition }): AskedKey[] => {
+    const key = keyOf(result)
+    return key === null ? [] : [{ key, tenant, group: partitions[partition]?.ref.group ?? '' }]
+  })
   if (keys.length === 0) return []
   const { uuids, tenants, groups, days } = keyArrays(keys)
   return [
@@ -109,8 +111,7 @@ function insertEach(sql: postgres.Sql, keys: readonly AskedKey[], held: boolean)
       select named.message_id, named.tenant_id, named.group_name, named.day
       from unnest(${uuids}::uuid[], ${tenants}::text[], ${groups}::text[], ${days}::integer[])
         as named (message_id, tenant_id, group_name, day)
-      order by named.message_id, named.tenant_id, named.group_name
-      ${held ? sql`on conflict do nothing` : sql``}`),
+      order by named.message_id, named.tenant_id, named.group_name`),
   ]
 }
 
@@ -126,7 +127,6 @@ function alikeKeys(outcomes: Commit['outcomes'], partitions: Commit['partitions'
   for (let i = 0; i < outcomes.length; i++) {
     const outcome = outcomes[i]
     if (outcome === undefined) continue
-    if (holdsKey(outcome)) return undefined
     if (outcome.result.kind === 'done') {
       tenants.push(outcome.tenant)
     } else if (outcome.result.kind === 'failed' && outcome.result.key !== null) {
@@ -147,8 +147,21 @@ function keyOf(result: Outcome['result']): MessageKey | null {
 
 /** The places of those that are there. Each is looked for in its day's partition alone, whatever the statistics say. */
 export function knownKeys(sql: postgres.Sql, asked: readonly AskedKey[]): postgres.PendingQuery<{ place: number }[]> {
-  const { uuids, tenants, groups, days } = keyArrays(asked)
+  const { uuids, tenants, groups, days, since } = keyArrays(asked)
   const [first] = asked
+  if (asked.some((one) => typeof one.since === 'string'))
+    return sql<{ place: number }[]>`
+      select (named.place - 1)::integer as place
+      from unnest(${uuids}::uuid[], ${tenants}::text[], ${groups}::text[], ${days}::integer[], ${since}::timestamptz[])
+        with ordinality as named (message_id, tenant_id, group_name, day, since, place)
+      cross join lateral (
+        select from sys.request_keys as known
+        where known.message_id = named.message_id
+          and known.tenant_id = named.tenant_id
+          and known.group_name = named.group_name
+          and known.day = named.day
+          and known.seen_at >= named.since
+        limit 1) as found`
   // Most are of one group and one day: then the partition is chosen once, not for each.
   if (first !== undefined && asked.every(({ group, key }) => group === first.group && key.day === first.key.day))
     return sql<{ place: number }[]>`

@@ -20,6 +20,7 @@ import {
   type PartitionRef,
   type Range,
   type ReplayedTenant,
+  type Rerun,
   type RetryRow,
   type RecordedOffset,
   type RecordPlace,
@@ -106,6 +107,38 @@ export class PostgresLedger implements Ledger {
       retries: await this.#retries(ref),
       parked: await parkedTenants(this.#sql, ref),
       breakers: await leftBreakers(this.#sql, ref),
+      rerun: await this.#rerun(ref, Number(row.watermark)),
+    }
+  }
+
+  async epochs(refs: readonly PartitionRef[]): Promise<readonly number[]> {
+    const rows = await this.#sql<{ epoch: string }[]>`
+      select coalesce(last.epoch, -1)::text as epoch
+      from unnest(
+        ${textArray(refs.map(({ group }) => group))}::text[], ${plainArray(refs.map(({ topicId }) => topicId))}::uuid[],
+        ${plainArray(refs.map(({ partition }) => partition))}::integer[]
+      ) with ordinality as named (group_name, topic_id, partition, place)
+      left join lateral (
+        select progress.epoch
+        from sys.partition_progress as progress
+        where progress.group_name = named.group_name and progress.topic_id = named.topic_id and progress.partition = named.partition
+        order by progress.seq desc
+        limit 1
+      ) as last on true
+      order by named.place`
+    return rows.map(({ epoch }) => Number(epoch))
+  }
+
+  async acceptOffset(
+    ref: PartitionRef,
+    { epoch, seq }: Pick<Ownership, 'epoch' | 'seq'>,
+    position: number,
+  ): Promise<void> {
+    try {
+      await this.#sql`
+        select sys.fn_accept_offset(${ref.group}, ${ref.topic}, ${ref.topicId}, ${ref.partition}, ${epoch}, ${seq}, ${position})`
+    } catch (error) {
+      if (codeOf(error) !== fencedState) throw error
     }
   }
 
@@ -119,6 +152,14 @@ export class PostgresLedger implements Ledger {
 
   findReplayed(refs: readonly PartitionRef[]): Promise<readonly ReplayedTenant[]> {
     return replayedTenants(this.#sql, refs)
+  }
+
+  /** All that ran again has, and the row does not matter any more, when the watermark has passed it. */
+  async #rerun({ group, topicId, partition }: PartitionRef, watermark: number): Promise<Rerun | null> {
+    const [row] = await this.#sql<{ rerun_to: string; rerun_since: string }[]>`
+      select rerun_to::text, rerun_since::text from sys.partition_resets
+      where group_name = ${group} and topic_id = ${topicId} and partition = ${partition} and rerun_to > ${watermark}`
+    return row === undefined ? null : { to: Number(row.rerun_to), since: row.rerun_since }
   }
 
   async #retries({ group, topicId, partition }: PartitionRef): Promise<RetryRow[]> {
@@ -234,7 +275,7 @@ export class PostgresLedger implements Ledger {
       const { group, topic, partition } = ref
       throw new TenantryError(
         noProgressCode,
-        `${topic}-${partition} has no row in sys.partition_progress for group ${group}, although the topic was begun with it: restore the row, or reset the group's position.`,
+        `${topic}-${partition} has no row in sys.partition_progress for group ${group}, although the topic was begun with it: restore the row, or begin at a position: tenantry offsets reset --group ${group} --topic ${topic} --partition ${partition} --to OFFSET --skip --reason WHY.`,
         { group, topic, partition },
         { cause: error },
       )

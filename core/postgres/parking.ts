@@ -52,9 +52,10 @@ function park(sql: postgres.Sql, commit: Commit, outcomes: readonly Outcome[]): 
   const query = sql`
     insert into sys.parked_messages (
       group_name, topic_id, partition, tenant_id, record_offset, origin_topic_id, origin_partition, record_timestamp,
-      record_key, record_value, header_names, header_values, attempts, first_failed_at)
+      record_key, record_value, header_names, header_values, attempts, first_failed_at, rerun_since)
     select group_name, topic_id, partition, tenant_id, record_offset, topic_id, partition, record_timestamp, record_key,
-      record_value, header_names::bytea[], header_values::bytea[], attempts, to_timestamp(first_failed_at / 1000.0)
+      record_value, header_names::bytea[], header_values::bytea[], attempts, to_timestamp(first_failed_at / 1000.0),
+      rerun_since
     from unnest(
       ${groups}::text[], ${topicIds}::uuid[], ${numbers}::integer[], ${tenants}::text[], ${offsets}::bigint[],
       ${plainArray(records.map(({ timestamp }) => storableTime(timestamp)))}::bigint[],
@@ -62,9 +63,10 @@ function park(sql: postgres.Sql, commit: Commit, outcomes: readonly Outcome[]): 
       ${textArray(records.map(({ headers }) => textArray(headers.map(([name]) => byteaText(name)))))}::text[],
       ${textArray(records.map(({ headers }) => textArray(headers.map(([, value]) => byteaText(value)))))}::text[],
       ${plainArray(outcomes.map(({ attempts }) => attempts))}::integer[],
-      ${textArray(outcomes.map(({ firstFailedAt }) => (firstFailedAt > 0 ? String(firstFailedAt) : null)))}::double precision[]
+      ${textArray(outcomes.map(({ firstFailedAt }) => (firstFailedAt > 0 ? String(firstFailedAt) : null)))}::double precision[],
+      ${textArray(outcomes.map(({ knownSince }) => knownSince))}::timestamptz[]
     ) as given (group_name, topic_id, partition, tenant_id, record_offset, record_timestamp, record_key, record_value,
-      header_names, header_values, attempts, first_failed_at)`
+      header_names, header_values, attempts, first_failed_at, rerun_since)`
   return [own(query)]
 }
 
@@ -134,7 +136,8 @@ export async function readParked(
         select parked.tenant_id, parked.generation, parked.record_offset, parked.origin_topic_id, parked.origin_partition,
           parked.record_timestamp, parked.record_key, parked.record_value, to_json(parked.header_names) as header_names,
           to_json(parked.header_values) as header_values,
-          parked.attempts, parked.first_failed_at, parked.replay_count, parked.holds_key, parked.replay_batch::text as replay_batch,
+          parked.attempts, parked.first_failed_at, parked.replay_count, parked.holds_key,
+          parked.replay_batch::text as replay_batch, parked.rerun_since::text as rerun_since,
           ${itemBytes} + coalesce(octet_length(parked.record_key), 0) + coalesce(octet_length(parked.record_value), 0) as bytes
         from sys.parked_messages as parked
         where parked.group_name = ${group} and parked.topic_id = ${topicId} and parked.partition = ${partition}
@@ -206,6 +209,7 @@ function parkedRow(row: ParkedColumns): ParkedRow {
     },
     attempts: row.attempts,
     firstFailedAt: row.first_failed_at?.getTime() ?? 0,
+    knownSince: row.rerun_since,
   }
 }
 
@@ -231,5 +235,6 @@ type ParkedColumns = {
   replay_count: number
   holds_key: boolean
   replay_batch: string | null
+  rerun_since: string | null
   cut: boolean
 }

@@ -95,6 +95,19 @@ export type Outcome = {
   readonly retried: boolean
   /** Its row among the parked, which goes with its outcome; null where it has none. */
   readonly row: ParkedAt | null
+  /**
+   * It runs again: only a key that was written since then, PostgreSQL's time as text, makes it a copy, and an older one is
+   * written anew. Null: any key makes it a copy.
+   */
+  readonly knownSince: string | null
+}
+
+/** Later than every key. */
+export const everWritten = 'infinity'
+
+/** Since when a key must have been written to make this a copy: `everWritten` for one that holds it. Null: whenever. */
+export function copySince({ row, knownSince }: Pick<Outcome, 'row' | 'knownSince'>): string | null {
+  return row?.holdsKey ? everWritten : knownSince
 }
 
 /** Where a parked record's row is, within its partition and tenant. */
@@ -123,6 +136,8 @@ export type ParkedRow = {
   readonly record: KafkaRecord
   readonly attempts: number
   readonly firstFailedAt: number
+  /** As an outcome's. */
+  readonly knownSince: string | null
 }
 
 export type ParkedPage = {
@@ -226,6 +241,8 @@ export type Ownership = {
   readonly parked: readonly ParkedTenant[]
   /** Breakers that are not closed. */
   readonly breakers: readonly BreakerRow[]
+  /** An operator has gone back, and not all has run again yet; null: nobody has. */
+  readonly rerun: Rerun | null
 }
 
 /** How many parked records a tenant has, without those that were brought back; and whether there are such. */
@@ -238,6 +255,9 @@ export type ReplayedTenant = {
   readonly tenant: string
   readonly first: ParkedPosition
 }
+
+/** Records below `to` run again, and a key from before `since`, PostgreSQL's time as text, does not keep them from it. */
+export type Rerun = { readonly to: number; readonly since: string }
 
 export type RetryRow = { readonly offset: number; readonly attempts: number; readonly firstFailedAt: number }
 
@@ -318,6 +338,14 @@ export interface Ledger {
    * Rejects with `noProgressCode`, or with an infrastructure error.
    */
   takeOver(ref: PartitionRef): Promise<Ownership>
+  /** The epoch of each as it is now, -1 where there is no row: one that has grown was moved on by somebody. */
+  epochs(refs: readonly PartitionRef[]): Promise<readonly number[]>
+  /**
+   * Moves the partition to Kafka's offset, which somebody has set: back, and records run again up to where they had; or
+   * on, and those between are passed over. Nothing where (epoch, seq) is not the last any more. The next to take it over
+   * begins there.
+   */
+  acceptOffset(ref: PartitionRef, owned: Pick<Ownership, 'epoch' | 'seq'>, position: number): Promise<void>
   /** Committed and perhaps not yet delivered: the rows after `after`, or the first, as many as a page has. */
   readOutbox(ref: PartitionRef, after: OutboxPosition | null): Promise<OutboxPage>
   /** Deletes what was delivered, up to and including `upTo`; nothing where another has inherited it since. */

@@ -241,6 +241,7 @@ test('a tenant whose records are all parked when its partition is taken over wai
     record: { offset, timestamp: 0, key: Buffer.from('sick'), value: Buffer.from('{}'), headers: [] },
     attempts: 0,
     firstFailedAt: 0,
+    knownSince: null,
   }))
   stage.ahead = [[0, 3]]
   await stage.assign()

@@ -26,6 +26,7 @@ import type {
   ParkedRow,
   ParkedTenant,
   Range,
+  Rerun,
   Resolution,
   RetryRow,
   StateRow,
@@ -158,6 +159,8 @@ export class EngineStage {
   readonly losses: number[] = []
   /** The extra thread, as it was asked for. */
   readonly extra: ('opened' | 'closed')[] = []
+  /** Of these, which run again, and since when. */
+  readonly again = new Map<number, string>()
   readonly released: number[] = []
   /** Answers of Kafka and PostgreSQL, which a test may replace. */
   answer: (commit: Commit) => CommitResult | Promise<CommitResult> = (commit) => ({ kind: 'committed', commit })
@@ -190,6 +193,8 @@ export class EngineStage {
   statesAsked = 0
   /** Failed attempts that a new owner finds. */
   retries: readonly RetryRow[] = []
+  /** An operator's reset that a new owner finds. */
+  rerun: Rerun | null = null
   /** The parked rows. */
   parked: ParkedRow[] = []
   /** Breakers that a new owner finds, and what operators have asked for. */
@@ -322,6 +327,11 @@ export class EngineStage {
     await this.clock.pass(0)
   }
 
+  /** An operator has moved the partition on. */
+  movedOn(partition = 0): void {
+    this.#epochs.set(partition, (this.#epochs.get(partition) ?? 0) + 1)
+  }
+
   /** Why the daemon would not be ready. */
   get reasons(): readonly string[] {
     return this.engine.status().reasons
@@ -363,9 +373,10 @@ export class EngineStage {
       },
       closeExtra: () => void this.extra.push('closed'),
       dispatch: (worker, dispatches) => {
-        for (const { records } of dispatches) {
+        for (const { records, again = [] } of dispatches) {
           this.dispatched.push(...records)
           this.sentTo.push(...records.map(({ offset }) => `${worker}:${offset}`))
+          for (const [offset, since] of again) this.again.set(offset, since)
         }
         if (this.mute) return
         if (dispatches.some(({ records }) => records.some(({ offset }) => this.killers.has(offset))))
@@ -422,10 +433,10 @@ export class EngineStage {
 
   #apply({ outcomes }: Commit): void {
     this.outcomes.push(...outcomes)
-    for (const { tenant, record, result, row, attempts, firstFailedAt } of outcomes) {
+    for (const { tenant, record, result, row, attempts, firstFailedAt, knownSince } of outcomes) {
       if (result.kind === 'parked') {
         const at = { generation: 0, topicId: this.description.id, partition: 0, replays: 0 }
-        this.parked.push({ tenant, at, record, attempts, firstFailedAt })
+        this.parked.push({ tenant, at, record, attempts, firstFailedAt, knownSince })
       } else if (row !== null && result.kind !== 'retried') {
         const place = this.parked.findIndex((one) => one.tenant === tenant && one.record.offset === record.offset)
         if (place < 0) throw new Error(`${tenant}/${record.offset} is not parked`)
@@ -490,8 +501,11 @@ export class EngineStage {
           retries: this.retries,
           parked: this.parkedTenants(),
           breakers: this.breakers,
+          rerun: this.rerun,
         }
       },
+      epochs: async (refs) => refs.map(({ partition }) => this.#epochs.get(partition) ?? -1),
+      acceptOffset: async () => {},
       readOutbox: async () => ({ rows: [], more: 0 }),
       deleteOutbox: async () => {},
       loadStates: async (_group, _actor, tenants) => {

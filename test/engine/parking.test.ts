@@ -73,6 +73,7 @@ test('a new owner goes on where the last one was, once what that one left undone
   stage.parked = from.dispatched.slice(1).map((record) => ({
     tenant: sick,
     at: { generation: 0, topicId: '', partition: 0, replays: 0 },
+    knownSince: null,
     record,
     attempts: 0,
     firstFailedAt: 0,

@@ -108,6 +108,7 @@ test('it lists every header of ours, and no other', () => {
     failedAt: 0,
     retried: false,
     row: null,
+    knownSince: null,
   }
   const ref = { group: '', topic: '', topicId: '', partition: 0 }
   const listed = readFileSync(join(checkout, page), 'utf8').matchAll(/`(tenantry-[a-z-]+)`/g)

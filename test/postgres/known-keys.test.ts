@@ -9,6 +9,7 @@ import type { KafkaRecord } from '../../core/kafka/source.ts'
 import { defaultLimits } from '../../core/limits.ts'
 import { messageKey } from '../../core/message-id.ts'
 import { migrateUp } from '../../core/postgres/migrate.ts'
+import { everWritten } from '../../core/postgres/transactions.ts'
 import type { Decision } from '../../core/workers.ts'
 import { WorkerPool } from '../../supervisors/worker-pool.ts'
 import { after, before, test } from '../harness.ts'
@@ -68,14 +69,21 @@ async function commit(id: string, { group = 'dependent', tenant = 'acme' } = {})
   await sql`insert into sys.request_keys (message_id, tenant_id, group_name, day) values (${uuid}, ${tenant}, ${group}, ${day})`
 }
 
+function outcomesOf(...frames: readonly (readonly KafkaRecord[])[]): Promise<readonly Decision['outcome'][]> {
+  return decide(frames)
+}
+
 /** Sends them as a new run, in frames of these; resolves when all of them are decided. */
-async function outcomesOf(...frames: readonly (readonly KafkaRecord[])[]): Promise<readonly Decision['outcome'][]> {
+async function decide(
+  frames: readonly (readonly KafkaRecord[])[],
+  again?: ReadonlyMap<number, string>,
+): Promise<readonly Decision['outcome'][]> {
   decisions.length = 0
   run++
   const count = frames.flat().length
   frames.forEach((records, i) => {
     const opening = { actor: dependent, topic: 't', partition: 0, lane: 0, tenant: 'acme', state: null }
-    pool.dispatch(0, [{ mailbox: 1, run, opening: i === 0 ? opening : null, records }])
+    pool.dispatch(0, [{ mailbox: 1, run, opening: i === 0 ? opening : null, records, ...(again && { again }) }])
   })
   while (decisions.length < count) {
     const more = Promise.withResolvers<void>()
@@ -114,6 +122,24 @@ test('a copy of what this run has decided is a duplicate, and in a new run it is
   assert.equal(kinds(await outcomesOf([record(1, id)])), ['done'])
 })
 
+test('a message that runs again is known only by a key that was written since', async () => {
+  const [before, elsewhere, letter, other] = [randomUUID(), randomUUID(), randomUUID(), randomUUID()]
+  await commit(before)
+  await commit(letter)
+  await commit(other)
+  const [row] = await sql<{ since: string }[]>`select clock_timestamp()::text as since`
+  const since = row?.since ?? ''
+  await commit(elsewhere)
+  const records = [before, elsewhere, letter, other, before].map((id, offset) => record(offset, id))
+  const again = new Map([
+    [0, since],
+    [1, since],
+    [2, everWritten],
+    [4, since],
+  ])
+  assert.equal(kinds(await decide([records], again)), ['done', 'duplicate', 'done', 'duplicate', 'duplicate'])
+})
+
 test('a record that is no message is refused in its turn, and what failed is no original', async () => {
   const broken = { ...record(0, 'x'), value: Buffer.from('{') }
   assert.equal(kinds(await outcomesOf([record(0, 'before'), { ...broken, offset: 1 }])), ['done', 'failed'])
@@ -128,7 +154,7 @@ test('a dead letter that was brought back runs although its key is there, and a 
   run++
   const opening = { actor: dependent, topic: 't', partition: 0, lane: 0, tenant: 'acme', state: null }
   const records = [record(7, id), record(3, id), record(8, id)]
-  pool.dispatch(0, [{ mailbox: 1, run, opening, records, again: [3] }])
+  pool.dispatch(0, [{ mailbox: 1, run, opening, records, again: new Map([[3, everWritten]]) }])
   await eventually(() => decisions.length === 3, { what: 'all to be decided' })
   assert.equal(kinds(decisions.map(({ outcome }) => outcome)), ['duplicate', 'done', 'duplicate'])
 })

@@ -200,6 +200,7 @@ export class LaneStage {
       failedAt,
       retried: false,
       row: null,
+      knownSince: null,
     }
   }
 }

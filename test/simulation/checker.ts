@@ -1,8 +1,9 @@
 import type { KafkaRecord } from '../../core/kafka/source.ts'
-import type { OutboxRow, PartitionRef, Range } from '../../core/postgres/transactions.ts'
+import type { OutboxRow, PartitionRef, Range, Rerun } from '../../core/postgres/transactions.ts'
 import { type Chain, chainText, emptyChain, extend, retry } from './handler.ts'
 import type { KafkaCluster } from './kafka-cluster.ts'
 import { messageIn } from './message.ts'
+import { isKnown, passedOver } from './operator.ts'
 import {
   type Applied,
   type Change,
@@ -31,7 +32,26 @@ type Seen = {
   /** Positions done by the word of progress; holes included. */
   readonly done: Set<number>
   doneBelow: number
-  readonly begunAt: number
+  begunAt: number
+  /** From where to where operators had it run again, and since when; the last one first. */
+  reruns: readonly (Rerun & { readonly from: number })[]
+  /** Kafka's offset may be up to here although the watermark is not any more. */
+  beenAt: number
+}
+
+/** Whose a key is, whose it has been, and when it was written. */
+type Known = { readonly owner: string; readonly owners: ReadonlySet<string>; readonly writtenAt: number }
+
+/** When a record ran, and why again. */
+type Life = {
+  /** It was to run again since then. */
+  readonly since: string | null
+  /** When its transaction began. */
+  readonly begun: number
+  /** It was a dead letter. */
+  readonly broughtBack: boolean
+  /** Keys of dead letters that were brought back, and ran in the same transaction. */
+  readonly heldNow: ReadonlySet<string>
 }
 
 export type CheckerOptions = {
@@ -55,8 +75,7 @@ export type CheckerOptions = {
 export class Checker {
   readonly #options: CheckerOptions
   #seen = new Map<string, Seen>()
-  /** Keys, and whose they are. */
-  #keys = new Map<string, string>()
+  #keys = new Map<string, Known>()
   #chains = new Map<string, Chain>()
   /** Everything ever committed for publication, where it came from; survives a failover. */
   readonly #outgoing = new Map<string, { readonly from: string; readonly offset: number; readonly index: number }>()
@@ -68,23 +87,27 @@ export class Checker {
   }
 
   /** A transaction has committed. */
-  applied({ by, changes }: Applied): void {
+  applied({ by, changes, begun }: Applied): void {
     const outcomes = changes.flatMap((change) => (change.kind === 'outcome' ? [change.row] : []))
     for (const change of changes) if (change.kind === 'progress' && change.reason !== 'commit') this.#owned(by, change)
+    for (const change of changes) if (change.kind === 'reset') this.#reset(change)
     for (const change of changes) if (change.kind === 'retry') this.#retry(change)
     for (const change of changes) {
       if (change.kind === 'replay') this.#replay(change)
       if (change.kind === 'park') this.#park(change)
       if (change.kind === 'unpark') this.#unpark(change, outcomes)
     }
-    for (const row of outcomes) this.#outcome(row)
+    const heldNow = new Set(outcomes.flatMap((row) => (this.#holds(row) ? (row.key ?? []) : [])))
+    for (const row of outcomes) this.#outcome(row, begun, heldNow)
     this.#deadLetters(outcomes, changes)
     for (const change of changes) {
       if (change.kind === 'progress' && change.reason === 'commit') this.#progress(by, change, outcomes)
       if (change.kind === 'outbox') {
         const { position } = change.row
+        if (this.#outgoing.has(nameOf(change.row))) continue
+        const life = this.#seen.get(refKey(change.origin))?.reruns.length ?? 0
         this.#outgoing.set(nameOf(change.row), {
-          from: `${refKey(change.origin)} ${this.#queueOf(change.origin, change.offset, change.row.tenant)}`,
+          from: `${refKey(change.origin)} ${this.#queueOf(change.origin, change.offset, change.row.tenant)} ${life}`,
           offset: change.offset,
           index: position.index,
         })
@@ -124,7 +147,8 @@ export class Checker {
 
   /** Kafka's offset never passes the watermark (G1). */
   kafkaOffset(ref: PartitionRef, offset: number): void {
-    const watermark = this.#seen.get(refKey(ref))?.last.watermark ?? 0
+    const seen = this.#seen.get(refKey(ref))
+    const watermark = Math.max(seen?.last.watermark ?? 0, seen?.beenAt ?? 0)
     if (offset > watermark)
       this.#options.violate('G1 Kafka offset past the watermark', `${refKey(ref)}: ${offset} > ${watermark}`)
   }
@@ -165,6 +189,8 @@ export class Checker {
         done: new Set(),
         doneBelow: row.watermark,
         begunAt: row.watermark,
+        reruns: [],
+        beenAt: 0,
       })
       return
     }
@@ -173,6 +199,43 @@ export class Checker {
       this.#options.violate('G4 epoch or seq skipped', `${refKey(ref)} ${row.epoch}/${row.seq}`)
     seen.last = row
     seen.owner = by
+  }
+
+  /** An operator's word: nobody owns it until it is taken over, and what is to run again has no outcome any more. */
+  #reset(change: Change & { kind: 'reset' }): void {
+    const { ref, row, position, rerun, dropParked } = change
+    const seen = this.#seen.get(refKey(ref))
+    if (seen === undefined) throw new Error('a reset without a row')
+    const before = seen.last
+    seen.last = row
+    seen.owner = ''
+    seen.beenAt = Math.max(seen.beenAt, before.watermark)
+    if (rerun === null) {
+      const passed = passedOver(before, change)
+      if (dropParked)
+        for (const offset of seen.parked)
+          if (offset < position && !seen.replays.has(offset) && seen.parked.delete(offset)) passed.push(offset)
+      for (const offset of passed) {
+        seen.outcomes.set(offset, 'skipped')
+        seen.attempts.delete(offset)
+      }
+      this.#cover(seen, row, this.#options.cluster.topicById(ref.topicId)?.logs[ref.partition]?.entries ?? [])
+      return
+    }
+    // What was to run again before, and has not yet, still is.
+    const to = Math.max(rerun.to, ...seen.reruns.map((one) => one.to))
+    seen.reruns = [{ from: position, to, since: rerun.since }, ...seen.reruns]
+    seen.begunAt = Math.min(seen.begunAt, position)
+    seen.doneBelow = position
+    seen.done.clear()
+    for (const offset of [...seen.outcomes.keys(), ...seen.parked, ...seen.attempts.keys(), ...seen.replays.keys()]) {
+      if (offset < position) continue
+      seen.replays.delete(offset)
+      seen.outcomes.delete(offset)
+      seen.parked.delete(offset)
+      seen.attempts.delete(offset)
+    }
+    for (const [queue, offset] of seen.order) if (offset >= position) seen.order.delete(queue)
   }
 
   /** A record has one outcome or one parked row, never both, and its attempts go with it. */
@@ -224,7 +287,11 @@ export class Checker {
     seen?.attempts.set(row.offset, row.attempts)
   }
 
-  #outcome(row: OutcomeRow): void {
+  #holds({ ref, offset, kind }: OutcomeRow): boolean {
+    return kind !== 'duplicate' && this.#seen.get(refKey(ref))?.replays.has(offset) === true
+  }
+
+  #outcome(row: OutcomeRow, begun: number, heldNow: ReadonlySet<string>): void {
     const { violate, cluster } = this.#options
     const at = `${refKey(row.ref)} offset ${row.offset}`
     const seen = this.#seen.get(refKey(row.ref))
@@ -241,7 +308,8 @@ export class Checker {
     const last = seen.order.get(queue) ?? -1
     if (row.offset <= last) violate('G3 a tenant out of order', `${at} after ${last} of ${queue}`)
     seen.order.set(queue, row.offset)
-    this.#judge(row, record, at)
+    const since = seen.reruns.find(({ from, to }) => from <= row.offset && row.offset < to)?.since ?? null
+    this.#judge(row, record, at, { since, begun, broughtBack: seen.replays.has(row.offset), heldNow })
   }
 
   /** Each dead letter is to be published, as its record was, and nothing else as one. */
@@ -262,7 +330,7 @@ export class Checker {
     }
   }
 
-  #judge(row: OutcomeRow, record: KafkaRecord, at: string): void {
+  #judge(row: OutcomeRow, record: KafkaRecord, at: string, life: Life): void {
     const { violate, flaky, impatient, mended } = this.#options
     const message = messageIn(record)
     const tenant = record.key === null ? '' : record.key.toString()
@@ -296,24 +364,27 @@ export class Checker {
     if (!fits) violate('G1 a wrong outcome', `${at}: a ${message.kind} message is ${row.kind} ${row.reason}`)
     if (!nobody && row.kind !== 'failed' && row.messageId !== message.id)
       violate('G1 an outcome of another message', `${at}: ${row.messageId} instead of ${message.id}`)
-    this.#key(row, message.id, nobody || message.kind === 'bad', at)
+    if (!nobody && message.kind !== 'bad') this.#key(row, message.id, at, life)
     if (row.kind === 'done') this.#effects(row, at)
   }
 
-  #key(row: OutcomeRow, messageId: string, keyless: boolean, at: string): void {
+  /** A key makes a record that runs again a copy only if it was written since then, and none that was its own a dead letter. */
+  #key(row: OutcomeRow, messageId: string, at: string, { since, begun, broughtBack, heldNow }: Life): void {
     const { violate, offsetMode } = this.#options
-    if (offsetMode || keyless) return
+    if (offsetMode) return
     const key = `${row.ref.group}/${row.tenant}/${messageId}`
-    const owner = this.#keys.get(key)
+    const known = this.#keys.get(key)
+    const counts = isKnown(known?.writtenAt, since)
     if (row.kind === 'duplicate') {
-      if (owner === undefined) violate('G1 a duplicate of nothing', at)
-      else if (owner === at) violate('G1 a duplicate of itself', at)
+      if (known?.owner === at) violate('G1 a duplicate of itself', at)
+      else if (!counts && !heldNow.has(key))
+        violate(since === null ? 'G1 a duplicate of nothing' : 'G1 what was to run again did not', at)
       return
     }
-    if (owner !== undefined && owner !== at)
-      violate(row.kind === 'done' ? 'G2 effects twice' : 'G2 a key twice', `${at}: ${key}`)
+    const own = broughtBack && known?.owners.has(at)
+    if (counts && !own) violate(row.kind === 'done' ? 'G2 effects twice' : 'G2 a key twice', `${at}: ${key}`)
     if (row.key !== key) violate('G2 an outcome without its key', `${at}: ${row.key}`)
-    this.#keys.set(key, at)
+    this.#keys.set(key, { owner: at, owners: new Set(known?.owners).add(at), writtenAt: begun })
   }
 
   #effects(row: OutcomeRow, at: string): void {

@@ -1,7 +1,14 @@
 import { deadLetterHeaders } from '../../core/dead-letter.ts'
 import type { Effect } from '../../core/effects.ts'
-import type { Commit, Outcome, OutboxRow, PartitionRef } from '../../core/postgres/transactions.ts'
+import {
+  type Commit,
+  copySince,
+  type Outcome,
+  type OutboxRow,
+  type PartitionRef,
+} from '../../core/postgres/transactions.ts'
 import { deadLetterTopic } from './handler.ts'
+import { isKnown } from './operator.ts'
 import { ServerError, type Statement, type Transaction } from './postgres-server.ts'
 import { type Change, isSame, type OutcomeRow, refKey } from './postgres-tables.ts'
 
@@ -57,12 +64,13 @@ export function parking(commit: Commit): Step {
       const refused = new Set<number>()
       const parkedNow = new Set<string>()
       for (const outcome of commit.outcomes) {
-        const { tenant, record, result, attempts, firstFailedAt, row } = outcome
+        const { tenant, record, result, attempts, firstFailedAt, row, knownSince } = outcome
         const ref = refOf(commit, outcome)
         const own = { generation: 0, topicId: ref.topicId, partition: ref.partition, replays: 0 }
         if (result.kind === 'parked') {
           parkedNow.add(`${refKey(ref)} ${tenant} ${record.offset}`)
-          changes.push({ kind: 'park', ref, row: { tenant, at: own, record, attempts, firstFailedAt }, counts: false })
+          const parked = { tenant, at: own, record, attempts, firstFailedAt, knownSince }
+          changes.push({ kind: 'park', ref, row: parked, counts: false })
           continue
         }
         if (row === null) continue
@@ -76,7 +84,7 @@ export function parking(commit: Commit): Step {
           changes.push({
             kind: 'park',
             ref,
-            row: { tenant, at: row, record, attempts: result.attempts, firstFailedAt },
+            row: { tenant, at: row, record, attempts: result.attempts, firstFailedAt, knownSince },
             counts: result.failure.dependency === undefined,
           })
       }
@@ -87,14 +95,17 @@ export function parking(commit: Commit): Step {
 
 /** Bets that no key is known, nor stands twice. */
 export function insertKeys(commit: Commit): Step {
-  const keys = commit.outcomes.flatMap((outcome) => keyOf(commit, outcome) ?? [])
-  const bets = commit.outcomes.flatMap((outcome) => (holdsKey(outcome) ? [] : (keyOf(commit, outcome) ?? [])))
+  const asked = commit.outcomes.flatMap((outcome) => {
+    const key = keyOf(commit, outcome)
+    return key === undefined ? [] : [{ key, since: copySince(outcome) }]
+  })
+  const keys = asked.map(({ key }) => key)
   return {
     of: 'own',
     point: 'keys',
     locks: () => [...new Set(keys)].sort().map((key) => `key ${key}`),
     run: ({ tables }) =>
-      new Set(keys).size < keys.length || bets.some((key) => tables.keys.has(key))
+      new Set(keys).size < keys.length || asked.some(({ key, since }) => isKnown(tables.keys.get(key), since))
         ? new ServerError('23505', 'request_keys')
         : null,
   }
@@ -109,14 +120,14 @@ export function lookKeysUp(commit: Commit, found: (duplicates: number[]) => void
     run: ({ tables }) => {
       const owners = new Set<string>()
       const duplicates: number[] = []
-      for (const outcome of commit.outcomes) if (holdsKey(outcome)) owners.add(keyOf(commit, outcome) ?? '')
-      // By position, whatever the order of decisions: the first copy owns the key.
-      commit.outcomes.forEach((outcome, place) => {
+      // By position, whatever the order of decisions: the first copy owns the key, but for one that has it already.
+      const places = [...commit.outcomes.entries()].sort(([, a], [, b]) => Number(holdsKey(b)) - Number(holdsKey(a)))
+      for (const [place, outcome] of places) {
         const key = keyOf(commit, outcome)
-        if (!key || holdsKey(outcome)) return
-        if (tables.keys.has(key) || owners.has(key)) duplicates.push(place)
+        if (!key) continue
+        if (isKnown(tables.keys.get(key), copySince(outcome)) || owners.has(key)) duplicates.push(place)
         else owners.add(key)
-      })
+      }
       found(duplicates)
       return null
     },

@@ -5,6 +5,7 @@ export type Mutant = { readonly name: string; readonly edits: readonly Edit[] }
 
 const fence = 'test/simulation/commit-statements.ts'
 const parking = 'supervisors/parking.ts'
+const partition = 'supervisors/partition.ts'
 const compare = 'return last?.epoch === epoch && last.seq === seq ? [] : [place]'
 
 /** Faults that the simulation must find. Each was a hole in some consumer, or in an earlier form of this one. */
@@ -93,7 +94,11 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'a dead letter that was brought back counts as its own copy',
     edits: [
-      { file: fence, from: 'return row?.holdsKey === true', to: 'return row?.holdsKey === true && row.replays < 0' },
+      {
+        file: 'core/postgres/transactions.ts',
+        from: 'return row?.holdsKey ? everWritten',
+        to: 'return row?.holdsKey && row.replays < 0 ? everWritten',
+      },
     ],
   },
   {
@@ -101,8 +106,8 @@ export const mutants: readonly Mutant[] = [
     edits: [
       {
         file: 'supervisors/dispatcher.ts',
-        from: 'if (item.row?.holdsKey) again.push(item.record.offset)',
-        to: '',
+        from: 'const since = copySince(item)',
+        to: 'const since = item.knownSince',
       },
     ],
   },
@@ -130,7 +135,7 @@ export const mutants: readonly Mutant[] = [
     name: 'attempts begin anew with each owner',
     edits: [
       {
-        file: 'supervisors/partition.ts',
+        file: partition,
         from: 'for (const retry of ownership.retries) this.#retries.set(retry.offset, retry)',
         to: '',
       },
@@ -183,6 +188,48 @@ export const mutants: readonly Mutant[] = [
         file: 'supervisors/breakers.ts',
         from: "if (mailbox.waiting === 'dependency') this.#host.mayGo(mailbox)",
         to: '',
+      },
+    ],
+  },
+  {
+    name: "a reset does not raise the epoch: a late commit of the old owner's lands",
+    edits: [
+      {
+        file: 'test/simulation/operator.ts',
+        from: 'epoch: last.epoch + 1, seq: last.seq + 1,',
+        to: 'epoch: last.epoch, seq: last.seq,',
+      },
+    ],
+  },
+  {
+    name: 'what is to run again is a copy of itself',
+    edits: [
+      {
+        file: partition,
+        from: 'item.knownSince = this.#rerun.since',
+        to: 'item.knownSince = null',
+      },
+    ],
+  },
+  {
+    name: 'what was parked while it was to run again is a copy of itself',
+    edits: [{ file: parking, from: 'item.knownSince = knownSince', to: 'item.knownSince = knownSince && null' }],
+  },
+  {
+    name: 'copies run again beside their original',
+    edits: [{ file: partition, from: 'item.knownSince = this.#rerun.since', to: "item.knownSince = 'Infinity'" }],
+  },
+  {
+    name: 'what is to run again has no end',
+    edits: [{ file: partition, from: 'item.record.offset < this.#rerun.to', to: 'item.record.offset >= 0' }],
+  },
+  {
+    name: "nobody hears an operator's word about a partition that has stopped",
+    edits: [
+      {
+        file: 'supervisors/stopped-partitions.ts',
+        from: 'if (stopped.length === 0) return',
+        to: 'if (stopped.length >= 0) return',
       },
     ],
   },

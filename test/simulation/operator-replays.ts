@@ -2,6 +2,7 @@ import type { ParkedAt, PartitionRef } from '../../core/postgres/transactions.ts
 import { Process } from './event-loop.ts'
 import type { KafkaCluster } from './kafka-cluster.ts'
 import type { PostgresServer, Transaction } from './postgres-server.ts'
+import { lettersLock } from './operator.ts'
 import { type LetterRow, refKey } from './postgres-tables.ts'
 
 /** As often as an operator may bring one record back. */
@@ -20,8 +21,11 @@ export function operatorReplays(
   backend.send([
     {
       point,
-      // Those of fn_begin_topic.
-      locks: ({ tables }) => [...new Set(tables.topics.map(({ group, topic }) => `begin ${group}/${topic}`))].sort(),
+      // The first are those of fn_begin_topic.
+      locks: ({ tables }) => [
+        ...[...new Set(tables.topics.map(({ group, topic }) => `begin ${group}/${topic}`))].sort(),
+        lettersLock,
+      ],
       run: (tx) => {
         for (const letter of tx.tables.letters.values())
           if (letter.open && letter.tenant !== '' && letter.replays < maxReplays && wanted(letter))
@@ -52,5 +56,10 @@ function replay({ tables, changes }: Transaction, cluster: KafkaCluster, batch: 
   const generation = own ? 0 : (beside?.at.generation ?? Math.min(0, ...there.map(({ at }) => at.generation)) - 1)
   const { topicId, partition: from } = origin
   const at: ParkedAt = { generation, topicId, partition: from, replays: replays + 1, holdsKey, batch }
-  changes.push({ kind: 'replay', ref, origin, row: { tenant, at, record, attempts: 0, firstFailedAt: 0 } })
+  changes.push({
+    kind: 'replay',
+    ref,
+    origin,
+    row: { tenant, at, record, attempts: 0, firstFailedAt: 0, knownSince: null },
+  })
 }

@@ -55,6 +55,7 @@ export class PostgresServer {
   tables = new Tables()
   #nextPid = 1
   #awayUntil = 0
+  #ticks = 0
 
   constructor(options: ServerOptions) {
     this.loop = options.loop
@@ -65,6 +66,11 @@ export class PostgresServer {
 
   get away(): boolean {
     return this.loop.now < this.#awayUntil
+  }
+
+  /** Its clock, which never says the same twice. */
+  tick(): number {
+    return ++this.#ticks
   }
 
   /** Ends every session and lets nobody in for a while. */
@@ -122,6 +128,7 @@ export class Backend {
   #turn = 0
   #idleSince = 0
   #begunAt = 0
+  #begun = 0
   /** Called when the client can know that its connection has gone. */
   onClosed: (() => void) | null = null
 
@@ -247,6 +254,7 @@ export class Backend {
     if (this.#tx === null) {
       this.#tx = { tables: this.#server.tables, changes: [] }
       this.#begunAt = this.#server.loop.now
+      this.#begun = this.#server.tick()
     }
     const tx: Transaction = { tables: this.#server.tables, changes: this.#tx.changes }
     this.#acquire(statement, [...statement.locks(tx)], tx)
@@ -323,7 +331,7 @@ export class Backend {
     this.#tx = null
     this.#broken = null
     if (statement.ends === 'commit' && error === null && changes.length > 0)
-      this.#server.apply({ by: this.client.name, at: loop.now, changes })
+      this.#server.apply({ by: this.client.name, at: loop.now, begun: this.#begun, changes })
     this.#server.locks.release(this)
     if (statement.ends === 'commit' && error === null) this.#committed(statement)
     else this.#done(statement, error)

@@ -7,6 +7,7 @@ import type {
   ParkedRow,
   PartitionRef,
   Range,
+  Rerun,
   RetryRow,
 } from '../../core/postgres/transactions.ts'
 
@@ -56,6 +57,15 @@ export type Change =
       readonly ref: PartitionRef
       readonly row: ProgressRow
       readonly reason: 'begin' | 'raise' | 'commit'
+    }
+  | {
+      /** An operator's, or a daemon's in its stead. */
+      readonly kind: 'reset'
+      readonly ref: PartitionRef
+      readonly row: ProgressRow
+      readonly position: number
+      readonly rerun: Rerun | null
+      readonly dropParked: boolean
     }
   | { readonly kind: 'outcome'; readonly row: OutcomeRow }
   | {
@@ -108,7 +118,13 @@ export type LetterRow = {
   readonly holdsKey: boolean
 }
 
-export type Applied = { readonly by: string; readonly at: number; readonly changes: readonly Change[] }
+export type Applied = {
+  readonly by: string
+  readonly at: number
+  /** The server's tick when it began: what it writes was written then. */
+  readonly begun: number
+  readonly changes: readonly Change[]
+}
 
 export type StateValue = { readonly version: number; readonly json: string; readonly partition: number }
 type TopicRow = {
@@ -123,7 +139,8 @@ type TopicRow = {
 export class Tables {
   readonly progress = new Map<string, ProgressRow[]>()
   readonly topics: TopicRow[] = []
-  readonly keys = new Set<string>()
+  /** When each was written. */
+  readonly keys = new Map<string, number>()
   readonly states = new Map<string, StateValue>()
   readonly outbox = new Map<string, OutboxRow[]>()
   readonly deadLetters = new Set<string>()
@@ -134,9 +151,10 @@ export class Tables {
   /** Those whose message Kafka has refused, by `nameOf`. */
   readonly refusedLetters = new Set<string>()
   readonly breakers = new Map<string, Map<string, BreakerRow>>()
+  readonly reruns = new Map<string, Rerun>()
 
-  apply({ changes }: Applied): void {
-    for (const change of changes) this.#apply(change)
+  apply({ changes, begun }: Applied): void {
+    for (const change of changes) this.#apply(change, begun)
   }
 
   last(ref: PartitionRef): ProgressRow | undefined {
@@ -150,7 +168,7 @@ export class Tables {
     this.letters.set(name, { ref, offset, tenant, open: true, replays, holdsKey: holdsKey || key !== null })
   }
 
-  #apply(change: Change): void {
+  #apply(change: Change, begun: number): void {
     switch (change.kind) {
       case 'topic': {
         const known = this.topics.find(({ group, topicId }) => group === change.group && topicId === change.topicId)
@@ -162,8 +180,11 @@ export class Tables {
         append(this.progress, refKey(change.ref), change.row)
         break
       case 'outcome':
-        if (change.row.key !== null && change.row.kind !== 'duplicate') this.keys.add(change.row.key)
+        if (change.row.key !== null && change.row.kind !== 'duplicate') this.keys.set(change.row.key, begun)
         if (change.row.kind === 'failed') this.#giveUp(change.row)
+        break
+      case 'reset':
+        this.#reset(change)
         break
       case 'state':
         this.states.set(change.name, { version: change.version, json: change.json, partition: change.partition })
@@ -243,6 +264,25 @@ export class Tables {
         break
       }
     }
+  }
+
+  #reset({ ref, row, position, rerun, dropParked }: Change & { kind: 'reset' }): void {
+    const key = refKey(ref)
+    append(this.progress, key, row)
+    const undone = (offset: number) => (rerun === null ? offset < position : offset >= position)
+    const own = ({ at }: ParkedRow) =>
+      at.topicId === ref.topicId && at.generation === 0 && (rerun !== null || at.replays === 0)
+    if (rerun !== null || dropParked)
+      this.parked.set(
+        key,
+        (this.parked.get(key) ?? []).filter((parked) => !own(parked) || !undone(parked.record.offset)),
+      )
+    for (const offset of [...(this.retries.get(key)?.keys() ?? [])])
+      if (undone(offset)) this.retries.get(key)?.delete(offset)
+    if (rerun === null) return
+    this.reruns.set(key, { to: Math.max(rerun.to, this.reruns.get(key)?.to ?? 0), since: rerun.since })
+    for (const [name, letter] of this.letters)
+      if (refKey(letter.ref) === key && undone(letter.offset)) this.letters.delete(name)
   }
 }
 

@@ -58,6 +58,7 @@ export const strikes = [
   'failover',
   'freeze backend',
   'hold row',
+  'operator resets',
   'operator replays',
 ] as const
 export type StrikeKind = (typeof strikes)[number]
@@ -177,7 +178,7 @@ function drawOptions(random: SeededRandom): Options {
     serial: random.chance(0.15),
     offsetMode,
     protocol: random.chance(0.3) ? 'classic' : 'consumer',
-    onForeignOffset: random.chance(0.5) ? 'ignore' : 'stop',
+    onForeignOffset: random.pick(['ignore', 'stop', 'accept']),
     onOutOfRange: random.pick(['stop', 'earliest', 'latest']),
     start: random.chance(0.9) ? 'earliest' : 'latest',
     giant: random.chance(0.25),
@@ -276,7 +277,8 @@ const rare: Readonly<Partial<Record<StrikeKind, number>>> = {
   'trim log': 0.06,
   'recreate topic': 0.1,
   'add partitions': 0.1,
-  'reset offsets': 0.04,
+  'reset offsets': 0.08,
+  'operator resets': 0.2,
   failover: 0.1,
 }
 

@@ -48,7 +48,7 @@ export class Settled {
     return null
   }
 
-  /** Whether its owner has stopped it for a reason that an operator gave. Any other stop is a fault. */
+  /** Whether its owner has stopped it for a reason that no operator's word mends. Any other stop is a fault. */
   #stopped(ref: PartitionRef): boolean {
     const { excuses } = this.#world
     return this.#world.running().some(({ engine, sources }) => {
@@ -59,7 +59,7 @@ export class Settled {
           ({ group, topic, partition }) => group === ref.group && keyOf({ topic, partition }) === keyOf(ref),
         )
       if (own?.phase !== 'stopped') return false
-      return excuses.trimmed || excuses.reset || excuses.failover || excuses.recreated || this.#reordered
+      return excuses.failover || excuses.recreated || this.#reordered
     })
   }
 

@@ -10,6 +10,7 @@ import { type EventLoop, Process, VirtualClock } from './event-loop.ts'
 import type { KafkaCluster } from './kafka-cluster.ts'
 import { type KafkaGroup, keyOf } from './kafka-group.ts'
 import { retry, writtenBytes } from './handler.ts'
+import { isKnown } from './operator.ts'
 import { PostgresClient } from './postgres-client.ts'
 import type { PostgresServer } from './postgres-server.ts'
 import { placeOf, ProbeWatch } from './probe-watch.ts'
@@ -86,7 +87,7 @@ export class SimulatedDaemon {
       random: random.fork('workers'),
       chaos,
       actors,
-      known: (key) => server.tables.keys.has(key),
+      known: (key, since) => isKnown(server.tables.keys.get(key), since),
       serves: options.serves,
       watch,
       killed: options.killed,

@@ -60,8 +60,10 @@ export class SimulatedLane implements Lane {
     this.#busy = true
     this.#sentAt = this.#client.server.loop.now
     chaos.at('commit sent', this.#client.process)
-    for (const { result, row } of commit.outcomes) {
+    for (const { result, row, knownSince } of commit.outcomes) {
       if (result.kind === 'done' && row !== null && row.replays > 0) chaos.mark('brought back and done')
+      if (knownSince !== null && result.kind === 'done')
+        chaos.mark(row === null ? 'a record ran again' : 'a parked record ran again')
       if (result.kind === 'parked') chaos.mark('parked')
       else if (row !== null)
         chaos.mark(row.generation < 0 ? "an earlier topic's parked record" : 'a parked record decided')

@@ -16,6 +16,7 @@ import {
   type StateRow,
   type TopicProgress,
 } from '../../core/postgres/transactions.ts'
+import { decide, lettersLock } from './operator.ts'
 import type { PostgresClient } from './postgres-client.ts'
 import { ServerError } from './postgres-server.ts'
 import { isAfter, position, type ProgressRow, refKey } from './postgres-tables.ts'
@@ -105,6 +106,7 @@ export class SimulatedLedger implements Ledger {
     const breakers = await client.once('breakers', {
       run: ({ tables }) => [...(tables.breakers.get(refKey(ref))?.values() ?? [])],
     })
+    const rerun = await client.once('rerun', { run: ({ tables }) => [tables.reruns.get(refKey(ref))] })
     chaos.at('taken over', client.process)
     return {
       epoch: row.epoch,
@@ -120,7 +122,31 @@ export class SimulatedLedger implements Ledger {
         replayed: rows.some(({ at }) => at.replays > 0),
       })),
       breakers,
+      rerun: rerun.find((one) => one !== undefined && one.to > row.watermark) ?? null,
     }
+  }
+
+  epochs(refs: readonly PartitionRef[]): Promise<readonly number[]> {
+    return this.#options.client.once('epochs', {
+      run: ({ tables }) => refs.map((ref) => tables.last(ref)?.epoch ?? -1),
+    })
+  }
+
+  async acceptOffset(
+    ref: PartitionRef,
+    { epoch, seq }: Pick<Ownership, 'epoch' | 'seq'>,
+    position: number,
+  ): Promise<void> {
+    const { client } = this.#options
+    await client.once('accept', {
+      locks: [`partition ${refKey(ref)}`, lettersLock],
+      run: (tx) => {
+        const last = tx.tables.last(ref)
+        if (last?.epoch !== epoch || last.seq !== seq) return true
+        client.server.chaos.mark("Kafka's offset accepted")
+        return decide(tx, client.server.tick(), ref, { what: 'reset', position, dropParked: false })
+      },
+    })
   }
 
   async deleteOutbox({ ref, epoch, seq }: Inherited, upTo: OutboxPosition): Promise<void> {

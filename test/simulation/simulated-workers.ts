@@ -25,8 +25,8 @@ export type SimulatedWorkersOptions = {
   readonly random: SeededRandom
   readonly chaos: Chaos
   readonly actors: readonly SimulatedActor[]
-  /** Whether a key has been committed. */
-  readonly known: (key: string) => boolean
+  /** Whether a key has been committed, for a record that runs again since then. */
+  readonly known: (key: string, since: string | null) => boolean
   /** Whether the dependency serves the tenant now. */
   readonly serves: (tenant: string) => boolean
   readonly watch: ProbeWatch
@@ -240,7 +240,7 @@ export class SimulatedWorkers implements Workers {
     loop.after(thread.toldAt - loop.now, label, tells, process)
   }
 
-  #take(thread: Thread, { mailbox, run, opening, records, again = [] }: Dispatch): void {
+  #take(thread: Thread, { mailbox, run, opening, records, again }: Dispatch): void {
     const { breach, actors, known } = this.#options
     let box = thread.boxes.get(mailbox)
     if (opening) {
@@ -267,8 +267,8 @@ export class SimulatedWorkers implements Workers {
     box.queue.push(...records)
     for (const record of box.actor.looksUp ? records : []) {
       const { id, kind } = messageIn(record)
-      if (kind !== 'bad' && !again.includes(record.offset) && known(`${box.actor.group}/${box.tenant}/${id}`))
-        box.copies.add(record.offset)
+      const since = again?.get(record.offset) ?? null
+      if (kind !== 'bad' && known(`${box.actor.group}/${box.tenant}/${id}`, since)) box.copies.add(record.offset)
     }
     if (box.actor.serial && box.queue.length > 1) breach(`a serial actor was sent ${box.queue.length} records at once`)
   }

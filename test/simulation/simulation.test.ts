@@ -56,6 +56,11 @@ const paths = [
   'shared breaker opened',
   'shared breaker closed',
   'shared probe',
+  'operator resets',
+  'a record ran again',
+  'a parked record ran again',
+  "Kafka's offset accepted",
+  'an operator decides',
 ]
 
 test(

@@ -4,6 +4,7 @@ import { messageIn } from './message.ts'
 import { operatorReplays } from './operator-replays.ts'
 import { deadLetterTopic, outputs } from './handler.ts'
 import type { SimulatedDaemon } from './simulated-daemon.ts'
+import { operate } from './operator.ts'
 import type { Strike } from './schedule.ts'
 import type { SeededRandom } from './seeded-random.ts'
 import type { World } from './world.ts'
@@ -105,6 +106,9 @@ export class Strikes {
       case 'hold row':
         this.#holdRow(forMs)
         break
+      case 'operator resets':
+        this.#operatorResets()
+        break
       default:
         break
     }
@@ -149,10 +153,9 @@ export class Strikes {
   }
 
   #trim(): void {
-    const { cluster, excuses } = this.#world
+    const { cluster } = this.#world
     const log = this.#random.any(cluster.topics().flatMap(({ logs }) => logs))
     if (log === undefined) return
-    excuses.trimmed = true
     log.start = this.#random.between(log.start, log.end)
   }
 
@@ -210,6 +213,19 @@ export class Strikes {
       chaos.mark('brought back')
       return true
     })
+  }
+
+  /** `tenantry offsets reset`, while daemons are at work: back to run again, or on to pass over. */
+  #operatorResets(): void {
+    const { cluster, groups, server } = this.#world
+    const group = this.#random.any(groups)
+    const topic = this.#random.any(cluster.topics())
+    const partition = this.#random.below(topic?.logs.length ?? 1)
+    const log = topic?.logs[partition]
+    if (topic === undefined || log === undefined || group === undefined) return
+    const ref = { group: group.name, topic: topic.name, topicId: topic.id, partition }
+    const position = this.#random.between(log.start, log.end)
+    operate(server, ref, { what: 'reset', position, dropParked: this.#random.chance(0.3) })
   }
 
   /** A standby is promoted that lacks the last commits. */

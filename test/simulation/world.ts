@@ -1,3 +1,4 @@
+import { isForeign } from '../../core/foreign-offset.ts'
 import type { TopicPartition } from '../../core/kafka/source.ts'
 import type { PartitionRef } from '../../core/postgres/transactions.ts'
 import { Chaos, type Marks } from './chaos.ts'
@@ -6,6 +7,7 @@ import { Dependency } from './dependency.ts'
 import { EventLoop, type Process } from './event-loop.ts'
 import { KafkaCluster } from './kafka-cluster.ts'
 import { KafkaGroup, keyOf } from './kafka-group.ts'
+import { operate } from './operator.ts'
 import { PostgresServer } from './postgres-server.ts'
 import { type Applied, refKey } from './postgres-tables.ts'
 import type { Schedule, Strike } from './schedule.ts'
@@ -43,7 +45,7 @@ export class World {
   readonly violations: Violation[] = []
   daemons: SimulatedDaemon[] = []
   /** What an operator or an outage did that explains a partition that stops, or an offset that is passed over. */
-  readonly excuses = { trimmed: false, reset: false, failover: false, recreated: false }
+  readonly excuses = { reset: false, failover: false, recreated: false }
   readonly #random: SeededRandom
   readonly #trace: WorldOptions['trace']
   readonly #skipped = new Map<string, number>()
@@ -121,6 +123,7 @@ export class World {
     await this.loop.run(options.activeMs, () => this.violations.length > 0)
     if (this.violations.length > 0) return this.violations
     this.heal()
+    this.#decide(new SeededRandom(`operator ${this.schedule.seed}`))
     const settled = new Settled(this)
     let calm = false
     const look = () => {
@@ -213,6 +216,32 @@ export class World {
     strikes.hit(strike, at)
   }
 
+  /** What has stopped is an operator's to decide, who does so when all else works again. */
+  #decide(random: SeededRandom): void {
+    this.loop.after(2_000, 'operator', () => {
+      for (const { sources, engine } of this.running()) {
+        for (const { group: name, topic, partition, phase } of engine.status().partitions) {
+          const group = this.groups.find((one) => one.name === name)
+          const topicId = this.cluster.topic(topic)?.id
+          if (phase !== 'stopped' || group === undefined || topicId === undefined) continue
+          const ref: PartitionRef = { group: name, topic, topicId, partition }
+          const log = this.cluster.log(ref)
+          const last = this.server.tables.last(ref)
+          if (!sources.get(name)?.holds(ref) || log === undefined || last === undefined) continue
+          const committed = group.offsetOf(ref) ?? -1
+          const elsewhere = committed >= log.start && committed <= log.end && isForeign(committed, last)
+          this.chaos.mark('an operator decides')
+          if (last.watermark < log.start)
+            operate(this.server, ref, { what: 'reset', position: log.start, dropParked: false })
+          else if (elsewhere && random.chance(0.5))
+            operate(this.server, ref, { what: 'reset', position: committed, dropParked: random.chance(0.5) })
+          else operate(this.server, ref, { what: 'ignore' })
+        }
+      }
+      this.#decide(random)
+    })
+  }
+
   /** Samples what daemons say of themselves. */
   #look(): void {
     this.loop.after(53, 'sample', () => {
@@ -242,6 +271,8 @@ function describe({ changes }: Applied): string {
     switch (change.kind) {
       case 'progress':
         return `${change.reason} ${keyOf(change.ref)} ${change.row.epoch}/${change.row.seq} watermark ${change.row.watermark} ahead ${change.row.ahead.map(([from, to]) => `${from}-${to}`).join()} kafka ${change.row.kafkaOffset}`
+      case 'reset':
+        return `reset ${keyOf(change.ref)} ${change.row.epoch}/${change.row.seq} to ${change.row.watermark}${change.rerun ? ` and again to ${change.rerun.to}` : ''}${change.dropParked ? ' without what is parked' : ''}`
       case 'outcome':
         return `${change.row.kind}${change.row.reason ? ` (${change.row.reason})` : ''} ${keyOf(change.row.ref)}@${change.row.offset} ${change.row.tenant} ${change.row.messageId.slice(0, 4)}`
       case 'state':

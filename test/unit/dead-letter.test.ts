@@ -43,6 +43,7 @@ function outcome(result: Outcome['result'], offset: number, partition = 0): Outc
     failedAt,
     retried: false,
     row: null,
+    knownSince: null,
   }
 }
 

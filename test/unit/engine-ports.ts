@@ -71,6 +71,8 @@ export function stubLedger(parts: Partial<Ledger> = {}): Ledger {
     topicProgress: unexpected,
     begin: unexpected,
     takeOver: unexpected,
+    epochs: unexpected,
+    acceptOffset: unexpected,
     readOutbox: unexpected,
     findReplayed: unexpected,
     deleteOutbox: unexpected,
@@ -93,6 +95,7 @@ export const taken: Ownership = {
   breakers: [],
   retries: [],
   parked: [],
+  rerun: null,
 }
 
 const retry = { delaysMs: [], byType: new Map<string, readonly number[]>(), jitter: 0 }

@@ -259,15 +259,14 @@ const opening = fc.option(
   }),
   { nil: null },
 )
-const dispatch: fc.Arbitrary<Dispatch> = record({
-  mailbox: large,
-  run: large,
-  opening,
-  records: fc.array(kafkaRecord, { maxLength: 5 }),
-  again: fc.array(large, { minLength: 1, maxLength: 3 }),
-})
+const dispatch: fc.Arbitrary<Dispatch> = fc
+  .tuple(
+    record({ mailbox: large, run: large, opening, records: fc.array(kafkaRecord, { maxLength: 5 }) }),
+    fc.option(fc.array(fc.tuple(large, text), { minLength: 1, maxLength: 3 }), { nil: undefined }),
+  )
+  .map(([sent, again]) => ({ ...sent, ...(again && { again: new Map(again) }) }))
 
-test('dispatches arrive with every record’s bytes, order and openings', () => {
+test('dispatches arrive with every record’s bytes, order and openings, and which run again', () => {
   fc.assert(
     fc.property(fc.array(dispatch, { maxLength: 5 }), (dispatches) => {
       const frame = packDispatches(dispatches)

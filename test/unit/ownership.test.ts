@@ -2,8 +2,9 @@ import * as assert from 'uvu/assert'
 import type { TopicDescription } from '../../core/kafka/source.ts'
 import { TenantryError } from '../../core/errors.ts'
 import { silentLog } from '../../core/log.ts'
-import { noProgressCode } from '../../core/postgres/transactions.ts'
+import { noProgressCode, type Ownership as Owned } from '../../core/postgres/transactions.ts'
 import { systemRandom } from '../../core/random.ts'
+import type { GroupOptions } from '../../supervisors/engine.ts'
 import { Ownership } from '../../supervisors/ownership.ts'
 import { test } from '../harness.ts'
 import { HandClock, partition, settled, stubLedger, stubSource, taken } from './engine-ports.ts'
@@ -98,4 +99,80 @@ test('a partition that was added is waited for while brokers have not all heard 
   assert.match(claimed.reason, /t-12 was assigned/)
   for (let i = 0; i < 3; i++) await clock.turn(1_000)
   assert.equal(done, ['owned x'])
+})
+
+/** A claim of a partition that was left with this progress, where Kafka has this offset. */
+function foreign(onForeignOffset: GroupOptions['onForeignOffset'], kafka: number, log = { start: 0, end: 100 }) {
+  let owned: Owned = { ...taken, epoch: 3, seq: 7, kafkaOffset: 40, watermark: 60 }
+  const accepted: number[] = []
+  const events: string[] = []
+  const source = stubSource({
+    describe: async () => ({ topic: 't', id: 'x', partitions: 1 }),
+    clusterId: async () => 'cluster',
+    committed: async (all) => all.map((at) => ({ ...at, offset: kafka })),
+    range: async (all) => all.map((at) => ({ ...at, ...log })),
+  })
+  const ledger = stubLedger({
+    topicProgress: async () => ({ partitions: 1, recreated: false, clusterId: 'cluster' }),
+    takeOver: async () => owned,
+    acceptOffset: async (_ref, { epoch, seq }, position) => {
+      assert.equal([epoch, seq], [3, 7])
+      accepted.push(position)
+      owned = { ...owned, kafkaOffset: -1, watermark: position }
+    },
+  })
+  const settings = { promptRaiseMs: 60_000, backoffMinMs: 100, backoffMaxMs: 1_000 }
+  const ownership = new Ownership(ledger, new HandClock(), systemRandom, silentLog, settings, {
+    owned: (_, { watermark }) => events.push(`owned at ${watermark}`),
+    stopped: (_, error) => events.push(`${error.code}: ${error.message}`),
+  })
+  const claimed = partition(0, source)
+  Object.assign(claimed, { group: { ...claimed.group, onForeignOffset } })
+  return { claim: () => ownership.claim(claimed), events, accepted, claimed }
+}
+
+for (const [kafka, way] of [
+  [10, '--rerun'],
+  [80, '--skip'],
+] as const) {
+  test(`Kafka's offset ${kafka}, which nobody of ours wrote, stops the partition, with the commands that decide`, async () => {
+    const { claim, events, claimed } = foreign('stop', kafka)
+    await claim()
+    assert.is(events.length, 1)
+    const at = '--group g --topic t --partition 0 --reason WHY'
+    for (const part of [
+      'TENANTRY_FOREIGN_OFFSET',
+      '(40 to 60)',
+      `tenantry offsets ignore ${at}`,
+      `tenantry offsets accept ${at} ${way}`,
+    ])
+      assert.ok(events[0]?.includes(part), `${part} in ${events[0]}`)
+    assert.is(claimed.epoch, 3, 'it is told by this that an operator has decided')
+  })
+
+  test(`Kafka's offset ${kafka} is gone on from where configuration accepts it`, async () => {
+    const { claim, events, accepted } = foreign('accept', kafka)
+    await claim()
+    assert.equal([events, accepted], [[`owned at ${kafka}`], [kafka]])
+  })
+
+  test(`Kafka's offset ${kafka} counts for nothing where configuration ignores it`, async () => {
+    const { claim, events, accepted } = foreign('ignore', kafka)
+    await claim()
+    assert.equal([events, accepted], [['owned at 60'], []])
+  })
+}
+
+test('an offset of ours is nobody else’s, and one outside the log is not accepted', async () => {
+  for (const kafka of [40, 50, 60]) {
+    const { claim, events } = foreign('stop', kafka)
+    await claim()
+    assert.equal(events, ['owned at 60'])
+  }
+  for (const kafka of [10, 120]) {
+    const { claim, events, accepted } = foreign('accept', kafka, { start: 20, end: 100 })
+    await claim()
+    assert.match(events.join(), /TENANTRY_FOREIGN_OFFSET/)
+    assert.equal(accepted, [])
+  }
 })
