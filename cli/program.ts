@@ -6,6 +6,7 @@ import { dlqCommand } from './dlq.ts'
 import { exitCodes } from './exit.ts'
 import { table } from './output.ts'
 import { migrateCommand } from './migrate.ts'
+import { offsetsCommand } from './offsets.ts'
 import { startCommand } from './start.ts'
 import { stuckCommand } from './stuck.ts'
 import { topicsCommand } from './topics.ts'
@@ -33,6 +34,7 @@ export function createProgram(): Command {
     topicsCommand(),
     breakersCommand(),
     stuckCommand(),
+    offsetsCommand(),
     verifyCommand(),
     dlqCommand(),
   ])

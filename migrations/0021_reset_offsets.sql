@@ -228,7 +228,7 @@ begin
     select count(*) into move.dropped_retries from dropped;
     if undone then
       update sys.dead_letters as letter
-      set outbox_place = -1 - (last.epoch + 1)
+      set outbox_place = -1 - (last.epoch + 1), state = case when letter.state = 'open' and not cut then 'replayed' else letter.state end
       where letter.group_name = fn_reset_offsets.group_name
         and letter.topic_id = fn_reset_offsets.topic_id
         and letter.partition = target.number

@@ -83,7 +83,7 @@ export async function choose(
 
 /** Asks at the terminal. */
 export async function agreed({ name, done }: Verb, deadLetters: number): Promise<boolean> {
-  const { confirmed } = await import('./confirm.ts')
+  const { confirmed } = await import('../confirm.ts')
   const question = `${name.charAt(0).toUpperCase()}${name.slice(1)} ${count(deadLetters)}?`
   if (await confirmed(question, process.stdin, process.stderr)) return true
   say(`Nothing was ${done}.`)

@@ -5,6 +5,10 @@ export type PartitionProgress = {
   readonly watermark: number
   /** [from, to) above the watermark. */
   readonly ahead: readonly (readonly [from: number, to: number])[]
+  /** Offsets that an operator had passed over. */
+  readonly skipped: readonly (readonly [from: number, to: number])[]
+  /** Records below it ran again, as an operator said; 0: none did. */
+  readonly rerunTo: number
 }
 
 /** A topic that a group has begun to read. A topic that was made anew has another id, and is another one. */
@@ -28,10 +32,9 @@ export async function groupsIn(sql: Snapshot): Promise<readonly string[]> {
 export async function consumedTopics(sql: Snapshot, group: string): Promise<readonly ConsumedTopic[]> {
   const topics = await sql<{ topic: string; topic_id: string; partitions: number }[]>`
     select topic, topic_id::text, partitions from sys.consumed_topics where group_name = ${group} order by topic, begun_at`
-  const rows = await sql<
-    { topic_id: string; partition: number; watermark: number; ahead: string; begun: number | null }[]
-  >`
-    select distinct on (topic_id, partition) topic_id::text, partition, watermark::float8, ahead::text,
+  const rows = await sql<ProgressColumns[]>`
+    select distinct on (last.topic_id, last.partition) last.topic_id::text, last.partition, last.watermark::float8,
+      last.ahead::text, resets.skipped::text, resets.rerun_to::float8,
       (
         select first.watermark::float8
         from sys.partition_progress as first
@@ -39,15 +42,22 @@ export async function consumedTopics(sql: Snapshot, group: string): Promise<read
           and first.partition = last.partition and first.seq = 0
       ) as begun
     from sys.partition_progress as last
-    where group_name = ${group}
-    order by topic_id, partition, seq desc`
+    left join sys.partition_resets as resets
+      on resets.group_name = last.group_name and resets.topic_id = last.topic_id and resets.partition = last.partition
+    where last.group_name = ${group}
+    order by last.topic_id, last.partition, last.seq desc`
   const byPlace = new Map(rows.map((row) => [`${row.topic_id}/${row.partition}`, row]))
   return topics.map(({ topic, topic_id: topicId, partitions }) => {
     const own = Array.from({ length: partitions }, (_, partition) => byPlace.get(`${topicId}/${partition}`))
     return {
       topic,
       topicId,
-      partitions: own.map((row) => ({ watermark: row?.watermark ?? 0, ahead: ranges(row?.ahead ?? '{}') })),
+      partitions: own.map((row) => ({
+        watermark: row?.watermark ?? 0,
+        ahead: ranges(row?.ahead ?? '{}'),
+        skipped: ranges(row?.skipped ?? '{}'),
+        rerunTo: row?.rerun_to ?? 0,
+      })),
       // The first row is trimmed with age; by then the log has lost its beginning as well.
       begun: own.map((row) => row?.begun ?? 0),
     }
@@ -86,7 +96,26 @@ export async function retriedRecords(sql: Snapshot, group: string): Promise<Set<
 }
 
 export function isDone({ watermark, ahead }: PartitionProgress, offset: number): boolean {
-  return offset < watermark || ahead.some(([from, to]) => offset >= from && offset < to)
+  return offset < watermark || within(ahead, offset)
+}
+
+/** Whether an operator had it passed over. */
+export function isSkipped({ skipped }: PartitionProgress, offset: number): boolean {
+  return within(skipped, offset)
+}
+
+function within(all: PartitionProgress['ahead'], offset: number): boolean {
+  return all.some(([from, to]) => offset >= from && offset < to)
+}
+
+type ProgressColumns = {
+  topic_id: string
+  partition: number
+  watermark: number
+  ahead: string
+  skipped: string | null
+  rerun_to: number | null
+  begun: number | null
 }
 
 /** PostgreSQL's text of an int8multirange: `{[3,5),[7,9)}`. */

@@ -3,7 +3,14 @@ import type { LogRecord } from './log.ts'
 import { messageIdOf, tenantOf } from './envelope.ts'
 import { idOf } from './ids.ts'
 import { Messages } from './messages.ts'
-import { type ConsumedTopic, type DeadLetter, isDone, type ParkedRecord, type PartitionProgress } from './progress.ts'
+import {
+  type ConsumedTopic,
+  type DeadLetter,
+  isDone,
+  isSkipped,
+  type ParkedRecord,
+  type PartitionProgress,
+} from './progress.ts'
 import type { Findings } from './report.ts'
 
 /** One partition of one topic, by the number that Messages keeps. */
@@ -31,6 +38,8 @@ export type ReplayOptions = {
   readonly findings: Findings
 }
 
+const nothing: PartitionProgress = { watermark: 0, ahead: [], skipped: [], rerunTo: 0 }
+
 /** Goes through the logs as an actor should have: each message once, in order, less what was given up on. */
 export class Replay {
   readonly messages = new Messages()
@@ -49,7 +58,7 @@ export class Replay {
   retried = 0
   readonly #options: ReplayOptions
   #log = -1
-  #progress: PartitionProgress = { watermark: 0, ahead: [] }
+  #progress: PartitionProgress = nothing
   #begun = 0
   /** Tenants of this partition with a parked record, and the first one's offset: what comes after it waits for it. */
   readonly #behind = new Map<string, number>()
@@ -62,7 +71,7 @@ export class Replay {
   enter({ topic, topicId, partitions, begun }: ConsumedTopic, partition: number): void {
     this.#log = this.places.length
     this.places.push({ topic, topicId, partition })
-    this.#progress = partitions[partition] ?? { watermark: 0, ahead: [] }
+    this.#progress = partitions[partition] ?? nothing
     this.#begun = begun[partition] ?? 0
     this.#behind.clear()
   }
@@ -85,6 +94,11 @@ export class Replay {
       if (letter !== undefined)
         findings.add({ fault: 'duplicated', what: 'a record that is parked, and a dead letter of it', ...where })
       this.#park(record, row, where)
+      return
+    }
+    if (done && letter === undefined && isSkipped(this.#progress, offset)) {
+      this.records++
+      this.skipped++
       return
     }
     if (done) {

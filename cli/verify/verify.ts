@@ -161,7 +161,11 @@ async function readLogs(
   }
   let whole = found.length === topics.length
   for (const { topic, logged } of found) {
-    for (const [partition, { watermark }] of topic.partitions.entries()) {
+    for (const [partition, { watermark, rerunTo }] of topic.partitions.entries()) {
+      if (rerunTo > 0)
+        findings.remark(
+          `${topic.topic}, partition ${partition} ran again up to ${rerunTo}, as an operator said: what was inserted then is there more than once.`,
+        )
       const [start = 0, end = 0] = [logged.starts[partition], logged.ends[partition]]
       if (start > (topic.begun[partition] ?? 0) && watermark > (topic.begun[partition] ?? 0)) whole = false
       const ahead = (committed.get(topic.topicId)?.[partition] ?? -1) - watermark

@@ -6,6 +6,7 @@ export const fencedState = 'TY001'
 export const missingProgressState = 'TY002'
 export const stateElsewhereState = 'TY004'
 export const leftTransactionState = 'TY005'
+export const wrongWayState = 'TY007'
 
 /** Of a statement in a transaction that an earlier statement broke: says nothing of its own. */
 export const abortedState = '25P02'
@@ -40,6 +41,7 @@ export function isKnownKey(error: {
 export function isServerError(error: unknown): error is Error & {
   code: string
   detail?: string
+  hint?: string
   schema_name?: string
   table_name?: string
 } {

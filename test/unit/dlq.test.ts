@@ -1,7 +1,7 @@
 import { PassThrough } from 'node:stream'
 import * as fc from 'fast-check'
 import * as assert from 'uvu/assert'
-import { confirmed } from '../../cli/dlq/confirm.ts'
+import { confirmed } from '../../cli/confirm.ts'
 import { time } from '../../cli/dlq/flags.ts'
 import { bytesForJson, indented } from '../../cli/dlq/shown.ts'
 import { jsonSafe, visible } from '../../cli/output.ts'

@@ -192,10 +192,11 @@ type Logged = {
   readonly parked?: Readonly<Record<number, ParkedRecord>>
   readonly deadLetters?: Readonly<Record<number, DeadLetter>>
   readonly retried?: readonly number[]
+  readonly skipped?: readonly (readonly [from: number, to: number])[]
 }
 
 /** What the checker makes of one partition. */
-function replayed({ ids, watermark, parked = {}, deadLetters = {}, retried = [] }: Logged) {
+function replayed({ ids, watermark, parked = {}, deadLetters = {}, retried = [], skipped = [] }: Logged) {
   const findings = new Findings()
   const byPlace = <T>(rows: Readonly<Record<number, T>>) =>
     new Map(Object.entries(rows).map(([offset, row]) => [`id/0/${offset}`, row]))
@@ -208,7 +209,10 @@ function replayed({ ids, watermark, parked = {}, deadLetters = {}, retried = [] 
     retried: new Set(retried.map((offset) => `id/0/${offset}`)),
     findings,
   })
-  replay.enter({ topic: 't', topicId: 'id', partitions: [{ watermark, ahead: [] }], begun: [0] }, 0)
+  replay.enter(
+    { topic: 't', topicId: 'id', partitions: [{ watermark, ahead: [], skipped, rerunTo: 0 }], begun: [0] },
+    0,
+  )
   for (const [offset, name] of ids.entries()) {
     const [id = '', tenant = 'a'] = name.split('/').toReversed()
     replay.take({ ...recordOf(tenant, Buffer.from(JSON.stringify({ message_id: id })), []), offset })
@@ -260,6 +264,13 @@ test('a dead letter that was brought back holds its id, and nothing waits for it
 test('a record that is to be tried again waits', () => {
   const { counted } = replayed({ ids: ['1', '2', '3'], watermark: 1, retried: [1] })
   assert.equal(counted, { records: 1, processed: 1, duplicates: 0, waiting: 2, parked: 0, retried: 1 })
+})
+
+test('what an operator had passed over is skipped, and the copy of one of these is processed', () => {
+  const { counted, replay, expected } = replayed({ ids: ['x', 'y', 'z', 'y'], watermark: 4, skipped: [[1, 3]] })
+  assert.equal([counted.records, counted.processed, replay.skipped], [4, 2, 2])
+  assert.equal(['x', 'y'].map(expected), [1, 1])
+  assert.is(replay.messages.size, 2)
 })
 
 test('places are read as the options give them, and refused with the right form', () => {

@@ -11,8 +11,9 @@ const intro = `# Command line
 - Reading commands take \`--json\`. With it an error is one JSON object on standard error, too:
   \`{"error":{"code":"TENANTRY_…","message":"…","exit":3}}\`.
 - Every error has a stable code (docs/errors.md), a sentence, and what to do.
-- Only \`dlq discard\` asks a question, and only at a terminal, so no command hangs without one; output has no colours
-  (\`NO_COLOR\` is moot), and of what others wrote no character that a terminal would obey.
+- Only \`dlq discard\`, \`dlq replay\`, \`offsets reset\` and \`offsets accept\` ask a question, and only at a terminal, so no
+  command hangs without one; output has no colours (\`NO_COLOR\` is moot), and of what others wrote no character that a
+  terminal would obey.
 - A mistyped command, option or key is answered with the one that was probably meant.
 `
 

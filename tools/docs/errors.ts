@@ -76,7 +76,7 @@ const groups: readonly { readonly title: string; readonly intro: string; readonl
       TENANTRY_COMMIT_BROKEN:
         'A statement of ours was refused for a reason that is no fault of the surroundings. The daemon drains and ends: please report it.',
       TENANTRY_PROGRESS_MISSING:
-        'A partition has lost its row in sys.partition_progress. The partition stops: restore the row, or reset its position.',
+        'A partition has lost its row in sys.partition_progress. The partition stops: restore the row, or say where it is to begin by `tenantry offsets reset`.',
     },
   },
   {
@@ -100,7 +100,7 @@ const groups: readonly { readonly title: string; readonly intro: string; readonl
       TENANTRY_START_MISSING:
         'A group sees a topic for the first time, and nothing says where to begin. Set groups.<name>.start.',
       TENANTRY_FOREIGN_OFFSET:
-        "Somebody moved the group's offset with Kafka's own tools. The partition stops: progress in PostgreSQL decides, or consumer.onForeignOffset.",
+        "Somebody moved the group's offset with Kafka's own tools. The partition stops until `tenantry offsets accept` or `ignore`, or consumer.onForeignOffset, decides.",
       TENANTRY_OTHER_CLUSTER:
         "The group's progress belongs to another Kafka cluster. Use another group or another database.",
       TENANTRY_BATCH_CORRUPT:
@@ -171,6 +171,21 @@ const groups: readonly { readonly title: string; readonly intro: string; readonl
     entries: {
       TENANTRY_DEAD_LETTER_UNKNOWN: 'There is no dead letter with that number. `tenantry dlq list` shows them.',
       TENANTRY_DLQ_PARTLY: 'Some of them were discarded, then PostgreSQL could not go on. Run the command again.',
+    },
+  },
+  {
+    title: 'Positions (tenantry offsets)',
+    intro: 'Nothing was done when one of these is said. docs/offsets.md explains the commands.',
+    entries: {
+      TENANTRY_OFFSETS_PLACE: 'The group has not begun to read such a topic or partition. What there is is named.',
+      TENANTRY_OFFSETS_RANGE: 'The position is outside the log, whose ends are named.',
+      TENANTRY_OFFSETS_WAY:
+        'A partition would go on with --rerun, or back with --skip, or nothing is known of what was done. The message says what to say instead.',
+      TENANTRY_OFFSETS_RECREATED:
+        'The topic was deleted and created again, and no daemon of the group has begun to read it yet. Start one.',
+      TENANTRY_OFFSETS_NOT_SET: "Kafka's offset is one that tenantry writes itself: there is nothing to accept.",
+      TENANTRY_OFFSETS_BUSY:
+        'A commit has held the partitions for postgres.lockTimeout. Run it again; a frozen daemon or backend must end first.',
     },
   },
   {
