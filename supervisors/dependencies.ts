@@ -85,6 +85,11 @@ export class Dependencies {
     if (mailbox.queuedCount === 1 && mailbox.parked === null) this.#options.resume(mailbox)
   }
 
+  /** As `arrived`, of dead letters. */
+  broughtBack(mailbox: Mailbox): void {
+    if (mailbox.waiting === 'dependency' && mailbox.pending) this.#options.resume(mailbox)
+  }
+
   /** A record of the mailbox was decided otherwise than as failed; these dependencies served it. */
   handled(mailbox: Mailbox, served: number): void {
     if (mailbox.actor.dependencies.length === 0 || (this.#breakers.quiet && !mailbox.probing)) return

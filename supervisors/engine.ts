@@ -194,7 +194,10 @@ export class Engine {
       clock,
       ledger,
       found: (partition, tenant, first) => {
-        this.#parking.noticed(this.#mailbox(partition, Buffer.from(tenant).toString('latin1'), tenant), first)
+        const mailbox = this.#mailbox(partition, Buffer.from(tenant).toString('latin1'), tenant)
+        const { pending } = mailbox
+        this.#parking.noticed(mailbox, first)
+        if (!pending) this.#outcomes.dependencies.broughtBack(mailbox)
       },
       trouble: (reason) => this.#trouble('postgres.replays', reason),
       settled: () => this.#settled(),

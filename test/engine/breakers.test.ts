@@ -289,6 +289,29 @@ test('a mailbox that is forgotten while nothing is in it does not forget its bre
   assert.is(workers.since(from, 'sick'), 3)
 })
 
+for (const idleMailboxes of [0, 1_000]) {
+  test(`a dead letter that is brought back while its tenant's breaker is open waits for it, and goes then${idleMailboxes === 0 ? ', although its mailbox was forgotten' : ''}`, async () => {
+    const breaker = { ...stageSettings.breaker, maxWaitMs: 15 * second }
+    const { stage, workers } = begin({ settings: { idleMailboxes, breaker } })
+    await stage.assign()
+    workers.serves = (tenant) => tenant !== 'sick'
+    await stage.send(['sick', 'well'])
+    await stage.clock.pass(80 * second)
+    assert.equal(outcomes(stage).get('sick'), [{ offset: 0, kind: 'failed' }])
+    workers.serves = () => true
+    const from = stage.clock.monotonic()
+    const at = { generation: 0, topicId: stage.description.id, partition: 0, replays: 1, holdsKey: true }
+    const record = { offset: 0, timestamp: 0, key: Buffer.from('sick'), value: Buffer.from('{}'), headers: [] }
+    stage.parked = [{ tenant: 'sick', at, record, attempts: 0, firstFailedAt: 0, knownSince: null }]
+    await stage.clock.pass(50 * second)
+    assert.is(workers.since(from, 'sick'), 0)
+    await stage.clock.pass(20 * second)
+    assert.is(workers.since(from, 'sick'), 1)
+    assert.equal(outcomes(stage).get('sick')?.at(-1), { offset: 0, kind: 'done' })
+    assert.equal(stage.parked, [])
+  })
+}
+
 test('a probe that never answers is given up, and the next goes a minute later', async () => {
   const { stage, workers } = begin()
   await stage.assign()
