@@ -104,7 +104,7 @@ export class PostgresLedger implements Ledger {
       ahead: rangesOf(row.ahead),
       kafkaOffset: Number(row.kafka_offset),
       inherited,
-      retries: await this.#retries(ref),
+      retries: await this.#retries(ref, row.watermark),
       parked: await parkedTenants(this.#sql, ref),
       breakers: await leftBreakers(this.#sql, ref),
       rerun: await this.#rerun(ref, Number(row.watermark)),
@@ -162,7 +162,11 @@ export class PostgresLedger implements Ledger {
     return row === undefined ? null : { to: Number(row.rerun_to), since: row.rerun_since }
   }
 
-  async #retries({ group, topicId, partition }: PartitionRef): Promise<RetryRow[]> {
+  /** Those of records that were passed over, as Kafka had lost them, are nobody's any more. */
+  async #retries({ group, topicId, partition }: PartitionRef, watermark: string): Promise<RetryRow[]> {
+    await this.#sql`
+      delete from sys.retries
+      where group_name = ${group} and topic_id = ${topicId} and partition = ${partition} and record_offset < ${watermark}`
     const rows = await this.#sql<{ record_offset: string; attempts: number; first_failed_at: string }[]>`
       select record_offset::text, attempts, (extract(epoch from first_failed_at) * 1000)::bigint::text as first_failed_at
       from sys.retries

@@ -160,6 +160,11 @@ export class Checker {
     )
   }
 
+  /** Whether the record at `offset` of the partition with this `refKey` has an outcome. */
+  ended(key: string, offset: number): boolean {
+    return this.#seen.get(key)?.outcomes.has(offset) ?? false
+  }
+
   /** Offsets of visible records of the partition without an outcome. */
   undone(ref: PartitionRef, entries: readonly (KafkaRecord | null)[]): number[] {
     const seen = this.#seen.get(refKey(ref))

@@ -1,7 +1,8 @@
 /** A fault planted into a source file: `from`, which occurs there exactly once, becomes `to`. */
 export type Edit = { readonly file: string; readonly from: string; readonly to: string }
 
-export type Mutant = { readonly name: string; readonly edits: readonly Edit[] }
+/** `from`: the first seed that is tried, for one that few schedules find. */
+export type Mutant = { readonly name: string; readonly edits: readonly Edit[]; readonly from?: number }
 
 const fence = 'test/simulation/commit-statements.ts'
 const parking = 'supervisors/parking.ts'
@@ -113,6 +114,8 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: 'of what was brought back some comes before what was read past',
+    // Found by about one schedule in 4,000.
+    from: 3_500,
     edits: [
       { file: parking, from: 'if (!parked.inOrder(own)) {', to: 'if (!parked.inOrder(own) && !parked.replayed) {' },
     ],

@@ -28,7 +28,8 @@ const { simulate } = await import('./simulate.ts')
 const { scheduleOf } = await import('./schedule.ts')
 
 let caught: { readonly rule: string; readonly after: number } | null = null
-for (let seed = 1; seed <= Number(seeds) && caught === null; seed++) {
+const first = mutant.from ?? 1
+for (let seed = first; seed < first + Number(seeds) && caught === null; seed++) {
   const { violation } = await simulate(scheduleOf(String(seed)))
   if (violation) caught = { rule: violation.rule, after: seed }
 }

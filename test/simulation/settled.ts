@@ -83,9 +83,13 @@ export class Settled {
 
   /** An outcome takes its failed attempts with it. */
   #retries(): Wanting | null {
-    for (const [key, rows] of this.#world.server.tables.retries)
-      if (rows.size > 0 && !this.#stoppedKey(key) && !this.#anyStopped() && !this.#world.excuses.recreated)
-        return { rule: 'attempts are kept for ever', detail: `${key}: ${rows.size}` }
+    const { server, checker, excuses } = this.#world
+    for (const [key, rows] of server.tables.retries) {
+      // Those of records that the log has lost go with the next takeover.
+      const ended = [...rows.keys()].filter((offset) => checker.ended(key, offset))
+      if (ended.length > 0 && !this.#stoppedKey(key) && !this.#anyStopped() && !excuses.recreated)
+        return { rule: 'attempts are kept for ever', detail: `${key}: ${ended.length}` }
+    }
     return null
   }
 
