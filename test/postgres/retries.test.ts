@@ -13,6 +13,8 @@ let lane: PostgresLane
 before(async () => {
   stage = await LaneStage.create(async () => {})
   lane = await stage.lane()
+  // What is to be tried again is above the watermark, which the stage raises by one with each commit.
+  for (let i = 0; i < 20; i++) stage.done()
 })
 
 after(() => stage.end())
@@ -49,6 +51,15 @@ test('attempts are counted, found by the next owner, and gone with the outcome',
   assert.is((await stage.run(lane, [{ ...outcome, attempts: 3, firstFailedAt, retried: true }])).kind, 'committed')
   assert.equal((await stage.ledger.takeOver(stage.partition(0).ref)).retries, [])
   await stage.takeAllOver()
+})
+
+test('attempts at a record that was passed over are forgotten by the next owner', async () => {
+  const outcome = stage.done()
+  assert.is((await stage.run(lane, [retried(outcome, 0)])).kind, 'committed')
+  stage.partition(0).watermark = outcome.record.offset + 1
+  assert.is((await stage.run(lane, [stage.done()])).kind, 'committed')
+  assert.equal((await stage.takeOver(stage.partition(0))).watermark > outcome.record.offset, true)
+  assert.equal([...(await stage.sql`select * from sys.retries`)], [])
 })
 
 test('an attempt and the outcome in one commit leave nothing', async () => {
