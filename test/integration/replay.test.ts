@@ -1,0 +1,191 @@
+// runtimes: node, bun
+import { createHash, randomUUID } from 'node:crypto'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import postgres from 'postgres'
+import * as assert from 'uvu/assert'
+import { systemClock } from '../../core/clock.ts'
+import { KafkaPublisher } from '../../core/kafka/producer.ts'
+import { silentLog } from '../../core/log.ts'
+import { migrateUp } from '../../core/postgres/migrate.ts'
+import { after, before, test } from '../harness.ts'
+import { eventually, type FreshDatabase, freshDatabase, freshTopic, kafkaAddress } from '../services.ts'
+import { type RunningCli, runCli, startCli } from '../spawn-cli.ts'
+
+// Poison, a mended actor, and its dead letters replayed: on a real daemon, Kafka and PostgreSQL.
+
+let folder = ''
+let topic = ''
+let database: FreshDatabase
+let sql: postgres.Sql
+let publisher: KafkaPublisher
+let daemon: RunningCli | undefined
+const settings = () => ({ cwd: folder, env: { BROKERS: kafkaAddress(), DATABASE_URL: database.url } })
+
+before(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'tenantry-replay-'))
+  topic = await freshTopic({ partitions: 2 })
+  database = await freshDatabase()
+  await migrateUp(database.url)
+  sql = postgres(database.url, { max: 2, onnotice() {} })
+  await sql`create table numbers (place bigint generated always as identity, tenant_id text not null, n int not null)`
+  mkdirSync(join(folder, 'actors'))
+  writeFileSync(join(folder, 'package.json'), '{"type":"module"}')
+  writeFileSync(
+    join(folder, 'tenantry.yml'),
+    `kafka: { brokers: "\${BROKERS}", driver: platformatic }\ngroups:\n  ${topic}: { start: earliest }\nhttp: { enabled: false }\nworkers: { count: 1 }\ndeadLetters: { topic: off }\n`,
+  )
+  publisher = new KafkaPublisher({
+    bootstrap: kafkaAddress().split(','),
+    clientId: 'test',
+    clock: systemClock,
+    log: silentLog,
+  })
+})
+
+after(async () => {
+  await stop()
+  await publisher?.stop()
+  await sql?.end({ timeout: 1 })
+  await database?.drop()
+  rmSync(folder, { recursive: true, force: true })
+})
+
+/** Starts the daemon with an actor that fails at these. */
+function start(fails: string): void {
+  const from = (path: string) => new URL(`../../${path}`, import.meta.url).pathname
+  writeFileSync(
+    join(folder, 'actors', 'numbers.ts'),
+    `import { createHash } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import { z } from '${from('node_modules/zod/index.js')}'
+import { defineActor, Rejected } from '${from('actors/define-actor.ts')}'
+export default defineActor({
+  group: '${topic}',
+  topic: '${topic}',
+  retry: { delaysMs: Array.from({ length: 6_000 }, () => 100) },
+  state: { version: 1, schema: z.object({ chain: z.string() }), initial: { chain: '' } },
+  messages: { number: z.object({ n: z.number().int() }) },
+  receive({ payload: { n } }, ctx) {
+    ${fails}
+    ctx.state.chain = createHash('sha256').update(ctx.state.chain + n).digest('hex')
+    ctx.insert('numbers', { n })
+  },
+})
+`,
+  )
+  daemon = startCli(['start'], settings())
+}
+
+async function stop(): Promise<void> {
+  daemon?.child.kill('SIGTERM')
+  await daemon?.ended
+  daemon = undefined
+}
+
+async function send(tenant: string, ...numbers: readonly number[]): Promise<void> {
+  const messages = numbers.map((n) => {
+    const value = { message_id: randomUUID(), type: 'number', tenant_id: tenant, payload: { n } }
+    return { topic, key: Buffer.from(tenant), value: Buffer.from(JSON.stringify(value)), headers: [] }
+  })
+  for (const delivery of await publisher.send(messages)) assert.is(delivery.kind, 'delivered')
+}
+
+async function numbersOf(tenant: string): Promise<number[]> {
+  const rows = await sql<{ n: number }[]>`select n from numbers where tenant_id = ${tenant} order by place`
+  return rows.map(({ n }) => n)
+}
+
+async function chainOf(tenant: string): Promise<string | undefined> {
+  const [row] = await sql<{ chain: string }[]>`
+    select state ->> 'chain' as chain from sys.actor_state where tenant_id = ${tenant}`
+  return row?.chain
+}
+
+function chained(numbers: readonly number[]): string {
+  return numbers.reduce((chain, n) => createHash('sha256').update(`${chain}${n}`).digest('hex'), '')
+}
+
+async function open(): Promise<number> {
+  return (await sql`select from sys.dead_letters where state = 'open'`).length
+}
+
+function replay(...args: readonly string[]) {
+  return runCli(['dlq', 'replay', '--reason', 'mended', '--yes', ...args], settings())
+}
+
+async function all(tenant: string, numbers: readonly number[]): Promise<void> {
+  await eventually(async () => (await numbersOf(tenant)).length >= numbers.length, { deadlineMs: 60_000, what: tenant })
+  assert.equal(await numbersOf(tenant), numbers)
+  assert.is(await chainOf(tenant), chained(numbers), 'each once, in this order')
+}
+
+test(
+  'with its actor mended, what was given up is processed once, in order, after what has gone by',
+  async () => {
+    start(`if (n % 10 === 7) throw new Rejected('no sevens')`)
+    const numbers = Array.from({ length: 40 }, (_, n) => n)
+    for (const tenant of ['acme', 'umbrella']) await send(tenant, ...numbers)
+    await eventually(async () => (await open()) === 8, { deadlineMs: 60_000, what: 'the dead letters' })
+    await stop()
+    // 17 is still too much.
+    start(`if (n === 17) throw new Rejected('too much')`)
+    const done = await replay('--group', topic, '--wait')
+    assert.is(done.code, 6, done.stderr)
+    assert.match(done.stderr, '8 dead letters replayed')
+    assert.match(done.stderr, '6 succeeded, 2 are dead letters again')
+    const first = [...numbers.filter((n) => n % 10 !== 7), 7, 27, 37]
+    for (const tenant of ['acme', 'umbrella']) await all(tenant, first)
+    const again = await sql<{ replays: number; error: string }[]>`
+      select replay_count as replays, error_message as error from sys.dead_letters where state = 'open'`
+    assert.equal(
+      again.map(({ replays, error }) => [replays, error]),
+      [1, 2].map(() => [1, 'too much']),
+    )
+    await stop()
+    start('')
+    const ids = (await sql<{ id: string }[]>`select id from sys.dead_letters where state = 'open'`).map(({ id }) => id)
+    const both = await Promise.all([replay(...ids), replay(...ids)])
+    const codes = both.map(({ code }) => code).sort()
+    assert.equal(codes, [0, 1], both.map(({ stderr }) => stderr).join())
+    for (const tenant of ['acme', 'umbrella']) await all(tenant, [...first, 17])
+    assert.is((await replay(...ids)).code, 1, 'twice is once')
+    await send('acme', 40)
+    await all('acme', [...first, 17, 40])
+    assert.is(await open(), 0)
+    assert.is((await sql`select from sys.parked_messages`).length, 0)
+    await stop()
+  },
+  { timeoutMs: 240_000 },
+)
+
+test(
+  'what is replayed while its tenant fails comes when that is over, and hinders nobody',
+  async () => {
+    const mended = join(folder, 'mended')
+    start(`if (n === 1) throw new Rejected('no')`)
+    await send('sick', 0, 1, 2)
+    await eventually(async () => (await open()) === 1, { deadlineMs: 60_000, what: 'the dead letter' })
+    await stop()
+    start(`if (n === 3 && !existsSync('${mended}')) throw new Error('not yet')`)
+    await send('sick', 3, 4, 5)
+    await eventually(async () => (await sql`select from sys.retries`).length > 0, { deadlineMs: 60_000, what: 'a retry' })
+    assert.is((await replay('--tenant', 'sick')).code, 0)
+    await send('well', 0, 1)
+    await all('well', [0, 1])
+    assert.equal(await numbersOf('sick'), [0, 2])
+    writeFileSync(mended, '')
+    await eventually(async () => (await numbersOf('sick')).length === 6, { deadlineMs: 60_000, what: 'the sick' })
+    const numbers = await numbersOf('sick')
+    assert.equal(new Set(numbers), new Set([0, 1, 2, 3, 4, 5]))
+    assert.equal(
+      numbers.filter((n) => n !== 1),
+      [0, 2, 3, 4, 5],
+    )
+    assert.is(await chainOf('sick'), chained(numbers))
+    assert.is(await open(), 0)
+    await stop()
+  },
+  { timeoutMs: 240_000 },
+)
