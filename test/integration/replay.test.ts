@@ -147,7 +147,7 @@ test(
     start('')
     const ids = (await sql<{ id: string }[]>`select id from sys.dead_letters where state = 'open'`).map(({ id }) => id)
     const both = await Promise.all([replay(...ids), replay(...ids)])
-    const codes = both.map(({ code }) => code).sort()
+    const codes = both.map(({ code }) => code ?? -1).sort((one, other) => one - other)
     assert.equal(codes, [0, 1], both.map(({ stderr }) => stderr).join())
     for (const tenant of ['acme', 'umbrella']) await all(tenant, [...first, 17])
     assert.is((await replay(...ids)).code, 1, 'twice is once')
@@ -170,7 +170,10 @@ test(
     await stop()
     start(`if (n === 3 && !existsSync('${mended}')) throw new Error('not yet')`)
     await send('sick', 3, 4, 5)
-    await eventually(async () => (await sql`select from sys.retries`).length > 0, { deadlineMs: 60_000, what: 'a retry' })
+    await eventually(async () => (await sql`select from sys.retries`).length > 0, {
+      deadlineMs: 60_000,
+      what: 'a retry',
+    })
     assert.is((await replay('--tenant', 'sick')).code, 0)
     await send('well', 0, 1)
     await all('well', [0, 1])
