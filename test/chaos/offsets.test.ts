@@ -150,13 +150,13 @@ test(
     const daemon = on.start()
     await daemon.until('partition.owned', partitions)
     await on.worked(perSecond)
-    // It falls behind while it cannot commit, so that there is something to pass over.
+    // It cannot commit meanwhile, so that there is something to pass over, however fast it is.
     await on.sql.begin(async (tx) => {
       await tx`lock table effects in access exclusive mode`
       const { sent } = on
       await eventually(() => on.sent > sent + 2 * perSecond, { deadlineMs: 30_000 })
+      await offsets(on, 'reset', '--to', 'latest', '--skip', '--yes')
     })
-    await offsets(on, 'reset', '--to', 'latest', '--skip', '--yes')
     await on.worked(perSecond)
     const log = await finished(on)
     const skips = await on.sql<{ skipped: string }[]>`select skipped::text from sys.partition_resets order by partition`
@@ -177,6 +177,17 @@ test(
   },
   { timeoutMs: 3 * minute },
 )
+
+/** Partitions whose progress says that an offset above `offset` was written to Kafka. */
+async function writtenPast(on: Stage, offset: number): Promise<number> {
+  const [row] = await on.sql<{ count: number }[]>`
+    select count(*)::integer as count
+    from (
+      select distinct on (partition) kafka_offset from sys.partition_progress order by partition, seq desc
+    ) as last
+    where kafka_offset > ${offset}`
+  return row?.count ?? 0
+}
 
 async function setByTool(on: Stage, offset: number, ...numbers: readonly number[]): Promise<void> {
   const admin = new Admin({ clientId: 'chaos-offsets', bootstrapBrokers: on.kafka.split(',') })
@@ -200,9 +211,10 @@ test(
     const on = await stage()
     const first = on.start()
     on.feed(perSecond)
-    await on.worked(perSecond)
-    await first.stop()
     const from = 3
+    // Only below what we wrote ourselves is an offset somebody else's.
+    await eventually(async () => (await writtenPast(on, from)) === partitions, { deadlineMs: 60_000 })
+    await first.stop()
     await setByTool(on, from, 0, 1, 2)
     // One is decided while nobody runs, two while their daemon waits.
     await offsets(on, 'accept', '--partition', '2', '--rerun', '--yes')
