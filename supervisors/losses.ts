@@ -2,7 +2,7 @@ import { failureOf } from '../actors/failure.ts'
 import type { Failure } from '../core/effects.ts'
 import { TenantryError } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
-import type { Decision, Executing, Failed, Workers } from '../core/workers.ts'
+import type { Decision, Executing, Failed, Identity, Workers } from '../core/workers.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import type { Mailbox } from './mailbox.ts'
 import type { Mailboxes } from './mailboxes.ts'
@@ -37,19 +37,21 @@ export class Losses {
 
   lost(worker: number, error: Error, executing: readonly Executing[]): void {
     const { dispatcher, outcomes, mailboxes, quarantine } = this.#options
-    const givenUp = new Map<Mailbox, Failed>()
+    const givenUp = new Map<Mailbox, number>()
     for (const one of executing) {
+      // Perhaps its run was taken back, and the thread had not heard of it: it was its code all the same.
       const mailbox = mailboxes.get(one.mailbox)
-      const item = mailbox?.oldestInFlight
-      // Taken back meanwhile: the thread had not heard of it.
-      if (mailbox === undefined || item === undefined || mailbox.worker !== worker) continue
-      if (worker !== this.#extra) quarantine.isolate(mailbox, one.offset)
-      else if (quarantine.crashed(mailbox, item.record.offset)) givenUp.set(mailbox, this.#failed(mailbox, error, one))
+      if (mailbox === undefined) continue
+      const offset = one.offset >= 0 ? one.offset : (mailbox.items.at(mailbox.decidedCount)?.record.offset ?? -1)
+      if (worker !== this.#extra) quarantine.isolate(mailbox, offset)
+      else if (quarantine.crashed(mailbox, offset)) givenUp.set(mailbox, offset)
     }
-    for (const mailbox of dispatcher.workerLost(worker)) {
-      const failed = givenUp.get(mailbox)
-      if (failed === undefined) outcomes.runLost(mailbox)
-      else outcomes.giveUp(mailbox, failed, crashLimit)
+    for (const mailbox of dispatcher.workerLost(worker)) if (!givenUp.has(mailbox)) outcomes.runLost(mailbox)
+    for (const [mailbox, offset] of givenUp) {
+      // One that runs elsewhere by now ends that thread as well, and comes back.
+      if (mailbox.open || mailbox.waiting === 'blocked') continue
+      const identity = executing.find((one) => one.mailbox === mailbox.id)?.identity
+      outcomes.giveUp(mailbox, offset, this.#failed(mailbox, offset, error, identity), crashLimit)
     }
   }
 
@@ -73,9 +75,7 @@ export class Losses {
     workers.closeExtra()
   }
 
-  #failed(mailbox: Mailbox, error: Error, { identity }: Executing): Failed {
-    const { partition, tenant } = mailbox
-    const offset = mailbox.oldestInFlight?.record.offset ?? -1
+  #failed({ partition, tenant }: Mailbox, offset: number, error: Error, identity: Identity | undefined): Failed {
     this.#options.log.error(
       'record.worker_crash',
       { ...partition.facts, offset, tenant, messageId: identity?.messageId ?? '', crashes: crashLimit },

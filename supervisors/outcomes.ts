@@ -158,17 +158,18 @@ export class Outcomes {
     this.#resume(mailbox)
   }
 
-  /** The worker has gone with this run, whose oldest undecided record ended it so many times: that one has failed. */
-  giveUp(mailbox: Mailbox, failed: Failed, crashes: number): void {
+  /** The worker has gone with the mailbox's run, and the record at `offset` has ended it so many times: it has failed. */
+  giveUp(mailbox: Mailbox, offset: number, failed: Failed, crashes: number): void {
     this.dependencies.ended(mailbox)
     mailbox.raiseRun(mailbox.decidedCount)
     const item = mailbox.next
-    if (item === undefined) return
-    const { attempts } = item
-    // Of this decision only: if it is taken back, no attempt was made. The last one is counted when it is written.
-    item.attempts = attempts + crashes - 1
-    this.#decideNext(mailbox, failed)
-    item.attempts = attempts
+    if (item?.record.offset === offset) {
+      const { attempts } = item
+      // Of this decision only: if it is taken back, no attempt was made. The last one is counted when it is written.
+      item.attempts = attempts + crashes - 1
+      this.#decideNext(mailbox, failed)
+      item.attempts = attempts
+    }
     this.#resume(mailbox)
   }
 

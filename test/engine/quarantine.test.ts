@@ -1,7 +1,7 @@
 import * as assert from 'uvu/assert'
-import type { Outcome } from '../../core/postgres/transactions.ts'
+import type { CommitResult, Outcome } from '../../core/postgres/transactions.ts'
 import { test } from '../harness.ts'
-import { EngineStage } from './engine-stage.ts'
+import { EngineStage, refusal } from './engine-stage.ts'
 
 // A record that ends its thread each time is found, alone, and given up on; nobody else pays for it.
 
@@ -101,6 +101,23 @@ test('a record that ends on the extra thread is no suspect any more, and its ten
   await stage.clock.pass(0)
   assert.equal(stage.sentTo, ['1:0', '1:1', '0:2'])
   assert.equal(stage.committed, ['a/0:done', 'a/1:done', 'a/2:done'])
+})
+
+test('a record whose run was taken back while it held its thread is a suspect all the same', async () => {
+  const { stage } = await staged()
+  const { promise, resolve } = Promise.withResolvers<CommitResult>()
+  stage.answer = (commit) => (commit.outcomes.length > 0 ? promise : { kind: 'committed', commit })
+  await stage.send(['a'])
+  stage.mute = true
+  await stage.send(['a'])
+  stage.answer = (commit) => ({ kind: 'committed', commit })
+  resolve({ kind: 'refused', step: 'effect', blame: 'held', failure: refusal('55P03') })
+  await stage.clock.pass(0)
+  stage.sentTo.length = 0
+  stage.engine.workersListener.lost(0, new Error('gone'), [{ mailbox: 1, offset: 1 }])
+  stage.engine.workersListener.ready(0)
+  await stage.clock.pass(60_000)
+  assert.equal(stage.sentTo, ['1:0'])
 })
 
 test('the extra thread is ended when it has had nothing to do for a while, and started when it is needed again', async () => {
