@@ -58,7 +58,7 @@ async function idOf(name: string): Promise<string> {
 
 /** `count` records in each partition, a minute apart. */
 async function produce(name: string, count: number): Promise<void> {
-  const producer = new Producer({ clientId: 'test', bootstrapBrokers: kafkaAddress().split(',') })
+  const producer = new Producer({ clientId: 'test', bootstrapBrokers: kafkaAddress().split(','), idempotent: true })
   const messages = [0, 1].flatMap((partition) =>
     Array.from({ length: count }, (_, n) => ({
       topic: name,

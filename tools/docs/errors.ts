@@ -175,7 +175,7 @@ const groups: readonly { readonly title: string; readonly intro: string; readonl
   },
   {
     title: 'Positions (tenantry offsets)',
-    intro: 'Nothing was done when one of these is said. [cli.md](cli.md) has the commands.',
+    intro: 'Nothing was done when one of these is said. [Positions](offsets.md) explains the commands.',
     entries: {
       TENANTRY_OFFSETS_PLACE: 'The group has not begun to read such a topic or partition. What there is is named.',
       TENANTRY_OFFSETS_RANGE: 'The position is outside the log, whose ends are named.',
