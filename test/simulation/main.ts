@@ -1,17 +1,28 @@
+import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
 import { Marks } from './chaos.ts'
-import { scheduleOf } from './schedule.ts'
-import { simulate, type Simulated } from './simulate.ts'
+import { added, type FoundViolation, nothingRun, type SimulationRun } from './found.ts'
+import { mutants } from './mutants.ts'
+import { inParallel, runMutant, runSlice } from './processes.ts'
+import { parsed, reduced, written } from './reduction.ts'
+import { type Schedule, scheduleOf } from './schedule.ts'
+import { shrink } from './shrink.ts'
+import { simulate } from './simulate.ts'
 
 const usage = `npm run simulate -- [options]
-  --seeds N    schedules to run (default 100)
-  --seed S     the first seed, a number (default 1); with --trace the only one, and any word
-  --trace      print every event of the one schedule, in virtual milliseconds
-  --json       the last line of standard output is one object
-Ends with 0, with 1 when a schedule violates a guarantee, with 2 when it was called wrongly.
+  --seeds N     schedules to run (default 100)
+  --seed S      the first seed, a number (default 1); with --trace the only one, and any word
+  --jobs N      processes that run them (default: one for each core, from 1,000 schedules on)
+  --shrink      make a failing schedule as small as it still fails, and print what is left
+  --reduce TEXT run only that part of the schedule: what --shrink printed
+  --trace       print every event of the one schedule, in virtual milliseconds
+  --mutants     then plant each of ${mutants.length} faults into the engine, and search for it in up to 1,000 schedules
+  --json        the last line of standard output is one object
+Ends with 0, with 1 when a schedule violates a guarantee or a planted fault is not found, with 2 when it was called
+wrongly, with 130 when it was interrupted.
 `
-
-type Found = { readonly seed: string; readonly rule: string; readonly detail: string }
+const sliceSeeds = 250
+const mutantSeeds = 1_000
 
 const say = (text: string) => process.stderr.write(`${text}\n`)
 
@@ -21,7 +32,11 @@ function options() {
       options: {
         seeds: { type: 'string', default: '100' },
         seed: { type: 'string', default: '1' },
+        jobs: { type: 'string' },
+        shrink: { type: 'boolean', default: false },
+        reduce: { type: 'string' },
         trace: { type: 'boolean', default: false },
+        mutants: { type: 'boolean', default: false },
         json: { type: 'boolean', default: false },
         help: { type: 'boolean', default: false },
       },
@@ -31,54 +46,157 @@ function options() {
   }
 }
 
-async function trace(seed: string): Promise<Found[]> {
-  const { violation, schedule } = await simulate(scheduleOf(seed), {
-    trace: (at, who, what) => process.stdout.write(`${at.toFixed(1).padStart(10)}  ${who.padEnd(10)} ${what}\n`),
-  })
-  say(JSON.stringify(schedule))
-  return foundIn(seed, violation)
+type Given = NonNullable<ReturnType<typeof options>>
+
+let interrupted = false
+
+/** On a terminal one line that changes, elsewhere plain lines. */
+function progress(text: string, last: boolean): void {
+  if (process.stderr.isTTY) process.stderr.write(`\r${text} ${last ? '\n' : ''}`)
+  else say(text)
 }
 
-async function runAll(first: number, count: number): Promise<{ found: Found[]; events: number; marks: Marks }> {
-  const marks = new Marks()
-  const found: Found[] = []
-  let events = 0
-  for (let i = 0; i < count; i++) {
-    const seed = String(first + i)
-    const run = await simulate(scheduleOf(seed), { marks })
-    events += run.events
-    found.push(...foundIn(seed, run.violation))
-    if (process.stderr.isTTY) process.stderr.write(`\r${i + 1} of ${count} schedules, ${found.length} violations `)
-    else if ((i + 1) % 100 === 0) say(`${i + 1} of ${count} schedules, ${found.length} violations`)
+/** The one schedule that `--trace` or `--reduce` asks for; null when the reduction cannot be read. */
+function chosen({ seed, reduce }: Given): Schedule | null {
+  const whole = scheduleOf(seed)
+  if (reduce === undefined) return whole
+  const reduction = parsed(reduce, whole)
+  return reduction === null ? null : reduced(whole, reduction)
+}
+
+async function runOne(given: Given, schedule: Schedule, marks: Marks): Promise<SimulationRun> {
+  const { seed } = schedule
+  const trace = (at: number, who: string, what: string) =>
+    process.stdout.write(`${at.toFixed(1).padStart(10)}  ${who.padEnd(10)} ${what}\n`)
+  const { violation, events } = await simulate(schedule, { marks, ...(given.trace && { trace }) })
+  const found: FoundViolation[] = []
+  if (violation !== null) {
+    const { rule, detail } = violation
+    const reduction = given.shrink ? await shrunk(schedule, rule) : given.reduce
+    const part = reduction === undefined ? '' : ` --reduce '${reduction}'`
+    say(`seed ${seed}: ${rule}: ${detail}\n  npm run simulate -- --seed ${seed}${part} --trace`)
+    found.push({ seed, rule, detail, ...(reduction !== undefined && { reduction }) })
   }
-  if (process.stderr.isTTY) say('')
-  return { found, events, marks }
+  return { ...nothingRun, schedules: 1, failures: found.length, events, violations: found }
 }
 
-function foundIn(seed: string, violation: Simulated['violation']): Found[] {
-  if (violation === null) return []
-  say(`seed ${seed}: ${violation.rule}: ${violation.detail}\n  npm run simulate -- --seed ${seed} --trace`)
-  return [{ seed, rule: violation.rule, detail: violation.detail }]
+async function shrunk(schedule: Schedule, rule: string): Promise<string> {
+  const { reduction, tries } = await shrink(schedule, async (smaller) => {
+    const { violation } = await simulate(smaller)
+    return violation?.rule === rule
+  })
+  say(`seed ${schedule.seed}: shrunk in ${tries} runs`)
+  return written(reduction)
+}
+
+/** In this process. */
+async function runHere(given: Given, first: number, count: number): Promise<SimulationRun> {
+  const marks = new Marks()
+  let all = nothingRun
+  for (let i = 0; i < count && !interrupted; i++) {
+    all = added(all, await runOne(given, scheduleOf(String(first + i)), marks))
+    if (process.stderr.isTTY || (i + 1) % 100 === 0)
+      progress(`${i + 1} of ${count} schedules, ${all.failures} violations`, i + 1 === count)
+  }
+  return { ...all, reached: Object.fromEntries(marks.counts) }
+}
+
+async function runInProcesses(given: Given, first: number, count: number, jobs: number): Promise<SimulationRun> {
+  let all = nothingRun
+  const starts = Array.from({ length: Math.ceil(count / sliceSeeds) }, (_, slice) => first + slice * sliceSeeds)
+  await inParallel(
+    starts,
+    jobs,
+    () => interrupted,
+    async (start) => {
+      const run = await runSlice(start, Math.min(sliceSeeds, first + count - start))
+      if (run === null) return
+      const violations: FoundViolation[] = []
+      for (const { seed } of run.violations)
+        violations.push(...(await runOne(given, scheduleOf(seed), new Marks())).violations)
+      all = added(all, { ...run, violations })
+      progress(`${all.schedules} of ${count} schedules, ${all.failures} violations`, all.schedules === count)
+    },
+  )
+  return all
+}
+
+/** Those that were caught, and those that were not. */
+async function runMutants(jobs: number): Promise<{ mutants: number; caught: number; missed: string[] }> {
+  const missed: string[] = []
+  let [caught, ran] = [0, 0]
+  await inParallel(
+    mutants,
+    jobs,
+    () => interrupted,
+    async ({ name }) => {
+      const found = await runMutant(name, mutantSeeds)
+      if (found === undefined) return
+      if (found === null) missed.push(name)
+      else caught++
+      say(
+        `${++ran} of ${mutants.length} mutants: ${found === null ? 'NOT FOUND' : `${found.rule}, seed ${found.after}`}: ${name}`,
+      )
+    },
+  )
+  return { mutants: mutants.length, caught, missed }
+}
+
+/** Which paths were hardly taken, and how much was found out for the time. */
+function sayReached({ reached, cpu_seconds }: SimulationRun): void {
+  const rarest = Object.entries(reached).sort(([, a], [, b]) => a - b)
+  const hits = rarest.reduce((sum, [, count]) => sum + count, 0)
+  say(
+    `${rarest.length} rare paths, ${Math.round((hits / cpu_seconds) * 60).toLocaleString('en')} times a CPU minute; rarest: ${rarest
+      .slice(0, 5)
+      .map(([mark, count]) => `${mark} ${count}`)
+      .join(', ')}`,
+  )
+}
+
+async function run(given: Given, first: number, count: number, jobs: number): Promise<void> {
+  const started = performance.now()
+  const one = given.trace || given.reduce !== undefined ? chosen(given) : undefined
+  if (one === null) {
+    say(`--reduce is what --shrink printed for this seed.\n${usage}`)
+    process.exitCode = 2
+    return
+  }
+  const schedules =
+    one !== undefined
+      ? await runOne(given, one, new Marks())
+      : jobs > 1
+        ? await runInProcesses(given, first, count, jobs)
+        : await runHere(given, first, count)
+  if (given.trace) say(JSON.stringify(one))
+  const own = process.cpuUsage()
+  const result = { ...schedules, cpu_seconds: schedules.cpu_seconds + (own.user + own.system) / 1e6 }
+  const seconds = Math.round((performance.now() - started) / 100) / 10
+  say(
+    `${result.schedules} schedules, ${result.events.toLocaleString('en')} events, ${seconds} s: ${result.failures} violations`,
+  )
+  if (result.schedules >= 1_000) sayReached(result)
+  const planted = given.mutants && !interrupted ? await runMutants(Math.max(jobs, availableParallelism())) : undefined
+  if (planted !== undefined) say(`${planted.caught} of ${planted.mutants} mutants caught`)
+  if (given.json) process.stdout.write(`${JSON.stringify({ ...result, seconds, ...planted })}\n`)
+  const right = result.failures === 0 && (planted === undefined || planted.missed.length === 0)
+  process.exitCode = interrupted ? 130 : right ? 0 : 1
 }
 
 const given = options()
 const [first, count] = [Number(given?.seed), Number(given?.seeds)]
-if (given === null || !Number.isSafeInteger(count) || count < 1 || !(given.trace || Number.isSafeInteger(first))) {
+const jobs = given?.jobs === undefined ? (count >= 1_000 ? availableParallelism() : 1) : Number(given.jobs)
+const single = given?.trace === true || given?.reduce !== undefined
+const counts = [count, jobs].every((number) => Number.isSafeInteger(number) && number >= 1)
+if (given === null || !counts || !(single || Number.isSafeInteger(first))) {
   say(usage)
   process.exitCode = 2
 } else if (given.help) {
   say(usage)
 } else {
-  const started = performance.now()
-  const { found, events, marks } = given.trace
-    ? { found: await trace(given.seed), events: 0, marks: new Marks() }
-    : await runAll(first, count)
-  const seconds = Math.round((performance.now() - started) / 100) / 10
-  if (!given.trace)
-    say(`${count} schedules, ${events.toLocaleString('en')} events, ${seconds} s: ${found.length} violations`)
-  if (given.json)
-    process.stdout.write(
-      `${JSON.stringify({ schedules: count, events, seconds, violations: found, reached: Object.fromEntries(marks.counts) })}\n`,
-    )
-  process.exitCode = found.length > 0 ? 1 : 0
+  // The first one lets what runs come to its end and says what was found so far; the second one ends it.
+  process.once('SIGINT', () => {
+    interrupted = true
+  })
+  await run(given, first, count, jobs)
 }

@@ -2,10 +2,16 @@ import { readFileSync } from 'node:fs'
 import { registerHooks } from 'node:module'
 import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import { parseArgs } from 'node:util'
 import { mutants } from './mutants.ts'
 
-// node run-mutant.ts NAME SEEDS: plants one mutant and prints, as JSON, the first violation and after how many seeds.
-const [name = '', seeds = '0'] = process.argv.slice(2)
+// node run-mutant.ts NAME SEEDS [--seed S] [--shrink | --reduce TEXT]: plants one mutant and prints, as JSON, the first
+// violation and its seed; with --shrink also what is left of that schedule. Null when nothing was found.
+const { positionals, values } = parseArgs({
+  allowPositionals: true,
+  options: { seed: { type: 'string' }, shrink: { type: 'boolean', default: false }, reduce: { type: 'string' } },
+})
+const [name = '', seeds = '0'] = positionals
 const mutant = mutants.find((one) => one.name === name)
 if (mutant === undefined) throw new Error(`there is no mutant "${name}"`)
 
@@ -26,12 +32,29 @@ registerHooks({
 
 const { simulate } = await import('./simulate.ts')
 const { scheduleOf } = await import('./schedule.ts')
+const { parsed, reduced, written } = await import('./reduction.ts')
+const { shrink } = await import('./shrink.ts')
 
-let caught: { readonly rule: string; readonly after: number } | null = null
-const first = mutant.from ?? 1
-for (let seed = first; seed < first + Number(seeds) && caught === null; seed++) {
-  const { violation } = await simulate(scheduleOf(String(seed)))
-  if (violation) caught = { rule: violation.rule, after: seed }
+type Caught = { readonly rule: string; readonly after: number; readonly reduction?: string }
+
+async function search(): Promise<Caught | null> {
+  const first = values.seed === undefined ? (mutant?.from ?? 1) : Number(values.seed)
+  const last = values.seed === undefined ? first + Number(seeds) - 1 : first
+  for (let seed = first; seed <= last; seed++) {
+    const whole = scheduleOf(String(seed))
+    const left = values.reduce === undefined ? null : parsed(values.reduce, whole)
+    const schedule = left === null ? whole : reduced(whole, left)
+    const { violation } = await simulate(schedule)
+    if (violation === null) continue
+    if (!values.shrink) return { rule: violation.rule, after: seed }
+    const shrunk = await shrink(schedule, async (smaller) => {
+      const run = await simulate(smaller)
+      return run.violation?.rule === violation.rule
+    })
+    return { rule: violation.rule, after: seed, reduction: written(shrunk.reduction) }
+  }
+  return null
 }
-process.stdout.write(`${JSON.stringify(caught)}\n`)
+
+process.stdout.write(`${JSON.stringify(await search())}\n`)
 process.exit(0)
