@@ -296,6 +296,7 @@ function engineSettings(config: Config): EngineSettings {
     parkedPageRows: 1_000,
     parkAfterCommits: 500,
     parkAfterRanges: 2_000,
+    parkAfterMs: 5_000,
     promptRaiseMs: 2_000,
     heldRetryMs: 1_000,
     heldLimitMs: 60_000,

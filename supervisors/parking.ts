@@ -24,6 +24,8 @@ export type ParkingSettings = {
   readonly parkAfterCommits: number
   /** So are those that hold it when progress has so many ranges above the watermark. */
   readonly parkAfterRanges: number
+  /** And those that have held it for so long on a partition where nothing else is left to commit. */
+  readonly parkAfterMs: number
 }
 
 export type ParkingOptions = {
@@ -243,13 +245,32 @@ export class Parking {
     if (mailbox.full) this.#parkIfRoom(mailbox, false)
   }
 
-  /** Full mailboxes that have not moved since the last time are parked after all. Called about once a second. */
+  /**
+   * Full mailboxes that have not moved since the last time are parked after all, and so are those that hold the watermark
+   * of a partition that has become quiet. Called about once a second.
+   */
   look(): void {
+    const now = this.#options.clock.monotonic()
     for (const mailbox of this.#options.mailboxes.values()) {
-      if (!mailbox.full) continue
-      if (mailbox.stuck || mailbox.committedCount === mailbox.lookedAt) this.#parkIfRoom(mailbox, true)
-      mailbox.lookedAt = mailbox.committedCount
+      if (mailbox.full) {
+        if (mailbox.stuck || mailbox.committedCount === mailbox.lookedAt) this.#parkIfRoom(mailbox, true)
+        mailbox.lookedAt = mailbox.committedCount
+      } else if (this.#holdsQuiet(mailbox, now)) this.#parkIfRoom(mailbox, true)
     }
+  }
+
+  /** Others have passed the mailbox's oldest record, and no further commit will come and find it a laggard. */
+  #holdsQuiet({ partition, items, decidedCount }: Mailbox, now: number): boolean {
+    const { parkAfterMs } = this.#options.settings
+    if (partition.uncommitted > 0 || partition.progress.ranges === 0 || now - partition.advancedAt < parkAfterMs)
+      return false
+    const oldest = items.at(decidedCount)
+    return (
+      oldest !== undefined &&
+      oldest.row === null &&
+      oldest.record.offset < partition.progress.end &&
+      now - oldest.cameAt >= parkAfterMs
+    )
   }
 
   /** After a commit of the partition: those that have held its watermark for too long are parked. */

@@ -95,6 +95,7 @@ export const stageSettings: EngineSettings = {
   parkedPageRows: 100,
   parkAfterCommits: 1_000,
   parkAfterRanges: 1_000,
+  parkAfterMs: 3_600_000,
   promptRaiseMs: 2_000,
   heldRetryMs: 1_000,
   heldLimitMs: 60_000,

@@ -63,6 +63,35 @@ test('a handler that takes long does not hold its partition back', async () => {
   assert.is(stage.parked.length, 0)
 })
 
+test('nor does it when nothing comes after that would be committed', async () => {
+  const stage = new EngineStage({ settings: { parkAfterMs: 5_000 } })
+  await stage.assign()
+  stage.silent.add(sick)
+  await stage.send(['well', sick, 'well', sick, 'well'])
+  const watermark = () => stage.engine.status().partitions[0]?.watermark
+  await stage.clock.pass(4_000)
+  assert.is(watermark(), 1, 'it has its time')
+  await stage.clock.pass(3_000)
+  assert.is(watermark(), 5)
+  assert.equal(
+    stage.parked.map(({ record }) => record.offset),
+    [1, 3],
+  )
+  stage.speak()
+  await stage.clock.pass(0)
+  assert.equal(offsets(stage, sick), [1, 3])
+  assert.is(stage.parked.length, 0)
+})
+
+test('what nobody has passed is not parked: that would move nothing', async () => {
+  const stage = new EngineStage({ settings: { parkAfterMs: 5_000 } })
+  await stage.assign()
+  stage.silent.add(sick)
+  await stage.send(['well', sick, sick])
+  await stage.clock.pass(60_000)
+  assert.is(stage.parked.length, 0)
+})
+
 test('a new owner goes on where the last one was, once what that one left undone has come again', async () => {
   const stage = new EngineStage()
   const from = new EngineStage()

@@ -223,6 +223,7 @@ function drawSettings(random: SeededRandom): EngineSettings {
     parkedPageRows: random.pick([1, 3, 100]),
     parkAfterCommits: random.pick([1, 5, 50, 1_000]),
     parkAfterRanges: random.pick([1, 10, 1_000]),
+    parkAfterMs: random.fork('quiet').pick([100, 2_000, 60_000]),
     promptRaiseMs: 2_000,
     heldRetryMs: 200,
     heldLimitMs: 60_000,
