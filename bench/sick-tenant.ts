@@ -23,6 +23,7 @@ export function sicknesses(rest: number): readonly Sickness[] {
     { name: 'calm', kind: 'calm', perSecond },
     { name: 'failing', kind: 'failing', perSecond },
     { name: 'hanging', kind: 'hanging', perSecond },
+    { name: 'hanging, a tenth as much as the rest', kind: 'hanging', perSecond: rest / 10 },
     { name: 'blocking', kind: 'blocking', perSecond: 0.2 },
     { name: 'flooding, as much as the rest', kind: 'flooding', perSecond: rest },
     { name: 'flooding, ten times the rest for a second', kind: 'flooding', perSecond: 10 * rest, forMs: 1_000 },

@@ -29,6 +29,12 @@ type Slot = {
 }
 
 /**
+ * The part of a worker's credit that one mailbox may use, though a turn of it at least: what hangs at the worker must not
+ * keep out the others.
+ */
+const mailboxShare = 1 / 8
+
+/**
  * Puts mailboxes on workers and sends their records, in turns, within each worker's credit. A mailbox stays with the
  * worker that holds its instance and may move when nothing of it is in flight there. Those in quarantine go to the extra
  * worker, one record at a time of all of them.
@@ -78,7 +84,7 @@ export class Dispatcher {
     if (mailbox.ready || !mailbox.dispatchable) return
     if (!mailbox.open && mailbox.inFlightCount === 0) mailbox.worker = this.#workerFor(mailbox)
     const slot = this.#slots[mailbox.worker]
-    if (slot === undefined) return
+    if (slot === undefined || this.#hasItsShare(mailbox, slot)) return
     mailbox.ready = true
     slot.ready.push(mailbox)
   }
@@ -169,7 +175,12 @@ export class Dispatcher {
       if (mailbox.inFlightCount === 0) mailbox.runningSince = now
       const records: KafkaRecord[] = []
       let again: Map<number, string> | undefined
-      while (records.length < quantum && slot.records < credit && mailbox.dispatchable) {
+      while (
+        records.length < quantum &&
+        slot.records < credit &&
+        mailbox.dispatchable &&
+        !this.#hasItsShare(mailbox, slot)
+      ) {
         const item = mailbox.takeNext()
         if (item === undefined) break
         records.push(item.record)
@@ -182,12 +193,19 @@ export class Dispatcher {
       if (records.length === 0) continue
       const opening = this.#open(slot, mailbox)
       dispatches.push({ mailbox: mailbox.id, run: mailbox.run, opening, records, ...(again && { again }) })
-      if (mailbox.dispatchable) {
+      if (mailbox.dispatchable && !this.#hasItsShare(mailbox, slot)) {
         mailbox.ready = true
         slot.ready.push(mailbox)
       }
     }
     return dispatches
+  }
+
+  #hasItsShare({ inFlightCount, inFlightBytes }: Mailbox, { credit, quantum }: Slot): boolean {
+    return (
+      inFlightCount >= Math.max(quantum, credit * mailboxShare) ||
+      (inFlightCount > 0 && inFlightBytes >= this.#settings.workerCreditBytes * mailboxShare)
+    )
   }
 
   #open(slot: Slot, mailbox: Mailbox): Opening | null {

@@ -123,6 +123,8 @@ export class Outcomes {
       this.#resume(mailbox)
     } else {
       this.dependencies.handled(mailbox, outcome.kind === 'done' ? outcome.served : 0)
+      // It may have used up its share of the worker's credit.
+      this.#options.dispatcher.enqueue(mailbox)
     }
   }
 

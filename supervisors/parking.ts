@@ -260,17 +260,12 @@ export class Parking {
   }
 
   /** Others have passed the mailbox's oldest record, and no further commit will come and find it a laggard. */
-  #holdsQuiet({ partition, items, decidedCount }: Mailbox, now: number): boolean {
+  #holdsQuiet(mailbox: Mailbox, now: number): boolean {
     const { parkAfterMs } = this.#options.settings
-    if (partition.uncommitted > 0 || partition.progress.ranges === 0 || now - partition.advancedAt < parkAfterMs)
-      return false
-    const oldest = items.at(decidedCount)
-    return (
-      oldest !== undefined &&
-      oldest.row === null &&
-      oldest.record.offset < partition.progress.end &&
-      now - oldest.cameAt >= parkAfterMs
-    )
+    const { uncommitted, progress, advancedAt } = mailbox.partition
+    if (uncommitted > 0 || progress.ranges === 0 || now - advancedAt < parkAfterMs) return false
+    const oldest = oldestUnparked(mailbox)
+    return oldest !== undefined && oldest.record.offset < progress.end && now - oldest.cameAt >= parkAfterMs
   }
 
   /** After a commit of the partition: those that have held its watermark for too long are parked. */
@@ -278,8 +273,8 @@ export class Parking {
     const before = partition.laggards(this.#options.settings)
     if (before === null) return
     for (const mailbox of partition.mailboxes.values()) {
-      const oldest = mailbox.items.at(mailbox.decidedCount)
-      if (oldest !== undefined && oldest.row === null && oldest.record.offset < before) this.#parkIfRoom(mailbox, true)
+      const oldest = oldestUnparked(mailbox)
+      if (oldest !== undefined && oldest.record.offset < before) this.#parkIfRoom(mailbox, true)
     }
   }
 
@@ -510,6 +505,15 @@ export class Parking {
 
 /** Whose rows are being read. */
 type Asked = { readonly mailbox: Mailbox; readonly parked: Parked; readonly turn: number }
+
+/** The first of its undecided records that holds the watermark: a parked one that is back in memory does not. */
+function oldestUnparked({ items, decidedCount, parked }: Mailbox): Item | undefined {
+  for (let i = decidedCount; i < items.length; i++) {
+    const item = items.at(i)
+    if (item?.row === null) return item
+  }
+  return parked?.arrivals.at(0)
+}
 
 function isBefore(a: ParkedPosition, b: ParkedPosition): boolean {
   return a.generation < b.generation || (a.generation === b.generation && a.offset < b.offset)

@@ -72,6 +72,28 @@ test('what decisions want written counts: intake and workers wait until it has b
   assert.equal([...stage.paused], [0])
 })
 
+test('one that hangs with much at its worker does not keep out the others', async () => {
+  const stage = new EngineStage({ settings: { workerCreditRecords: 800 } })
+  await stage.assign()
+  stage.silent.add('hangs')
+  await stage.send(times(2_000, 'hangs'))
+  assert.is(stage.dispatched.length, 100)
+  await stage.send(times(500, 'well'))
+  assert.is(stage.committed.length, 500)
+  stage.speak()
+  await stage.clock.pass(0)
+  assert.is(stage.committed.length, 2_500, 'and goes on by itself when it has answered')
+})
+
+test('nor does one whose records are large', async () => {
+  const stage = new EngineStage({ settings: { workerCreditBytes: 16_000 } })
+  await stage.assign()
+  stage.silent.add('hangs')
+  await stage.send(times(200, 'hangs'))
+  await stage.send(times(50, 'well'))
+  assert.is(stage.committed.length, 50)
+})
+
 test('a commit has no more bytes than it may, effects included', async () => {
   const stage = new EngineStage({ settings: { commitMaxBytes: 1_000_000 } })
   await stage.assign()

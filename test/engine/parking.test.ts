@@ -83,6 +83,29 @@ test('nor does it when nothing comes after that would be committed', async () =>
   assert.is(stage.parked.length, 0)
 })
 
+for (const settings of [{ parkAfterMs: 5_000 }, { parkAfterCommits: 5 }])
+  test(`nor do records that come while it still hangs, once its first are parked (${JSON.stringify(settings)})`, async () => {
+    const stage = new EngineStage({ settings })
+    await stage.assign()
+    stage.silent.add(sick)
+    const watermark = () => stage.engine.status().partitions[0]?.watermark
+    let sent = 0
+    for (let round = 0; round < 3; round++) {
+      await stage.send([sick, sick, sick, sick, sick, 'well'])
+      for (let i = 0; i < 10; i++) await stage.send(['well'])
+      sent += 16
+      await stage.clock.pass(7_000)
+      assert.is(watermark(), sent, `round ${round}`)
+    }
+    stage.speak()
+    await stage.clock.pass(0)
+    assert.equal(
+      offsets(stage, sick),
+      [0, 16, 32].flatMap((first) => [0, 1, 2, 3, 4].map((n) => first + n)),
+    )
+    assert.is(stage.parked.length, 0)
+  })
+
 test('what nobody has passed is not parked: that would move nothing', async () => {
   const stage = new EngineStage({ settings: { parkAfterMs: 5_000 } })
   await stage.assign()
