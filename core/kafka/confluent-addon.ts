@@ -137,7 +137,9 @@ export function nativeConfig(options: SourceOptions, callbacks: NativeConfig): N
     'fetch.max.bytes': Math.max(1_048_576, Math.floor(options.maxFetchBytes / 2)),
     'fetch.queue.backoff.ms': 10,
     'fetch.error.backoff.ms': 200,
-    'fetch.wait.max.ms': 500,
+    // A partition that has room again waits for the request that the broker keeps for those with nothing new: with the
+    // default of 500 ms one tenant's backlog went at 16,000 messages a second, with this at 60,000.
+    'fetch.wait.max.ms': 100,
     'socket.keepalive.enable': true,
     'socket.timeout.ms': requestTimeoutOf(options),
     'socket.nagle.disable': true,

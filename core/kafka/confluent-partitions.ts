@@ -31,6 +31,7 @@ export class NativePartition implements TopicPartition {
   pausedAt = 0
   /** Fetched and not delivered: those of the current poll, or all since a pause. */
   held: KafkaRecord[] = []
+  heldBytes = 0
   #paused = false
   #end = -1
   #told = -1
@@ -56,7 +57,7 @@ export class NativePartition implements TopicPartition {
 
   seek(position: number, token: number): void {
     this.sought = { position, token }
-    this.held = []
+    this.#takeHeld()
     this.#paused = false
   }
 
@@ -72,7 +73,7 @@ export class NativePartition implements TopicPartition {
     this.started = true
     this.stopped = false
     this.outside = false
-    this.held = []
+    this.#takeHeld()
     if (anew) {
       this.heardAt = now
       this.refetches = 0
@@ -93,12 +94,13 @@ export class NativePartition implements TopicPartition {
   revoke(): boolean {
     if (this.revoked) return false
     this.revoked = true
-    this.held = []
+    this.#takeHeld()
     return true
   }
 
   push(record: KafkaRecord): void {
     this.held.push(record)
+    this.heldBytes += (record.key?.length ?? 0) + (record.value?.length ?? 0)
     this.position = record.offset + 1
   }
 
@@ -110,12 +112,18 @@ export class NativePartition implements TopicPartition {
   }
 
   batch(end: number, now: number): RecordBatch {
-    const records = this.held
-    this.held = []
+    const records = this.#takeHeld()
     this.heardAt = now
     this.refetches = 0
     this.#told = this.position
     return { topic: this.topic, partition: this.partition, token: this.token, records, position: this.position, end }
+  }
+
+  #takeHeld(): KafkaRecord[] {
+    const { held } = this
+    this.held = []
+    this.heldBytes = 0
+    return held
   }
 }
 

@@ -25,7 +25,9 @@ import { Trouble } from './trouble.ts'
 const idlePollMs = 500
 /** A pause shorter than this is kept in memory: the addon's own throws away what it has fetched. */
 const pauseGraceMs = 250
-const heldRecords = 1_000
+/** Records kept so, and the part of the bytes that may be fetched: past them the addon is told after all. */
+const heldRecords = 10_000
+const heldShare = 1 / 4
 /** Before a new client takes the place of one that has failed. */
 const restartMs = { first: 500, most: 10_000 } as const
 
@@ -333,13 +335,14 @@ export class ConfluentSource implements Source, NativeOwner {
 
   #pauseAndResume(client: NativeClient): void {
     const now = this.#options.clock.monotonic()
+    const mostBytes = this.#options.maxFetchBytes * heldShare
     const stop: NativePartition[] = []
     const go: NativePartition[] = []
     for (const partition of this.#partitions.all()) {
       if (!partition.started) continue
       if (partition.silent && !partition.stopped) {
-        if (partition.revoked || partition.held.length >= heldRecords || now - partition.pausedAt >= pauseGraceMs)
-          stop.push(partition)
+        const much = partition.held.length >= heldRecords || partition.heldBytes >= mostBytes
+        if (partition.revoked || much || now - partition.pausedAt >= pauseGraceMs) stop.push(partition)
       } else if (!partition.silent && partition.stopped) go.push(partition)
     }
     if (stop.length > 0) client.consumer.pause(stop.map(plain))
