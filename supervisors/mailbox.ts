@@ -168,6 +168,11 @@ export class Mailbox {
     if (actor.stateful) this.waiting = 'state'
   }
 
+  /** Queued or at the worker: what is decided waits for its commit, not for its turn. */
+  get undecidedCount(): number {
+    return this.items.length - this.decidedCount
+  }
+
   get queuedCount(): number {
     return this.items.length - this.decidedCount - this.inFlightCount
   }

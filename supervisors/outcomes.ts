@@ -123,6 +123,7 @@ export class Outcomes {
       this.#resume(mailbox)
     } else {
       this.dependencies.handled(mailbox, outcome.kind === 'done' ? outcome.served : 0)
+      if (mailbox.full) this.#options.parking.eased(mailbox)
       // It may have used up its share of the worker's credit.
       this.#options.dispatcher.enqueue(mailbox)
     }

@@ -117,11 +117,8 @@ export class Parking {
     else if (item.record.offset < partition.aheadEnd) this.#leaveBefore(mailbox, parked, item)
     else if (this.#joining(mailbox, parked)) parked.addArrival(item)
     else this.#leave(mailbox, parked, item)
-    const { settings, dispatcher } = this.#options
-    const records = parked === null ? mailbox.items.length : parked.arrivals.length
-    const bytes = parked === null ? mailbox.bytes : parked.arrivalBytes
-    if (records > settings.mailboxMaxRecords || bytes > settings.mailboxMaxBytes) this.#pastBound(mailbox)
-    if (parked === null) dispatcher.enqueue(mailbox)
+    if (this.#isPast(mailbox, 1)) this.#pastBound(mailbox)
+    if (parked === null) this.#options.dispatcher.enqueue(mailbox)
   }
 
   /** A commit that wrote the record's row is durable. */
@@ -233,16 +230,12 @@ export class Parking {
 
   /** Of a full mailbox something was committed: whether its partition goes on. */
   eased(mailbox: Mailbox): void {
-    const { mailboxMaxRecords, mailboxMaxBytes } = this.#options.settings
-    const { parked } = mailbox
-    const records = parked === null ? mailbox.items.length : parked.arrivals.length
-    const bytes = parked === null ? mailbox.bytes : parked.arrivalBytes
-    if (records < mailboxMaxRecords / 2 && bytes <= mailboxMaxBytes / 2) this.#unfull(mailbox)
+    if (!this.#isPast(mailbox, 1 / 2)) this.#unfull(mailbox)
   }
 
-  /** The mailbox has come to wait: if its partition waits for it, it is parked. */
+  /** The mailbox has come to wait, perhaps with what was decided before: past its bound it is parked. */
   stuck(mailbox: Mailbox): void {
-    if (mailbox.full) this.#parkIfRoom(mailbox, false)
+    if (mailbox.full || this.#isPast(mailbox, 1)) this.#pastBound(mailbox)
   }
 
   /**
@@ -314,6 +307,14 @@ export class Parking {
     }
     parked.rows++
     this.#rows++
+  }
+
+  /** Whether it has more than this part of what it may have. */
+  #isPast({ parked, undecidedCount, bytes }: Mailbox, part: number): boolean {
+    const { mailboxMaxRecords, mailboxMaxBytes } = this.#options.settings
+    return parked === null
+      ? undecidedCount > mailboxMaxRecords * part || bytes > mailboxMaxBytes * part
+      : parked.arrivals.length > mailboxMaxRecords * part || parked.arrivalBytes > mailboxMaxBytes * part
   }
 
   #pastBound(mailbox: Mailbox): void {
