@@ -65,7 +65,7 @@ export function verifyCommand(): Command {
 
 /** A report for people. */
 export function told(report: Report): string {
-  const { group, mode, topics, records, processed, duplicates, dead_letters: dead, skipped } = report
+  const { group, mode, topics, records, processed, replayed, duplicates, dead_letters: dead, skipped } = report
   const rows = (['lost', 'duplicated', 'reordered'] as const).map((fault) => [
     fault,
     report.proofs[fault].proven ? String(report[fault]) : report[fault] > 0 ? String(report[fault]) : '?',
@@ -73,7 +73,7 @@ export function told(report: Report): string {
   ])
   return [
     `Group ${group}, ${topics.join(', ')}, ${mode} mode: ${number(records)} records are done, ${toldWaiting(report)}.`,
-    `${number(processed)} processed, ${number(duplicates)} duplicates, ${number(dead)} dead letters, ${number(skipped)} skipped.`,
+    `${number(processed)} processed${replayed > 0 ? ` (${number(replayed)} after a replay)` : ''}, ${number(duplicates)} duplicates, ${number(dead)} dead letters, ${number(skipped)} skipped.`,
     table([
       ...rows,
       ['invented', String(report.invented), 'keys, effects, states, dead letters or parked records without a record'],

@@ -34,9 +34,10 @@ export async function checkChains(
     const others = expected.get(tenant) ?? []
     expected.set(tenant, [...others, { chain, partition: at.partition, topic: at.topic }])
   }
+  const untold = (tenant: string) => replay.unclear.has(tenant) || replay.outOfTurn.has(tenant)
   let [messages, wrong] = [0, 0]
   for (const { tenant, topic, partition, value } of found) {
-    if (replay.unclear.has(tenant)) continue
+    if (untold(tenant)) continue
     const own = expected.get(tenant) ?? []
     const index = own.findIndex(
       (one) => (topic === undefined || one.topic === topic) && (partition === undefined || one.partition === partition),
@@ -60,7 +61,7 @@ export async function checkChains(
     })
   }
   for (const [tenant, missing] of expected) {
-    if (replay.unclear.has(tenant)) continue
+    if (untold(tenant)) continue
     for (const { chain, topic, partition } of missing) {
       wrong++
       findings.add({ fault: 'lost', what: `no chain (${placeName(place)})`, tenant, topic, partition }, chain.messages)
@@ -69,6 +70,10 @@ export async function checkChains(
   if (replay.unclear.size > 0)
     findings.remark(
       `${replay.unclear.size} tenants have copies of one message in several partitions: their chains were left out, as it cannot be told which copy came first.`,
+    )
+  if (replay.outOfTurn.size > 0)
+    findings.remark(
+      `${replay.outOfTurn.size} tenants have replayed messages: their chains were left out, as it cannot be told after which newer messages these came.`,
     )
   if (messages === 0 && wrong === 0) return
   findings.prove('reordered', `chains in ${placeName(place)}`, messages)

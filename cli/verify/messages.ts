@@ -6,6 +6,8 @@ export class Messages {
   done = new Uint32Array(1024)
   /** Whether one of them became a dead letter and so holds the id, also when it was brought back and is parked. */
   dead = new Uint8Array(1024)
+  /** Whether one of them was brought back and has ended well, after newer ones of its tenant. */
+  replayed = new Uint8Array(1024)
   /** Whether one of them is parked. */
   parked = new Uint8Array(1024)
   /** Keys in sys.request_keys. */
@@ -98,6 +100,7 @@ export class Messages {
     const room = this.done.length * 2
     this.done = extended(this.done, new Uint32Array(room))
     this.dead = extended(this.dead, new Uint8Array(room))
+    this.replayed = extended(this.replayed, new Uint8Array(room))
     this.parked = extended(this.parked, new Uint8Array(room))
     this.keys = extended(this.keys, new Uint8Array(room))
     this.log = extended(this.log, new Uint16Array(room))

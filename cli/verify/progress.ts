@@ -20,8 +20,13 @@ export type ConsumedTopic = {
   readonly begun: readonly number[]
 }
 
-/** A record given up on, by its place. */
-export type DeadLetter = { readonly messageId: string; readonly reason: string }
+/** What became of a record that was given up on, once or again after each replay. */
+export type DeadLetter = {
+  /** Empty: it could not be read whenever it was given up, so it holds no key. */
+  readonly messageId: string
+  /** It was brought back since it was last given up: it is parked, or has ended well. */
+  readonly replayed: boolean
+}
 
 /** The groups that have begun to read anything. */
 export async function groupsIn(sql: Snapshot): Promise<readonly string[]> {
@@ -64,28 +69,33 @@ export async function consumedTopics(sql: Snapshot, group: string): Promise<read
   })
 }
 
-/** By `topic id/partition/offset`. Messages that Kafka refused are no records of ours. */
+/** One for each record, by `topic id/partition/offset`. Messages that Kafka refused are no records of ours. */
 export async function deadLetters(sql: Snapshot, group: string): Promise<Map<string, DeadLetter>> {
-  const rows = await sql<{ place: string; message_id: string; reason: string }[]>`
-    select concat(topic_id, '/', partition, '/', record_offset) as place, message_id, reason
+  const rows = await sql<{ place: string; message_id: string; replayed: boolean }[]>`
+    select concat(topic_id, '/', partition, '/', record_offset) as place, max(message_id) as message_id,
+      (array_agg(state order by replay_count desc))[1] = 'replayed' as replayed
     from sys.dead_letters
-    where group_name = ${group} and outbox_place = -1`
-  return new Map(rows.map(({ place, message_id: messageId, reason }) => [place, { messageId, reason }]))
+    where group_name = ${group} and outbox_place = -1
+    group by topic_id, partition, record_offset`
+  return new Map(rows.map(({ place, message_id: messageId, replayed }) => [place, { messageId, replayed }]))
 }
 
 /** A record that progress has as done, but that waits in PostgreSQL. */
 export type ParkedRecord = {
-  /** It was a dead letter, was brought back, and still holds its key. */
+  /** It was a dead letter, and was brought back. */
   readonly replayed: boolean
+  /** It was given up with its key written, which it still holds. */
+  readonly holdsKey: boolean
 }
 
 /** By the place where the record was read, as for dead letters. */
 export async function parkedRecords(sql: Snapshot, group: string): Promise<Map<string, ParkedRecord>> {
-  const rows = await sql<{ place: string; replayed: boolean }[]>`
-    select concat(origin_topic_id, '/', origin_partition, '/', record_offset) as place, replay_count > 0 as replayed
+  const rows = await sql<{ place: string; replayed: boolean; holds_key: boolean }[]>`
+    select concat(origin_topic_id, '/', origin_partition, '/', record_offset) as place, replay_count > 0 as replayed,
+      holds_key
     from sys.parked_messages
     where group_name = ${group}`
-  return new Map(rows.map(({ place, replayed }) => [place, { replayed }]))
+  return new Map(rows.map(({ place, replayed, holds_key: holdsKey }) => [place, { replayed, holdsKey }]))
 }
 
 /** The places of the records whose failed attempts are counted there, to be repeated. */

@@ -56,12 +56,18 @@ export class Replay {
   waiting = 0
   parked = 0
   retried = 0
+  /** Of those processed: given up, and brought back. */
+  replayed = 0
+  /** Tenants with such records: where these stand in the tenant's chain cannot be told. */
+  readonly outOfTurn = new Set<string>()
   readonly #options: ReplayOptions
   #log = -1
   #progress: PartitionProgress = nothing
   #begun = 0
   /** Tenants of this partition with a parked record, and the first one's offset: what comes after it waits for it. */
   readonly #behind = new Map<string, number>()
+  /** Messages brought back that hold no key: a copy anywhere in the logs may have been first. */
+  readonly #late: number[] = []
 
   constructor(options: ReplayOptions) {
     this.#options = options
@@ -91,7 +97,7 @@ export class Replay {
     const where = { topic: place.topic, partition: place.partition, offset, tenant }
     if (row !== undefined) {
       if (!done) findings.add({ fault: 'invented', what: 'a parked record that is not done', ...where })
-      if (letter !== undefined)
+      if (letter !== undefined && !(letter.replayed && row.replayed))
         findings.add({ fault: 'duplicated', what: 'a record that is parked, and a dead letter of it', ...where })
       this.#park(record, row, where)
       return
@@ -112,7 +118,10 @@ export class Replay {
     }
     if (letter !== undefined) {
       if (!done) findings.add({ fault: 'invented', what: 'a dead letter of a record that is not done', ...where })
-      else this.dead++
+      else if (letter.replayed) {
+        this.#bringBack(record, letter, where)
+        return
+      } else this.dead++
       this.#giveUp(record, letter, where)
       return
     }
@@ -134,7 +143,7 @@ export class Replay {
   }
 
   /** Its tenant comes to it later, in order; one that was brought back has lost its place. */
-  #park(record: LogRecord, { replayed }: ParkedRecord, { tenant, offset }: Where): void {
+  #park(record: LogRecord, { replayed, holdsKey }: ParkedRecord, { tenant, offset }: Where): void {
     this.waiting++
     this.parked++
     if (!replayed && !this.#behind.has(tenant)) this.#behind.set(tenant, offset)
@@ -142,7 +151,47 @@ export class Replay {
     if (text === undefined) return
     const number = this.messages.add(idOf(text), tenant, this.#log, offset)
     this.messages.parked[number] = 1
-    if (replayed && this.#options.mode === 'message-id') this.messages.dead[number] = 1
+    if (holdsKey && this.#options.mode === 'message-id') this.messages.dead[number] = 1
+  }
+
+  /** The logs are read to their ends: what was brought back without a key is a copy, or the one that was processed. */
+  finish(): void {
+    for (const number of this.#late.splice(0)) {
+      const before = this.messages.done[number] ?? 0
+      this.messages.done[number] = before + 1
+      if (before > 0 || this.messages.dead[number] === 1) this.duplicates++
+      else this.#succeed(number)
+    }
+  }
+
+  /** It was given up, brought back, and neither waits nor was given up again: so it ended well, later than its place says. */
+  #bringBack(record: LogRecord, letter: DeadLetter, where: Where): void {
+    this.outOfTurn.add(where.tenant)
+    const text = messageIdOf(record)
+    if (text === undefined) {
+      this.#options.findings.remark(
+        'Records that were replayed have no message id that can be read here: what they did cannot be checked.',
+      )
+      this.replayed++
+      this.processed++
+      return
+    }
+    const number = this.messages.add(idOf(text), where.tenant, this.#log, where.offset)
+    if (this.#options.mode === 'message-id') {
+      if (letter.messageId === '') {
+        this.#late.push(number)
+        return
+      }
+      this.#refuseSecond(number, text, where)
+    }
+    this.messages.done[number] = (this.messages.done[number] ?? 0) + 1
+    this.#succeed(number)
+  }
+
+  #succeed(number: number): void {
+    this.messages.replayed[number] = 1
+    this.replayed++
+    this.processed++
   }
 
   #process(tenant: string, id: string): void {
@@ -162,14 +211,15 @@ export class Replay {
     const text = letter.messageId === '' ? undefined : messageIdOf(record)
     if (text === undefined || this.#options.mode === 'offset') return
     const number = this.messages.add(idOf(text), where.tenant, this.#log, where.offset)
-    if ((this.messages.done[number] ?? 0) > 0)
-      this.#options.findings.add({
-        fault: 'duplicated',
-        what: 'a dead letter of a message that was processed before',
-        messageId: text,
-        ...where,
-      })
-    else this.messages.dead[number] = 1
+    if (!this.#refuseSecond(number, text, where)) this.messages.dead[number] = 1
+  }
+
+  /** A key lets a message be given up only when no copy of it was processed before. */
+  #refuseSecond(number: number, messageId: string, where: Where): boolean {
+    if ((this.messages.done[number] ?? 0) === 0) return false
+    const what = 'a dead letter of a message that was processed before'
+    this.#options.findings.add({ fault: 'duplicated', what, messageId, ...where })
+    return true
   }
 
   /** Rows that a message's effects must have. */

@@ -24,6 +24,8 @@ export type Report = {
   readonly records: number
   /** Of them: messages processed, further copies of a message, given up on, passed over. */
   readonly processed: number
+  /** Of those processed: given up before, and replayed. */
+  readonly replayed: number
   readonly duplicates: number
   readonly dead_letters: number
   readonly skipped: number

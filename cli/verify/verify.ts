@@ -130,6 +130,7 @@ async function inspect(
     records: replay.records,
     processed: replay.processed,
     duplicates: replay.duplicates,
+    replayed: replay.replayed,
     dead_letters: replay.dead,
     skipped: replay.skipped,
     // Of those that are not in the log any more there is at least the row.
@@ -185,6 +186,7 @@ async function readLogs(
       }
     }
   }
+  replay.finish()
   return whole
 }
 

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import postgres from 'postgres'
 import * as assert from 'uvu/assert'
+import { verify } from '../../cli/verify/verify.ts'
 import { systemClock } from '../../core/clock.ts'
 import { KafkaPublisher } from '../../core/kafka/producer.ts'
 import { silentLog } from '../../core/log.ts'
@@ -29,7 +30,9 @@ before(async () => {
   database = await freshDatabase()
   await migrateUp(database.url)
   sql = postgres(database.url, { max: 2, onnotice() {} })
-  await sql`create table numbers (place bigint generated always as identity, tenant_id text not null, n int not null)`
+  await sql`create table numbers (
+    place bigint generated always as identity, tenant_id text not null, message_id text not null,
+    n int not null)`
   mkdirSync(join(folder, 'actors'))
   writeFileSync(join(folder, 'package.json'), '{"type":"module"}')
   writeFileSync(
@@ -67,10 +70,10 @@ export default defineActor({
   retry: { delaysMs: Array.from({ length: 6_000 }, () => 100) },
   state: { version: 1, schema: z.object({ chain: z.string() }), initial: { chain: '' } },
   messages: { number: z.object({ n: z.number().int() }) },
-  receive({ payload: { n } }, ctx) {
+  receive({ message_id, payload: { n } }, ctx) {
     ${fails}
     ctx.state.chain = createHash('sha256').update(ctx.state.chain + n).digest('hex')
-    ctx.insert('numbers', { n })
+    ctx.insert('numbers', { message_id, n })
   },
 })
 `,
@@ -115,6 +118,20 @@ function replay(...args: readonly string[]) {
   return runCli(['dlq', 'replay', '--reason', 'mended', '--yes', ...args], settings())
 }
 
+/** What the checker counts, which finds nothing wrong. */
+async function verified(): Promise<{ processed: number; replayed: number; dead: number; parked: number }> {
+  const report = await verify({
+    kafka: { bootstrap: kafkaAddress().split(','), clientId: 'test' },
+    postgres: database.url,
+    group: topic,
+    effects: [{ table: 'numbers', column: 'message_id' }],
+    orders: [{ table: 'numbers', column: 'message_id', sequence: 'place' }],
+  })
+  assert.equal(report.findings, [])
+  const { processed, replayed, dead_letters: dead, parked } = report
+  return { processed, replayed, dead, parked }
+}
+
 async function all(tenant: string, numbers: readonly number[]): Promise<void> {
   await eventually(async () => (await numbersOf(tenant)).length >= numbers.length, { deadlineMs: 60_000, what: tenant })
   assert.equal(await numbersOf(tenant), numbers)
@@ -144,6 +161,7 @@ test(
       [1, 2].map(() => [1, 'too much']),
     )
     await stop()
+    assert.equal(await verified(), { processed: 78, replayed: 6, dead: 2, parked: 0 })
     start('')
     const ids = (await sql<{ id: string }[]>`select id from sys.dead_letters where state = 'open'`).map(({ id }) => id)
     const both = await Promise.all([replay(...ids), replay(...ids)])
@@ -156,6 +174,7 @@ test(
     assert.is(await open(), 0)
     assert.is((await sql`select from sys.parked_messages`).length, 0)
     await stop()
+    assert.equal(await verified(), { processed: 81, replayed: 8, dead: 0, parked: 0 })
   },
   { timeoutMs: 240_000 },
 )
@@ -175,6 +194,7 @@ test(
       what: 'a retry',
     })
     assert.is((await replay('--tenant', 'sick')).code, 0)
+    assert.is((await verified()).parked, 1)
     await send('well', 0, 1)
     await all('well', [0, 1])
     assert.equal(await numbersOf('sick'), [0, 2])

@@ -217,13 +217,14 @@ function replayed({ ids, watermark, parked = {}, deadLetters = {}, retried = [],
     const [id = '', tenant = 'a'] = name.split('/').toReversed()
     replay.take({ ...recordOf(tenant, Buffer.from(JSON.stringify({ message_id: id })), []), offset })
   }
+  replay.finish()
   const { records, processed, duplicates, waiting } = replay
   const counted = { records, processed, duplicates, waiting, parked: replay.parked, retried: replay.retried }
   const found = findings.examples.map(({ fault, offset }) => `${fault} ${offset}`)
   return { counted, found, replay, expected: (id: string) => replay.expected(replay.messages.find(idOf(id))) }
 }
 
-const row: ParkedRecord = { replayed: false }
+const row: ParkedRecord = { replayed: false, holdsKey: false }
 
 test('a parked record waits: it is not done, and neither lost nor part of the chain', () => {
   const { counted, found, replay, expected } = replayed({
@@ -243,7 +244,7 @@ test('what of a tenant is done behind its parked records is reordered, and only 
 })
 
 test('a parked record is not done otherwise: not given up on, and not still to be read', () => {
-  const letter = { messageId: '1', reason: 'rejected' }
+  const letter = { messageId: '1', replayed: false }
   assert.equal(replayed({ ids: ['1'], watermark: 1, parked: { 0: row }, deadLetters: { 0: letter } }).found, [
     'duplicated 0',
   ])
@@ -254,11 +255,52 @@ test('a dead letter that was brought back holds its id, and nothing waits for it
   const { counted, found, expected } = replayed({
     ids: ['1', '1', '2'],
     watermark: 3,
-    parked: { 0: { replayed: true } },
+    parked: { 0: { replayed: true, holdsKey: true } },
+    deadLetters: { 0: { messageId: '1', replayed: true } },
   })
   assert.equal(found, [])
   assert.equal(counted, { records: 2, processed: 1, duplicates: 1, waiting: 1, parked: 1, retried: 0 })
   assert.equal(['1', '2'].map(expected), [0, 1])
+})
+
+test('one brought back without a key waits, and a copy of it is processed meanwhile', () => {
+  const { counted, found, expected } = replayed({
+    ids: ['1', '1'],
+    watermark: 2,
+    parked: { 0: { replayed: true, holdsKey: false } },
+    deadLetters: { 0: { messageId: '', replayed: true } },
+  })
+  assert.equal(found, [])
+  assert.equal([counted.processed, counted.duplicates, counted.parked], [1, 0, 1])
+  assert.is(expected('1'), 1)
+})
+
+test('a dead letter that was replayed and is gone was processed, once, and out of its tenant’s turn', () => {
+  const { counted, found, replay, expected } = replayed({
+    ids: ['1', '2', '1', 'b/3'],
+    watermark: 4,
+    deadLetters: { 0: { messageId: '1', replayed: true } },
+  })
+  assert.equal(found, [])
+  assert.equal(counted, { records: 4, processed: 3, duplicates: 1, waiting: 0, parked: 0, retried: 0 })
+  assert.equal([replay.replayed, replay.dead], [1, 0])
+  assert.equal(['1', '2', '3'].map(expected), [1, 1, 1])
+  assert.equal([...replay.outOfTurn], ['a'])
+  const second = { ids: ['1', '1'], watermark: 2, deadLetters: { 1: { messageId: '1', replayed: true } } }
+  assert.equal(replayed(second).found, ['duplicated 1'], 'a key would not have let the copy be given up')
+})
+
+test('a replay that held no key may have been a copy of whatever is in the log, before it or after', () => {
+  for (const offset of [0, 1]) {
+    const letters = { [offset]: { messageId: '', replayed: true } }
+    const { counted, found, expected } = replayed({ ids: ['1', '1'], watermark: 2, deadLetters: letters })
+    assert.equal(found, [])
+    assert.equal([counted.processed, counted.duplicates, expected('1')], [1, 1, 1])
+  }
+  const dead = { 0: { messageId: '', replayed: true }, 1: { messageId: '1', replayed: false } }
+  const copied = replayed({ ids: ['1', '1'], watermark: 2, deadLetters: dead })
+  assert.equal(copied.found, [])
+  assert.equal([copied.counted.duplicates, copied.replay.dead, copied.expected('1')], [1, 1, 0])
 })
 
 test('a record that is to be tried again waits', () => {
