@@ -100,6 +100,12 @@ export class KafkaGroup {
         revoke.push(partitionOf(key))
       }
     }
+    // The topic came again with fewer partitions: what it lacks is nobody's target, and is taken from its owner.
+    for (const [key, owner] of this.#owners) {
+      if (owner !== id || this.#target.has(key) || member.revoking.has(key)) continue
+      member.revoking.add(key)
+      revoke.push(partitionOf(key))
+    }
     return { kind: 'member', assign, revoke }
   }
 
@@ -124,7 +130,7 @@ export class KafkaGroup {
     return this.offsets.get(keyOf(at))
   }
 
-  /** The topic was deleted: so are the group's offsets of it, and who has its partitions. */
+  /** The topic was deleted: so are the group's offsets of it. Its partitions are taken at the next rebalance. */
   forget(topic: string): void {
     for (const key of [...this.offsets.keys()]) if (partitionOf(key).topic === topic) this.offsets.delete(key)
   }
