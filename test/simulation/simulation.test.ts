@@ -24,6 +24,8 @@ const paths = [
   'orphaned commit',
   'commit lost',
   'commit answer lost',
+  'serialization failure',
+  'late decision',
   'cut between statements',
   'resolved as committed',
   'resolved as not-committed',
