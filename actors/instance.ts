@@ -11,6 +11,7 @@ import { failureOf, permanentFailure } from './failure.ts'
 import type { RecentIds } from './recent-ids.ts'
 import type { Runner, Running } from './running.ts'
 import { isPromise, openState, unreadable, writeState } from './state.ts'
+import { Account, type Taker, type Turns } from './turns.ts'
 
 /** An actor with its message types laid out for looking up. */
 export class LoadedActor {
@@ -56,6 +57,9 @@ export type InstanceThread = {
   /** What the thread's instances with dependencies have done. */
   readonly recent: RecentIds
   readonly running: Running
+  readonly turns: Turns
+  /** What the configuration gives a tenant. */
+  readonly weightOf: (tenant: string) => number
   /** How long a handler may take where its actor does not say. */
   readonly timeoutMs: number
   /** Is told of each message before anything of the actor's sees it, so that it can be named if the thread does not survive it. */
@@ -70,7 +74,7 @@ type Validation = Awaited<ReturnType<Schema['~standard']['validate']>>
  * One mailbox's run: its records strictly one after the other, each answered by one decision, until one fails or the
  * run ends. A handler that returns no promise costs none.
  */
-export class Instance implements Mailbox, Runner {
+export class Instance implements Mailbox, Runner, Taker {
   readonly mailbox: number
   readonly run: number
   readonly actor: Actor
@@ -78,6 +82,8 @@ export class Instance implements Mailbox, Runner {
   readonly tenantBytes: Uint8Array
   readonly calls: boolean
   readonly timeoutMs: number
+  readonly weight: number
+  readonly account = new Account()
   state: unknown = undefined
   readonly #loaded: LoadedActor
   readonly #thread: InstanceThread
@@ -111,6 +117,7 @@ export class Instance implements Mailbox, Runner {
     this.calls = loaded.calls
     this.timeoutMs = loaded.actor.timeoutMs ?? thread.timeoutMs
     this.tenant = opening.tenant
+    this.weight = thread.weightOf(opening.tenant)
     this.tenantBytes = Buffer.from(opening.tenant)
     this.#loaded = loaded
     this.#thread = thread
@@ -128,15 +135,14 @@ export class Instance implements Mailbox, Runner {
   }
 
   /**
-   * Takes records in offset order, after those it has; runs them now as far as it can without waiting. `known` are the
-   * offsets of those whose messages were committed before.
+   * Takes records in offset order, after those it has, to be run when it is this mailbox's turn. `known` are the offsets
+   * of those whose messages were committed before.
    */
   accept(records: readonly IncomingRecord[], known: ReadonlySet<number> = none): void {
     if (this.#ended) return
     if (known.size > 0) this.#known = new Set([...(this.#known ?? []), ...known])
-    const idle = !this.#busy && this.#waiting.length === 0
     for (const record of records) this.#waiting.push(record)
-    if (idle) this.#runOn()
+    if (!this.#busy) this.#thread.turns.ready(this)
   }
 
   get reading(): boolean {
@@ -211,7 +217,7 @@ export class Instance implements Mailbox, Runner {
     this.state = state
     this.#unreadable = problem
     this.#busy = false
-    this.#runOn()
+    this.#goOn()
   }
 
   /** Code of the actor's runs from here on, for the record at `offset`. */
@@ -232,13 +238,29 @@ export class Instance implements Mailbox, Runner {
     this.#place = -1
   }
 
-  #runOn(): void {
-    while (!this.#ended && !this.#busy) {
-      const record = this.#waiting.shift()
-      if (record === undefined) break
-      this.#step(record)
-    }
-    if (!this.#busy) this.#leave()
+  /** Runs one record. */
+  step(): boolean {
+    if (this.#ended || this.#busy) return false
+    const record = this.#waiting.shift()
+    if (record !== undefined) this.#step(record)
+    // Read anew: a record may have ended the run, or begun to wait.
+    return this.#hasMore()
+  }
+
+  rest(): void {
+    this.#leave()
+  }
+
+  #hasMore(): boolean {
+    if (this.#ended || this.#busy) return false
+    if (this.#waiting.length > 0) return true
+    this.#leave()
+    return false
+  }
+
+  /** After a promise. */
+  #goOn(): void {
+    if (this.#hasMore()) this.#thread.turns.resume(this)
   }
 
   /** Decodes, validates and handles one record; `#busy` says afterwards whether it is waiting for a promise. */
@@ -290,7 +312,7 @@ export class Instance implements Mailbox, Runner {
         } catch (error) {
           this.#fail(record, envelope, error)
         }
-        if (!this.#busy) this.#runOn()
+        this.#goOn()
       },
       (error: unknown) => {
         if (this.#isOver()) return

@@ -7,6 +7,7 @@ import { type Decide, Instance, type InstanceThread, LoadedActor } from './insta
 import type { KnownKeys } from './known-keys.ts'
 import { RecentIds } from './recent-ids.ts'
 import { Running } from './running.ts'
+import { Turns } from './turns.ts'
 import { Vitals } from './vitals.ts'
 
 /** Ids that a thread remembers, of actors with dependencies: more than are uncommitted at once by default, 10 MB at most. */
@@ -20,6 +21,10 @@ export type ThreadParts = {
   readonly running?: Running
   readonly timeoutMs?: number
   readonly began?: InstanceThread['began']
+  /** Shares the thread's time; by its clock where it is left out. */
+  readonly turns?: Turns
+  /** 1 for each where it is left out. */
+  readonly weightOf?: InstanceThread['weightOf']
 }
 
 /** The mailboxes that a thread runs now. Different ones run concurrently, each of them strictly in order. */
@@ -30,10 +35,11 @@ export class Instances {
   readonly #instances = new Map<number, Instance>()
 
   constructor(actors: readonly Actor[], services: ContextServices, decide: Decide, parts: ThreadParts = {}) {
-    const { keys, timeoutMs = Number.POSITIVE_INFINITY, began } = parts
+    const { keys, timeoutMs = Number.POSITIVE_INFINITY, began, weightOf = () => 1 } = parts
+    const turns = parts.turns ?? new Turns(services.clock)
     const running = parts.running ?? new Running(new Vitals(Vitals.memoryFor(0)), services.clock, 0)
     this.#actors = actors.map((actor) => new LoadedActor(actor))
-    this.#thread = { services, decide, recent: new RecentIds(remembered), running, timeoutMs, began }
+    this.#thread = { services, decide, recent: new RecentIds(remembered), running, turns, weightOf, timeoutMs, began }
     this.#keys = keys
   }
 
@@ -41,8 +47,13 @@ export class Instances {
     return this.#instances.size
   }
 
-  /** Runs what comes without waiting; decisions follow, some of them before this returns. */
-  dispatch(dispatch: IncomingDispatch): void {
+  /** Takes what comes without waiting and gives each its turn; decisions follow, some of them before this returns. */
+  dispatch(...dispatches: readonly IncomingDispatch[]): void {
+    for (const dispatch of dispatches) this.#take(dispatch)
+    this.#thread.turns.run()
+  }
+
+  #take(dispatch: IncomingDispatch): void {
     const { mailbox, run, opening, records, again } = dispatch
     let instance = this.#instances.get(mailbox)
     if (opening !== null) {
@@ -78,7 +89,10 @@ export class Instances {
       const since = again?.get(record.offset) ?? null
       asked.push({ key, tenant: instance.tenant, group: instance.actor.group, since })
     }
-    void keys.known(asked).then((known) => instance.accept(records, new Set(offsets.filter((_, i) => known[i]))))
+    void keys.known(asked).then((known) => {
+      instance.accept(records, new Set(offsets.filter((_, i) => known[i])))
+      this.#thread.turns.run()
+    })
   }
 
   forget(mailboxes: readonly number[]): void {

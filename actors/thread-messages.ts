@@ -19,6 +19,8 @@ export type WorkerSetup = {
   readonly vitals: SharedArrayBuffer
   readonly beatMs: number
   readonly handlerTimeoutMs: number
+  /** Of tenants whose weight is not 1. */
+  readonly tenantWeights: Readonly<Record<string, number>>
   /** This is the extra thread: it says of each record that it begins with it. */
   readonly extra: boolean
 }

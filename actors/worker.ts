@@ -29,6 +29,7 @@ export default async function work(setup: WorkerSetup): Promise<void> {
     tables: new Tables(setup.catalog, { tenantColumn, maxDepth: setup.limits.maxDepth }),
     reader: new PostgresReader(connections),
   }
+  const weights = new Map(Object.entries(setup.tenantWeights))
   const instances = new Instances(
     actors.map(({ actor }) => actor),
     services,
@@ -37,6 +38,7 @@ export default async function work(setup: WorkerSetup): Promise<void> {
       keys: connections === undefined ? undefined : new PostgresKeys(connections, outbound.log),
       running,
       timeoutMs: setup.handlerTimeoutMs,
+      weightOf: (tenant) => weights.get(tenant) ?? 1,
       ...(setup.extra && {
         began: (mailbox, offset, identity) => outbound.began({ kind: 'began', mailbox, offset, identity }),
       }),
@@ -46,7 +48,7 @@ export default async function work(setup: WorkerSetup): Promise<void> {
   setup.port.on('message', (message: ToWorker) => {
     switch (message.kind) {
       case 'dispatch':
-        for (const dispatch of unpackDispatches(message, setup.limits.maxHeaders)) instances.dispatch(dispatch)
+        instances.dispatch(...unpackDispatches(message, setup.limits.maxHeaders))
         outbound.flush()
         return
       case 'forget':

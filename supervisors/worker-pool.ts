@@ -38,6 +38,8 @@ export type WorkerPoolSettings = ThreadWatchSettings & {
   readonly creditRecords: number
   /** How long a handler may take whose actor does not say. */
   readonly handlerTimeoutMs: number
+  /** Of a thread's time, where others want it, too; 1 for those that are not named. */
+  readonly tenantWeights: Readonly<Record<string, number>>
   /** More threads than this may not end within `restartWindowMs`, nor have been ended in vain. */
   readonly maxRestarts: number
   readonly restartWindowMs: number
@@ -187,6 +189,7 @@ export class WorkerPool implements Workers {
         maxHeapMiB,
         beatMs: beatMsOf(settings),
         handlerTimeoutMs: settings.handlerTimeoutMs,
+        tenantWeights: settings.tenantWeights,
         extra: at === this.#extra,
         places: settings.creditRecords,
       },

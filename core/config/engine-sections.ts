@@ -88,6 +88,22 @@ export const workers = z
       max: 1_000_000,
     }),
     creditBytes: size({ doc: 'Their bytes.', default: '8MiB', min: '64KiB', max: '1GiB' }),
+    tenantWeights: z
+      .record(
+        z.string().min(1, { error: 'expected the name of a tenant' }),
+        z
+          .number({ error: 'expected a number from 0.1 to 10' })
+          .min(0.1, { error: 'expected a number from 0.1 to 10' })
+          .max(10, { error: 'expected a number from 0.1 to 10' })
+          .meta({
+            description:
+              "The tenant's share of a worker's time where others want it, too; 1 for those that are not named. What others leave, each may use.",
+          }),
+      )
+      .default({})
+      .meta({
+        description: "Tenants' shares of a worker's time, by name.",
+      }),
     maxHeapBytes: size({
       doc: 'Heap of one worker thread (Node only; buffers do not count).',
       default: '512MiB',

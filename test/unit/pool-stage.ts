@@ -38,6 +38,7 @@ const catalog: Catalog = {
 export const roomy: WorkerPoolSettings = {
   creditRecords: 4_000,
   handlerTimeoutMs: 60_000,
+  tenantWeights: {},
   blockLimitMs: 30_000,
   maxResidentBytes: Number.POSITIVE_INFINITY,
   maxRestarts: 1_000,
