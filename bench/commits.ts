@@ -45,3 +45,19 @@ export async function flushes(sql: postgres.Sql): Promise<{ readonly count: numb
     where object = 'wal'`
   return row ?? { count: 0, ms: 0 }
 }
+
+/** The longest that any partition's watermark stood still, of times that began before `until` (milliseconds since 1970). */
+export async function longestStandstill(sql: postgres.Sql, until: number): Promise<number> {
+  const [row] = await sql<{ ms: number | null }[]>`
+    select extract(epoch from max(next - at))::float8 * 1000 as ms
+    from (
+      select at, lead(at) over (partition by group_name, topic_id, partition order by watermark) as next
+      from (
+        select group_name, topic_id, partition, watermark, min(committed_at) as at
+        from sys.partition_progress
+        group by group_name, topic_id, partition, watermark
+      ) as advances
+    ) as standstills
+    where at < to_timestamp(${until}::float8 / 1000)`
+  return Math.round(row?.ms ?? 0)
+}

@@ -6,6 +6,7 @@ import { requireProgram } from '../tools/run/runtime.ts'
 import { createDeadLetterTopic, deleteOldTopics } from './backlog.ts'
 import { configurations, labelOf, type Pair, pairs } from './configuration.ts'
 import type { Place } from './measure.ts'
+import { besideCalm } from './beside-calm.ts'
 import { reportOf } from './report.ts'
 import { isRight, type Run } from './run.ts'
 import { latency } from './scenarios/latency.ts'
@@ -97,7 +98,7 @@ shared(
 )
   .option('--rate <count>', 'messages a second of all others', count, 10_000)
   .option('--seconds <count>', 'measured ones', count)
-  .option('--kinds <names>', 'of calm, failing, hanging, flooding, blocking', list)
+  .option('--kinds <names>', 'of calm, failing, hanging, flooding, blocking, open-breaker', list)
   .action(async (flags: Flags & { rate: number; seconds?: number; kinds?: readonly string[] }) => {
     const seconds = flags.seconds ?? (flags.quick === true ? 5 : 30)
     const ratePerSecond = flags.quick === true ? 1_000 : flags.rate
@@ -111,7 +112,8 @@ shared(
           }),
         ),
       )
-    await runAll(flags, jobs, ['platformatic'])
+    const runs = await runAll(flags, jobs, ['platformatic'])
+    say(`\n${besideCalm(runs, sicknesses(ratePerSecond))}`)
   })
 
 shared(program.command('parking').description('what it costs to park the records of tenants that are stuck'))
@@ -173,7 +175,7 @@ function shared(command: Command): Command {
     .option('--json', 'all runs as one JSON array, in the last line of standard output')
 }
 
-async function runAll(flags: Flags, jobs: readonly Job[], byDefault: readonly Pair[]): Promise<void> {
+async function runAll(flags: Flags, jobs: readonly Job[], byDefault: readonly Pair[]): Promise<readonly Run[]> {
   const on = (flags.on?.map(pair) ?? byDefault).filter(
     (name) =>
       (flags.runtime ?? pairs[name].runtime) === pairs[name].runtime &&
@@ -217,6 +219,7 @@ async function runAll(flags: Flags, jobs: readonly Job[], byDefault: readonly Pa
       'TENANTRY_BENCH_WRONG',
       `In ${wrong} of ${runs.length} runs something was lost, doubled, reordered or given up.`,
     )
+  return runs
 }
 
 function summary(run: Run): string {

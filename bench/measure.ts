@@ -21,7 +21,7 @@ import { Database, type Servers, withAdmin } from './servers.ts'
 /** What is asked of a subject: messages, an actor and how duplicates are recognised. */
 export type Task = {
   readonly scenario: string
-  readonly actor: 'rows' | 'state' | 'webhooks' | 'isolation'
+  readonly actor: 'rows' | 'state' | 'webhooks' | 'isolation' | 'calling'
   readonly mode: 'message-id' | 'offset'
   readonly messages: Messages
   readonly partitions: number

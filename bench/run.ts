@@ -61,6 +61,8 @@ export type Run = {
   readonly series?: readonly (readonly [second: number, p50: number, p99: number])[]
   /** Messages of a sick tenant, beside the measured ones. */
   readonly sick_messages?: number
+  /** The longest that the watermark of any partition stood still beside it. */
+  readonly longest_standstill_ms?: number
   /** Rows that were parked, how long that took, and how long it took to process them. */
   readonly parked_rows?: number
   readonly parking_seconds?: number

@@ -4,11 +4,14 @@ import type { KafkaPublisher } from '../core/kafka/producer.ts'
 import { deliver } from './backlog.ts'
 import { orderBytes } from './content.ts'
 
-/** What is wrong with one tenant. The actor `isolation` does what the kind says. */
+/** What is wrong with one tenant. The actor does what the kind says. */
 export type Sickness = {
   readonly name: string
   /** `blocking`: its handler blocks the thread for 300 ms. */
-  readonly kind: 'calm' | 'failing' | 'hanging' | 'flooding' | 'blocking'
+  readonly kind: 'calm' | 'failing' | 'hanging' | 'flooding' | 'blocking' | 'open-breaker'
+  readonly actor: 'isolation' | 'calling'
+  /** Keys of the daemon's configuration. */
+  readonly settings?: readonly string[]
   readonly perSecond: number
   /** How long it sends, from the end of the warm-up; as long as the others when left out. */
   readonly forMs?: number
@@ -19,14 +22,17 @@ export const sickTenant = 'sick'
 /** What one is like of which `rest` messages a second come from all others. */
 export function sicknesses(rest: number): readonly Sickness[] {
   const perSecond = 10
+  const [actor, calling] = ['isolation', 'calling'] as const
   return [
-    { name: 'calm', kind: 'calm', perSecond },
-    { name: 'failing', kind: 'failing', perSecond },
-    { name: 'hanging', kind: 'hanging', perSecond },
-    { name: 'hanging, a tenth as much as the rest', kind: 'hanging', perSecond: rest / 10 },
-    { name: 'blocking', kind: 'blocking', perSecond: 0.2 },
-    { name: 'flooding, as much as the rest', kind: 'flooding', perSecond: rest },
-    { name: 'flooding, ten times the rest for a second', kind: 'flooding', perSecond: 10 * rest, forMs: 1_000 },
+    { name: 'calm', actor, kind: 'calm', perSecond },
+    { name: 'failing', actor, kind: 'failing', perSecond },
+    { name: 'hanging', actor, kind: 'hanging', perSecond },
+    { name: 'hanging, a tenth as much as the rest', actor, kind: 'hanging', perSecond: rest / 10 },
+    { name: 'blocking', actor, kind: 'blocking', perSecond: 0.2 },
+    { name: 'flooding, as much as the rest', actor, kind: 'flooding', perSecond: rest },
+    { name: 'flooding, ten times the rest for a second', actor, kind: 'flooding', perSecond: 10 * rest, forMs: 1_000 },
+    { name: 'calm, all of them call', actor: calling, kind: 'calm', perSecond },
+    { name: 'open breaker', actor: calling, kind: 'open-breaker', perSecond, settings: ['breaker.failures=1'] },
   ]
 }
 
@@ -88,7 +94,7 @@ export class SickTenant {
   }
 }
 
-/** The tenant's message with this number, of a kind that the actor `isolation` knows. */
+/** The tenant's message with this number, of a kind that its actor knows. */
 export function sickMessage(topic: string, tenant: string, kind: Sickness['kind'], n: number) {
   const id = `01890000-0000-7000-8000-${n.toString(16).padStart(12, '0')}`
   const text = `{"message_id":"${id}","tenant_id":"${tenant}","type":"order.${kind}","schema_version":1,"occurred_at":"2026-01-01T00:00:00Z","payload":{"n":${n},"amount":1,"note":"`

@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { createTopic, deleteTopic, deliver, publisherTo } from '../backlog.ts'
-import { flushes } from '../commits.ts'
+import { flushes, longestStandstill } from '../commits.ts'
 import { type Content, Messages } from '../content.ts'
 import type { KafkaPublisher } from '../../core/kafka/producer.ts'
 import { measure, type Place, round } from '../measure.ts'
@@ -39,10 +39,10 @@ export async function latency(place: Place, options: LatencyOptions): Promise<Ru
   const publisher = publisherTo(place.servers)
   try {
     return await measure(
-      place,
+      { ...place, settings: [...(place.settings ?? []), ...(sick?.settings ?? [])] },
       {
         scenario: sick?.name ?? 'latency',
-        actor: sick === undefined ? 'rows' : 'isolation',
+        actor: sick?.actor ?? 'rows',
         mode,
         messages,
         partitions,
@@ -70,7 +70,11 @@ export async function latency(place: Place, options: LatencyOptions): Promise<Ru
           producer_ms: producer.figures(warmUp),
           flush_ms: round(flushMs, 3),
           series: await series(database.sql, times),
-          ...(sick !== undefined && { sick_messages: others, dead_letters: await deadLettersOfOthers(database.sql) }),
+          ...(sick !== undefined && {
+            sick_messages: others,
+            dead_letters: await deadLettersOfOthers(database.sql),
+            longest_standstill_ms: await longestStandstill(database.sql, startAt + records * times.everyMs),
+          }),
         }
       },
     )
