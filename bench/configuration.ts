@@ -60,7 +60,15 @@ export function configurations({
   )
 }
 
-export function labelOf({ runtime, driver, variant }: Pick<Configuration, 'runtime' | 'driver' | 'variant'>): string {
+export function labelOf({
+  runtime,
+  driver,
+  variant,
+}: {
+  readonly runtime: string
+  readonly driver: string
+  readonly variant: string
+}): string {
   return `${runtime} ${driver}${variant === '' ? '' : ` (${variant})`}`
 }
 

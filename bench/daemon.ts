@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type postgres from 'postgres'
@@ -6,7 +6,7 @@ import { DaemonProcess } from '../tools/run/daemon-process.ts'
 import { positionsOf, sumOf } from '../tools/run/positions.ts'
 import { requireProgram } from '../tools/run/runtime.ts'
 import type { Configuration } from './configuration.ts'
-import type { Subject } from './subject.ts'
+import type { Reached, Subject } from './subject.ts'
 
 export type DaemonOptions = {
   readonly configuration: Configuration
@@ -22,6 +22,8 @@ export type DaemonOptions = {
   readonly runtimeFlags?: readonly string[]
   /** Further keys of its configuration. */
   readonly settings?: readonly string[]
+  /** Further variables of its environment. */
+  readonly env?: Readonly<Record<string, string>>
 }
 
 /** `tenantry start` as a process of its own. */
@@ -44,6 +46,7 @@ export class Daemon implements Subject {
       database,
       runtimeFlags = [],
       settings = [],
+      env = {},
     } = options
     this.#options = options
     this.folder = mkdtempSync(join(tmpdir(), 'tenantry-bench-'))
@@ -71,6 +74,7 @@ export class Daemon implements Subject {
         BENCH_MODE: mode,
         BENCH_EVENTS: events,
         BENCH_HEAP: join(this.folder, 'heap'),
+        ...env,
       },
       logFile: join(this.folder, 'daemon.log'),
     })
@@ -78,6 +82,14 @@ export class Daemon implements Subject {
 
   get pid(): number {
     return this.#process.pid
+  }
+
+  get pids(): readonly number[] {
+    return [this.pid]
+  }
+
+  get folders(): readonly string[] {
+    return [this.folder]
   }
 
   get ended(): Promise<never> {
@@ -94,9 +106,9 @@ export class Daemon implements Subject {
     return typeof time === 'string' ? Date.parse(time) : undefined
   }
 
-  async done(): Promise<number> {
+  async done(): Promise<Reached> {
     const { database, group } = this.#options
-    return sumOf(await positionsOf(database.sql, group), 'watermark')
+    return { records: sumOf(await positionsOf(database.sql, group), 'watermark'), at: Date.now() }
   }
 
   /** Drains it. Throws TENANTRY_DAEMON_ENDED unless it ends as a drained daemon does. */
@@ -107,10 +119,6 @@ export class Daemon implements Subject {
   /** Ends it at once, for runs that have failed. */
   kill(): Promise<void> {
     return this.#process.kill()
-  }
-
-  removeFolder(): void {
-    rmSync(this.folder, { recursive: true, force: true })
   }
 
   logEnd(): string {

@@ -29,16 +29,23 @@ const intervalMs = 200
 
 /** Reads, five times a second, how much processor time everybody has had. From outside: nobody is asked. */
 export class Meter {
-  readonly #pid: number
+  readonly #pids: () => readonly number[]
   readonly #database: postgres.Sql
   readonly #brokers: readonly number[]
   readonly #samples: Sample[] = []
+  /** A process that has ended keeps what it had. */
+  readonly #subjects = new Map<number, number>()
   readonly #backends = new Map<number, { readonly base: number; last: number }>()
   #timer: NodeJS.Timeout | undefined
   #rounds = 0
 
-  constructor(options: { readonly pid: number; readonly sql: postgres.Sql; readonly brokers: readonly number[] }) {
-    this.#pid = options.pid
+  constructor(options: {
+    /** The subject's processes so far. */
+    readonly pids: () => readonly number[]
+    readonly sql: postgres.Sql
+    readonly brokers: readonly number[]
+  }) {
+    this.#pids = options.pids
     this.#database = options.sql
     this.#brokers = options.brokers
   }
@@ -81,9 +88,8 @@ export class Meter {
 
   #sample(): void {
     for (const [pid, backend] of this.#backends) backend.last = Math.max(backend.last, secondsOf(pid))
-    const previous = this.#samples.at(-1)
-    // A process that has just ended keeps what it had.
-    const subject = Math.max(previous?.subject ?? 0, secondsOf(this.#pid))
+    for (const pid of this.#pids()) this.#subjects.set(pid, Math.max(this.#subjects.get(pid) ?? 0, secondsOf(pid)))
+    const subject = [...this.#subjects.values()].reduce((sum, seconds) => sum + seconds, 0)
     const postgres = [...this.#backends.values()].reduce((sum, { base, last }) => sum + last - base, 0)
     const brokers = this.#brokers.reduce((sum, pid) => sum + secondsOf(pid), 0)
     this.#samples.push({

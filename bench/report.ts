@@ -64,9 +64,9 @@ export function reportOf(runs: readonly Run[]): string {
       spread((run) => run.broker_cpu_seconds_per_million, 1),
       spread((run) => run.rss_peak_bytes / 1e6),
       spread((run) => run.other_cpu_share * 100),
-      spread((run) => run.lost + run.altered + run.dead_letters),
-      spread((run) => run.duplicated),
-      spread((run) => run.reordered),
+      spread((run) => (run.checked === 'rows' ? run.lost + run.altered + run.dead_letters : null)),
+      spread((run) => (run.checked === 'rows' ? run.duplicated : null)),
+      spread((run) => (run.checked === 'rows' ? run.reordered : null)),
     ]
   })
   return table([head, ...rows])
@@ -74,8 +74,13 @@ export function reportOf(runs: readonly Run[]): string {
 
 function kindsOf(runs: readonly Run[]): readonly Kind[] {
   const kinds = new Map<string, { key: readonly string[]; runs: Run[] }>()
+  const beside = runs.some(({ subject }) => subject !== 'tenantry')
   for (const run of runs) {
-    const key = [run.scenario, run.mode, labelOf(run)]
+    const key = [
+      run.scenario,
+      run.mode,
+      run.subject !== 'tenantry' ? run.subject : beside ? `tenantry, ${labelOf(run)}` : labelOf(run),
+    ]
     const name = [...key, run.messages, run.offered_per_second ?? ''].join('\n')
     const known = kinds.get(name)
     if (known) known.runs.push(run)

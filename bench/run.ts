@@ -1,4 +1,3 @@
-import type { Runtime } from '../tools/run/runtime.ts'
 import type { Machine, Versions } from './machine.ts'
 
 /** Milliseconds from a message's intended sending to the commit of its effects. */
@@ -16,9 +15,11 @@ export type Run = {
   /** What ran; a peer has its own name here. */
   readonly subject: string
   readonly scenario: string
-  readonly mode: 'message-id' | 'offset'
-  readonly runtime: Runtime
-  readonly driver: 'confluent' | 'platformatic'
+  /** How copies are recognised; `none` where nothing does, as in most peers. */
+  readonly mode: 'message-id' | 'offset' | 'none'
+  readonly runtime: 'node' | 'bun' | 'java'
+  /** What reads the topic. */
+  readonly driver: string
   readonly variant: string
   /** Measured ones, without the warm-up. */
   readonly messages: number
@@ -41,6 +42,8 @@ export type Run = {
   readonly rss_peak_bytes: number
   /** Of the whole run, start and warm-up included, by the names of its threads. */
   readonly thread_cpu_seconds: Readonly<Record<string, number>>
+  /** What the next five come from: rows that were compared with the messages, or only a count of what was done. */
+  readonly checked: 'rows' | 'count'
   readonly lost: number
   readonly duplicated: number
   readonly reordered: number
@@ -68,6 +71,8 @@ export type Run = {
   readonly parking_seconds?: number
   readonly feeding_seconds?: number
   readonly start_ms?: number
+  /** Members killed meanwhile, and whether the one that joined and left had partitions. */
+  readonly disturbances?: { readonly kills: number; readonly joined: boolean }
   readonly heap?: Heap
   readonly profile?: readonly string[]
   readonly at: string

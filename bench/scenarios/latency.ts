@@ -3,7 +3,8 @@ import { createTopic, deleteTopic, deliver, publisherTo } from '../backlog.ts'
 import { flushes, longestStandstill } from '../commits.ts'
 import { type Content, Messages } from '../content.ts'
 import type { KafkaPublisher } from '../../core/kafka/producer.ts'
-import { measure, type Place, round } from '../measure.ts'
+import { measureDaemon, type Place } from '../measure-daemon.ts'
+import { round } from '../measure.ts'
 import type { Latency, Run } from '../run.ts'
 import { deadLettersOfOthers, type Sickness, SickTenant } from '../sick-tenant.ts'
 import type postgres from 'postgres'
@@ -38,7 +39,7 @@ export async function latency(place: Place, options: LatencyOptions): Promise<Ru
   )
   const publisher = publisherTo(place.servers)
   try {
-    return await measure(
+    return await measureDaemon(
       { ...place, settings: [...(place.settings ?? []), ...(sick?.settings ?? [])] },
       {
         scenario: sick?.name ?? 'latency',
@@ -48,7 +49,7 @@ export async function latency(place: Place, options: LatencyOptions): Promise<Ru
         partitions,
       },
       topic,
-      async ({ daemon, database, reach }) => {
+      async ({ subject: daemon, database, reach }) => {
         while (daemon.readyAt() === undefined) await Promise.race([pause(20), daemon.ended])
         await pause(500) // all partitions owned
         const before = await flushes(database.sql)

@@ -2,7 +2,8 @@ import { setTimeout as pause } from 'node:timers/promises'
 import type postgres from 'postgres'
 import { createTopic, deleteTopic, deliver, publisherTo } from '../backlog.ts'
 import { type Content, Messages } from '../content.ts'
-import { measure, type Place, round } from '../measure.ts'
+import { measureDaemon, type Place } from '../measure-daemon.ts'
+import { round } from '../measure.ts'
 import type { Run } from '../run.ts'
 import { sickMessage } from '../sick-tenant.ts'
 
@@ -51,11 +52,11 @@ export async function parking(place: Place, options: ParkingOptions): Promise<Ru
         Array.from({ length }, (_, i) => ({ topic, ...messages.message(n + i), headers: [] })),
       )
     }
-    return await measure(
+    return await measureDaemon(
       { ...place, settings: [...(place.settings ?? []), `retry.delays=${stuckSeconds}s`] },
       { scenario: tenants === 1 ? 'parking, one tenant' : 'parking', actor: 'isolation', mode, messages, partitions },
       topic,
-      async ({ daemon, database, reach }) => {
+      async ({ subject: daemon, database, reach }) => {
         while (daemon.readyAt() === undefined) await Promise.race([pause(20), daemon.ended])
         const from = Date.now()
         await reach(tenants + count)

@@ -1,7 +1,7 @@
 import { backlogOf } from '../backlog.ts'
 import { commitsOf } from '../commits.ts'
 import { type Content, Messages } from '../content.ts'
-import { measure, type Place } from '../measure.ts'
+import { measureDaemon, type Place } from '../measure-daemon.ts'
 import type { Run } from '../run.ts'
 
 export type StartupOptions = {
@@ -18,7 +18,7 @@ export async function startup(place: Place, options: StartupOptions): Promise<Ru
   const content: Content = { kind: 'order', records, tenants, spread: 'even', ids, copyEvery: 0, day: place.day }
   const topic = await backlogOf(place.servers, content, partitions)
   const task = { scenario: 'startup', actor: 'rows', mode, messages: new Messages(content), partitions } as const
-  return measure(place, task, topic, async ({ daemon, database, reach }) => {
+  return measureDaemon(place, task, topic, async ({ subject: daemon, database, reach }) => {
     await reach(records)
     const commits = await commitsOf(database.sql)
     const first = commits[0]?.at ?? Number.NaN

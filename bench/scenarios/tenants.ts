@@ -4,7 +4,8 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { createTopic, deleteTopic, deliver, publisherTo } from '../backlog.ts'
 import { type Content, Messages } from '../content.ts'
 import type { Daemon } from '../daemon.ts'
-import { measure, type Place, round } from '../measure.ts'
+import { measureDaemon, type Place } from '../measure-daemon.ts'
+import { round } from '../measure.ts'
 import type { Run } from '../run.ts'
 
 export type TenantsOptions = {
@@ -52,11 +53,11 @@ export async function tenants(place: Place, options: TenantsOptions): Promise<Ru
   }
   try {
     const flags = { runtimeFlags: ['--expose-gc', '--import', probe] }
-    return await measure(
+    return await measureDaemon(
       { ...place, ...flags },
       { scenario: 'tenants', actor: 'rows', mode, messages, partitions },
       topic,
-      async ({ daemon, reach }) => {
+      async ({ subject: daemon, reach }) => {
         await produce(0, firstTenants)
         await reach(firstTenants)
         const before = await heapOf(daemon)

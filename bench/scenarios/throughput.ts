@@ -1,7 +1,7 @@
 import { backlogOf } from '../backlog.ts'
 import { commitsOf, windowAfter } from '../commits.ts'
 import { type Content, Messages } from '../content.ts'
-import { measure, type Place, type Task } from '../measure.ts'
+import { measureDaemon, type Place, type Task } from '../measure-daemon.ts'
 import type { Run } from '../run.ts'
 
 /** What the backlog is, and which actor works it off. */
@@ -58,7 +58,7 @@ export async function throughput(place: Place, options: ThroughputOptions): Prom
     messages: new Messages(content),
     partitions: options.partitions,
   }
-  return measure(place, task, topic, async ({ database, reach }) => {
+  return measureDaemon(place, task, topic, async ({ database, reach }) => {
     await reach(content.records)
     const window = windowAfter(await commitsOf(database.sql), warmUp)
     // A copy leaves no row: rows in the window stand for all records that came with them.
