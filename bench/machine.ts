@@ -56,7 +56,8 @@ function commitOf(folder: string): string {
   }
 }
 
-function packageVersion(name: string): string {
+/** Of a package that is installed here; empty when it is not. */
+export function packageVersion(name: string): string {
   try {
     const text = readFileSync(join(checkout, 'node_modules', name, 'package.json'), 'utf8')
     return z.object({ version: z.string() }).parse(JSON.parse(text)).version
@@ -65,7 +66,8 @@ function packageVersion(name: string): string {
   }
 }
 
-function kafkaVersion(): string {
+/** Of the brokers of the checkout. */
+export function kafkaVersion(): string {
   const tools = join(checkout, '.tools')
   const folder = existsSync(tools) ? readdirSync(tools).find((name) => /^kafka-\d[\d.]*$/.test(name)) : undefined
   return folder?.replace('kafka-', '') ?? ''

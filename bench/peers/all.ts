@@ -1,0 +1,5 @@
+import { javascriptPeers } from './javascript.ts'
+import type { Peer } from './peer.ts'
+
+/** Everybody that tenantry is measured beside. */
+export const peers: readonly Peer[] = [...javascriptPeers]
