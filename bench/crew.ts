@@ -1,6 +1,9 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Reached, Subject } from './subject.ts'
 
+/** How long a member may take from its start to its first partition. */
+const joinPatienceMs = 60_000
+
 /** Members of one group, of which some are killed and others join and leave: together they are the subject. */
 export class Crew implements Subject {
   readonly startedAt = Date.now()
@@ -73,7 +76,7 @@ export class Crew implements Subject {
 
 /**
  * While `records` are worked off, kills the crew's member twice; then a second one joins, and leaves once it has had its
- * part. Returns whether that one had partitions before all was done.
+ * part. Returns whether that one ever had partitions.
  */
 export async function disturb(
   crew: Crew,
@@ -86,11 +89,16 @@ export async function disturb(
   await crew.replace()
   await reach(Math.ceil(records * 0.6))
   const second = await crew.join()
-  while (second.readyAt() === undefined && (await crew.done()).records < records)
-    await Promise.race([pause(100), crew.ended])
-  const joined = second.readyAt() !== undefined
+  const joined = await untilReady(crew, second)
   await reach(Math.ceil(records * 0.8))
   await crew.leave(second)
   await reach(records)
   return { kills: 2, joined }
+}
+
+/** Whether it says so in time. It is given partitions even when nothing is left to read. */
+async function untilReady(crew: Crew, member: Subject): Promise<boolean> {
+  const deadline = Date.now() + joinPatienceMs
+  while (member.readyAt() === undefined && Date.now() < deadline) await Promise.race([pause(100), crew.ended])
+  return member.readyAt() !== undefined
 }

@@ -1,7 +1,7 @@
 import { inspect } from 'node:util'
 import { Consumer, type Message, MessagesStreamFallbackModes, MessagesStreamModes } from '@platformatic/kafka'
 import { heartbeatMs, sessionMs } from '../peer.ts'
-import { endWith, ownAssignment, Progress } from './progress.ts'
+import { endWith, fail, ownAssignment, Progress } from './progress.ts'
 import { workOf } from './work.ts'
 
 /** Records that are worked on together, at most: what has arrived is not kept waiting for more. */
@@ -43,13 +43,18 @@ endWith(async () => {
 const finished = new Map<number, bigint>()
 let committedAt = Date.now()
 let chunk: Message[] = []
-for await (const message of stream) {
-  if (stopping) break
-  chunk.push(message)
-  if (chunk.length < chunkRecords && stream.readableLength > 0) continue
-  running = workOff(chunk)
-  chunk = []
-  await running
+try {
+  for await (const message of stream) {
+    if (stopping) break
+    chunk.push(message)
+    if (chunk.length < chunkRecords && stream.readableLength > 0) continue
+    running = workOff(chunk)
+    chunk = []
+    await running
+  }
+} catch (error) {
+  // Closing the stream aborts whoever waits for its next message.
+  if (!stopping) fail(error)
 }
 
 async function workOff(messages: readonly Message[]): Promise<void> {

@@ -1,0 +1,73 @@
+// timeout: 600 s
+import { spawn } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import * as assert from 'uvu/assert'
+import { z } from 'zod'
+import { checkRows } from '../../bench/check.ts'
+import { Messages } from '../../bench/content.ts'
+import { Database } from '../../bench/servers.ts'
+import { roundRecords } from '../../bench/sizing.ts'
+import { test } from '../harness.ts'
+import { kafkaAddress, postgresAddress } from '../services.ts'
+
+const main = fileURLToPath(new URL('../../bench/main.ts', import.meta.url))
+
+const run = z.object({
+  subject: z.string(),
+  checked: z.literal('rows'),
+  rate_per_second: z.number().positive(),
+  rss_peak_bytes: z.number().positive(),
+  lost: z.number(),
+  duplicated: z.number(),
+  reordered: z.number(),
+  altered: z.number(),
+  versions: z.record(z.string(), z.string()),
+})
+
+test(
+  'every JavaScript peer and tenantry do the same work, and are checked by the same rows',
+  async () => {
+    const peers = ['kafkajs', 'platformatic', 'confluent']
+    const args = ['peers', '--peers', peers.join(','), '--works', 'transaction', '--quick', '--json']
+    const child = spawn(process.execPath, [main, ...args, '--kafka', kafkaAddress(), '--postgres', postgresAddress()], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    let [output, talk] = ['', '']
+    child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text))
+    child.stderr.setEncoding('utf8').on('data', (text: string) => (talk += text))
+    const code = await new Promise((resolve) => child.once('close', resolve))
+    assert.is(code, 0, talk)
+    const runs = z.array(run).parse(JSON.parse(output.trimEnd().split('\n').at(-1) ?? ''))
+    assert.equal(
+      runs.map(({ subject, lost, duplicated, reordered, altered }) => [subject, lost, duplicated, reordered, altered]),
+      ['tenantry', ...peers].map((subject) => [subject, 0, 0, 0, 0]),
+    )
+    assert.is(runs[1]?.versions['kafkajs'], '2.2.4')
+  },
+  { timeoutMs: 240_000 },
+)
+
+test('the check counts what a peer has lost, written twice, out of order or changed', async () => {
+  const servers = { kafka: kafkaAddress(), postgres: postgresAddress(), brokers: [], settings: {} }
+  const database = await Database.create(servers)
+  const content = { kind: 'order', tenants: 1, spread: 'even', ids: 'v7', copyEvery: 0, day: 20_000 } as const
+  const messages = new Messages({ ...content, records: 10 })
+  const write = (n: number, tenant = messages.tenant(n)) => database.sql`
+    insert into effects (id, tenant_id, n, amount) values (${messages.id(n)}, ${tenant}, ${n}, 1)`
+  try {
+    for (const n of [0, 1, 2, 4, 3, 5, 6, 6]) await write(n)
+    await write(8, 'tenant-of-another')
+    await write(9)
+    // 7 never came, and 8 says something else than its message.
+    assert.equal(await checkRows(database.sql, messages, 10), { lost: 2, duplicated: 1, reordered: 1, altered: 1 })
+  } finally {
+    await database.drop()
+  }
+})
+
+test('a run has 1, 2 or 5 times a power of ten records', () => {
+  assert.equal(
+    [0, 1, 4_999, 5_000, 19_999, 20_000, 999_999].map(roundRecords),
+    [1, 1, 2_000, 5_000, 10_000, 20_000, 500_000],
+  )
+})
