@@ -19,22 +19,14 @@ const consumer = new Consumer({
   heartbeatInterval: heartbeatMs,
 })
 consumer.on('consumer:group:join', () => progress.ready())
-const stream = await consumer.consume({
-  topics: [own.topic],
-  mode: MessagesStreamModes.COMMITTED,
-  fallbackMode: MessagesStreamFallbackModes.EARLIEST,
-  autocommit: false,
-  maxWaitTime: 100,
-  highWaterMark: chunkRecords,
-})
-
 let running = Promise.resolve()
 let stopping = false
+let close = async () => {}
 endWith(async () => {
   stopping = true
   await running
   await commit()
-  await stream.close()
+  await close()
   await consumer.close()
   await work.end()
   progress.end()
@@ -44,8 +36,17 @@ const finished = new Map<number, bigint>()
 let committedAt = Date.now()
 let chunk: Message[] = []
 try {
+  const stream = await consumer.consume({
+    topics: [own.topic],
+    mode: MessagesStreamModes.COMMITTED,
+    fallbackMode: MessagesStreamFallbackModes.EARLIEST,
+    autocommit: false,
+    maxWaitTime: 100,
+    highWaterMark: chunkRecords,
+  })
+  close = () => stream.close()
   for await (const message of stream) {
-    if (stopping) break
+    if (stopping) continue // to break would destroy the stream before it is closed
     chunk.push(message)
     if (chunk.length < chunkRecords && stream.readableLength > 0) continue
     running = workOff(chunk)
