@@ -1,5 +1,6 @@
 import { javascriptPeers } from './javascript.ts'
+import { javaPeers } from './java.ts'
 import type { Peer } from './peer.ts'
 
 /** Everybody that tenantry is measured beside. */
-export const peers: readonly Peer[] = [...javascriptPeers]
+export const peers: readonly Peer[] = [...javascriptPeers, ...javaPeers]
