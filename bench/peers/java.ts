@@ -2,8 +2,8 @@ import { classPathOf, type JavaModule, javaProgram, versionsOf } from './java-bu
 import { heartbeatMs, type Peer, type PeerCommand, sessionMs, type WorkKind } from './peer.ts'
 
 /**
- * The same for all. The heap is of one size from the start, as the JVM's own guide advises where pauses to grow it do not
- * belong in a figure; docs/peers.md says how its size was found.
+ * The same for all. The heap is of one size from the start, so that pauses to grow it are in no figure; no other size was
+ * tried.
  */
 const flags = [
   '-Xms512m',
