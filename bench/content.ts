@@ -7,8 +7,11 @@ export type Content = {
   /** Records, copies included. */
   readonly records: number
   readonly tenants: number
-  /** Where records go: over all tenants alike, half of them to the first one, or each to the tenant of its number. */
-  readonly spread: 'even' | 'skewed' | 'numbered'
+  /**
+   * Where records go: over all tenants alike, half of them to the first one, each to the tenant of its number, or to
+   * the k-th one about 1/k of what the first gets (Zipf's law).
+   */
+  readonly spread: 'even' | 'skewed' | 'numbered' | 'zipf'
   readonly ids: 'v4' | 'v7'
   /** Every so many records, one is a copy of an earlier one; 0 for none. */
   readonly copyEvery: number
@@ -75,6 +78,7 @@ export class Messages {
   #tenantNumber(n: number): number {
     const { tenants, spread } = this.content
     if (spread === 'numbered') return n % tenants
+    if (spread === 'zipf') return Math.floor(Math.exp((mix(n, 7) / 2 ** 32) * Math.log(tenants + 1))) - 1
     if (spread === 'skewed' && (mix(n, 6) & 1) === 0) return 0
     return mix(n, 7) % tenants
   }

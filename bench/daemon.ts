@@ -116,7 +116,11 @@ export class Daemon implements Subject {
     return this.#process.drain()
   }
 
-  /** Ends it at once, for runs that have failed. */
+  get running(): boolean {
+    return this.#process.running
+  }
+
+  /** Ends it at once. */
   kill(): Promise<void> {
     return this.#process.kill()
   }

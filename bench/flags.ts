@@ -4,6 +4,8 @@ import { TenantryError } from '../core/errors.ts'
 import { type Configuration, configurations, type Pair, pairs } from './configuration.ts'
 import { requireProgram } from '../tools/run/runtime.ts'
 import { createDeadLetterTopic, deleteOldTopics } from './backlog.ts'
+import type { Place } from './measure-daemon.ts'
+import type { Run } from './run.ts'
 import { findServers, type Servers } from './servers.ts'
 
 export type Mode = 'message-id' | 'offset'
@@ -27,6 +29,15 @@ export type Flags = {
   readonly kafka?: string
   readonly postgres?: string
   readonly json?: boolean
+}
+
+/** One thing to be run in a configuration. */
+export type Job = { readonly name: string; run(place: Place): Promise<Run> }
+
+/** What a command is made with: one that has all flags, and how its jobs are run. */
+export type Bench = {
+  command(name: string, description: string): Command
+  runAll(flags: Flags, jobs: readonly Job[], byDefault: readonly Pair[]): Promise<readonly Run[]>
 }
 
 /** Options that every scenario has. */

@@ -3,21 +3,19 @@ import { data, say, tellError } from '../cli/output.ts'
 import { exitCodeOf } from '../cli/exit.ts'
 import { TenantryError } from '../core/errors.ts'
 import { besideCalm } from './beside-calm.ts'
+import { latencyCommand } from './commands/latency.ts'
+import { lagCommand, recoveryCommand, stressCommand } from './commands/load.ts'
 import { labelOf, type Pair } from './configuration.ts'
-import { chosenConfigurations, count, type Flags, list, modes, ready, shared } from './flags.ts'
+import { type Bench, chosenConfigurations, count, type Flags, type Job, list, modes, ready, shared } from './flags.ts'
 import { peersCommand } from './peers-command.ts'
-import type { Place } from './measure-daemon.ts'
 import { reportOf } from './report.ts'
-import { isRight, type Run } from './run.ts'
+import { isRight, type Recovery, type Run } from './run.ts'
 import { latency } from './scenarios/latency.ts'
 import { sicknesses } from './sick-tenant.ts'
 import { parking } from './scenarios/parking.ts'
 import { startup } from './scenarios/startup.ts'
 import { tenants } from './scenarios/tenants.ts'
 import { throughput, type Workload, workloadNames } from './scenarios/throughput.ts'
-
-/** One thing to be run in a configuration. */
-type Job = { readonly name: string; run(place: Place): Promise<Run> }
 
 const program = new Command('bench')
   .description(
@@ -45,28 +43,14 @@ shared(program.command('throughput').description('works off a backlog'))
     await runAll(flags, jobs, ['confluent', 'platformatic', 'bun'])
   })
 
-shared(
-  program
-    .command('latency')
-    .description('offers messages at a steady rate, and counts from when each should be sent to its commit'),
-)
-  .option('--rate <list>', 'messages a second, each a run', (text) => list(text).map(count))
-  .option('--seconds <count>', 'measured ones', count)
-  .option('--warm-up-seconds <count>', 'before them, at the same rate', count)
-  .action(async (flags: Flags & { rate?: readonly number[]; seconds?: number; warmUpSeconds?: number }) => {
-    const rates = flags.rate ?? (flags.quick === true ? [1_000] : [1_000, 10_000, 50_000])
-    const seconds = flags.seconds ?? (flags.quick === true ? 5 : 30)
-    const warmUpSeconds = flags.warmUpSeconds ?? (flags.quick === true ? 2 : 10)
-    const jobs = rates.flatMap((ratePerSecond) =>
-      modes(flags, ['message-id']).map(
-        (mode): Job => ({
-          name: `${ratePerSecond.toLocaleString('en')}/s, ${mode}`,
-          run: (place) => latency(place, { ...flags, mode, ratePerSecond, seconds, warmUpSeconds }),
-        }),
-      ),
-    )
-    await runAll(flags, jobs, ['confluent', 'platformatic', 'bun'])
-  })
+const bench: Bench = {
+  command: (name, description) => shared(program.command(name).description(description)),
+  runAll,
+}
+latencyCommand(bench)
+lagCommand(bench)
+recoveryCommand(bench)
+stressCommand(bench)
 
 shared(
   program
@@ -162,6 +146,10 @@ async function runAll(flags: Flags, jobs: readonly Job[], byDefault: readonly Pa
 function summary(run: Run): string {
   const {
     latency_ms: ms,
+    offered_per_second: offered,
+    search,
+    recovery,
+    backlog,
     start_ms: start,
     parked_rows: parked,
     heap,
@@ -169,16 +157,24 @@ function summary(run: Run): string {
     cpu_seconds_per_million: cpu,
   } = run
   const figure =
-    ms !== undefined
-      ? `p50 ${ms.p50} ms, p99 ${ms.p99} ms`
-      : start !== undefined
-        ? `first commit after ${start} ms`
-        : parked !== undefined
-          ? `${parked.toLocaleString('en')} parked in ${run.parking_seconds} s, processed in ${run.feeding_seconds} s`
-          : heap !== undefined
-            ? `${heap.bytes_per_warm_tenant} bytes a warm tenant`
-            : `${rate.toLocaleString('en')}/s`
+    recovery !== undefined
+      ? recovery.map(toldRecovery).join('; ')
+      : backlog !== undefined
+        ? `a backlog of ${backlog.messages.toLocaleString('en')} ${backlog.drain_seconds === null ? 'was not worked off' : `worked off in ${backlog.drain_seconds} s`}`
+        : ms !== undefined
+          ? `${search === undefined ? '' : `${offered?.toLocaleString('en')}/s: `}p50 ${ms.p50} ms, p99 ${ms.p99} ms`
+          : start !== undefined
+            ? `first commit after ${start} ms`
+            : parked !== undefined
+              ? `${parked.toLocaleString('en')} parked in ${run.parking_seconds} s, processed in ${run.feeding_seconds} s`
+              : heap !== undefined
+                ? `${heap.bytes_per_warm_tenant} bytes a warm tenant`
+                : `${rate.toLocaleString('en')}/s`
   return `${figure}, ${cpu} CPU s a million; lost ${run.lost}, duplicated ${run.duplicated}, reordered ${run.reordered}`
+}
+
+function toldRecovery({ kind, recovered_seconds: seconds, worst_p99: p99, worst_lag_seconds: lag }: Recovery): string {
+  return `${kind}: ${seconds === null ? 'not recovered' : `recovered after ${seconds} s`}, at worst p99 ${p99} ms and lag ${lag} s`
 }
 
 function workload(name: string): Workload {

@@ -8,7 +8,7 @@ import { createTopic, deleteTopic } from './backlog.ts'
 import { checkEvents, checkRows, checkStates, together } from './check.ts'
 import type { Configuration } from './configuration.ts'
 import type { Messages } from './content.ts'
-import { Daemon } from './daemon.ts'
+import { DaemonCrew } from './daemon-crew.ts'
 import { versions } from './machine.ts'
 import { type Finding, measure, type Session } from './measure.ts'
 import { profileFlags, profileLines } from './profile.ts'
@@ -36,13 +36,13 @@ export type Place = {
 }
 
 /**
- * Measures a daemon of ours on `topic`. Throws TENANTRY_DAEMON_ENDED, with the end of its log, when the daemon fails.
+ * Measures a daemon of ours on `topic`, or several if `work` starts more. Throws TENANTRY_DAEMON_ENDED, with the end of its log, when the daemon fails.
  */
 export async function measureDaemon(
   place: Place,
   task: Task,
   topic: string,
-  work: (session: Session<Daemon>) => Promise<Finding>,
+  work: (session: Session<DaemonCrew>) => Promise<Finding>,
 ): Promise<Run> {
   const { servers, configuration, day, profile } = place
   const { scenario, actor, mode, messages, partitions } = task
@@ -58,7 +58,7 @@ export async function measureDaemon(
         messages,
         partitions,
         launch: ({ database, group }) =>
-          new Daemon({
+          new DaemonCrew({
             configuration,
             actor,
             mode,
@@ -74,7 +74,7 @@ export async function measureDaemon(
             ],
             settings: place.settings ?? [],
           }),
-        describe: (daemon) => ({ ...descriptionOf(daemon, servers, configuration, place.settings ?? []), mode }),
+        describe: ({ first }) => ({ ...descriptionOf(first, servers, configuration, place.settings ?? []), mode }),
         check: (database, records) => verdictOn(servers, database, task, events, records),
       },
       work,

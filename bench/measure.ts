@@ -33,6 +33,7 @@ export type Home = { readonly database: Database; readonly group: string }
 export type Session<S extends Subject> = {
   readonly subject: S
   readonly database: Database
+  readonly group: string
   readonly meter: Meter
   /**
    * Resolves when the subject is done with so many records, with how it came there. Rejects when it ends, and with
@@ -74,7 +75,7 @@ export async function measure<S extends Subject>(
     const own = subject
     meter = new Meter({ pids: () => own.pids, sql: database.sql, brokers: servers.brokers })
     await meter.start()
-    const finding = await work({ subject, database, meter, reach: (records) => reach(own, records) })
+    const finding = await work({ subject, database, group, meter, reach: (records) => reach(own, records) })
     meter.stop()
     const memory = Math.max(...subject.pids.map(peakMemoryOf))
     const threads = threadSeconds(subject.pids.at(-1) ?? 0)

@@ -127,11 +127,19 @@ function secondsOf(pid: number): number {
   }
 }
 
-/** The most memory that a process ever had resident, in bytes. */
+/** The most memory that a process ever had resident, in bytes; 0 when it has gone. */
 export function peakMemoryOf(pid: number): number {
+  return bytesOf(pid, /^VmHWM:\s+(\d+) kB/m)
+}
+
+/** The memory that a process has resident now, in bytes; 0 when it has gone. */
+export function memoryOf(pid: number): number {
+  return bytesOf(pid, /^VmRSS:\s+(\d+) kB/m)
+}
+
+function bytesOf(pid: number, field: RegExp): number {
   try {
-    const kilobytes = /^VmHWM:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1]
-    return Number(kilobytes ?? 0) * 1024
+    return Number(field.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1] ?? 0) * 1024
   } catch {
     return 0
   }

@@ -17,7 +17,7 @@ export function reportOf(runs: readonly Run[]): string {
     'RUNS',
     'MESSAGES',
     ...(latency
-      ? ['OFFERED/S', 'P50 MS', 'P99 MS', 'P99.9 MS', 'MAX MS']
+      ? ['OFFERED/S', 'P50 MS', 'P99 MS', 'P99.9 MS', 'P99.99 MS', 'MAX MS', 'OBJECTIVES']
       : starts
         ? ['START MS']
         : ['RATE/S', 'FROM START/S', 'MB/S']),
@@ -47,7 +47,9 @@ export function reportOf(runs: readonly Run[]): string {
             spread(({ latency_ms: ms }) => ms?.p50, 1),
             spread(({ latency_ms: ms }) => ms?.p99, 1),
             spread(({ latency_ms: ms }) => ms?.p999, 1),
+            spread(({ latency_ms: ms }) => ms?.p9999, 1),
             spread(({ latency_ms: ms }) => ms?.max, 1),
+            judgement(same),
           ]
         : starts
           ? [spread(({ start_ms: ms }) => ms)]
@@ -70,6 +72,14 @@ export function reportOf(runs: readonly Run[]): string {
     ]
   })
   return table([head, ...rows])
+}
+
+/** Whether the objectives held in all of them. */
+function judgement(runs: readonly Run[]): string {
+  const judged = runs.flatMap(({ objectives_held: held }) => held ?? [])
+  if (judged.length === 0) return ''
+  const held = judged.filter(Boolean).length
+  return held === judged.length ? 'held' : held === 0 ? 'missed' : `missed in ${judged.length - held}`
 }
 
 function kindsOf(runs: readonly Run[]): readonly Kind[] {

@@ -1,4 +1,6 @@
 import type { Machine, Versions } from './machine.ts'
+import type { LagSeries, LatencySeries } from './series.ts'
+import type { Trend } from './trend.ts'
 
 /** Milliseconds from a message's intended sending to the commit of its effects. */
 export type Latency = {
@@ -60,8 +62,22 @@ export type Run = {
   readonly producer_ms?: { readonly late_p99: number; readonly taken_p50: number; readonly taken_p99: number }
   /** Mean of an fsync of the write-ahead log. Part of the latency: PostgreSQL takes a commit's time just before it. */
   readonly flush_ms?: number
-  /** Second of the run, p50, p99. */
-  readonly series?: readonly (readonly [second: number, p50: number, p99: number])[]
+  /** Of messages to be sent in each second of the run: p50 and p99. */
+  readonly series?: LatencySeries
+  /** At the end of each second of the run: messages due and not committed, and the age of the oldest in seconds. */
+  readonly lag_series?: LagSeries
+  /** The worst of these after the warm-up. */
+  readonly lag_seconds?: number
+  /** Whether the objectives held: of the whole measured time, or where there are minutes of each of them. */
+  readonly objectives_held?: boolean
+  /** What a search for the highest rate has tried, in this order; the run itself is the highest that held. */
+  readonly search?: readonly Tried[]
+  readonly backlog?: Backlog
+  /** What was done to the daemons, and what came of it. */
+  readonly recovery?: readonly Recovery[]
+  readonly minutes?: readonly Minute[]
+  /** How memory and tables grew over the minutes, by name. */
+  readonly growth?: Readonly<Record<string, Trend>>
   /** Messages of a sick tenant, beside the measured ones. */
   readonly sick_messages?: number
   /** The longest that the watermark of any partition stood still beside it. */
@@ -79,6 +95,61 @@ export type Run = {
   readonly machine: Machine
   readonly versions: Versions
   readonly settings: Readonly<Record<string, unknown>>
+}
+
+/** One rate that a search has tried. */
+export type Tried = {
+  readonly rate_per_second: number
+  readonly p50: number
+  readonly p99: number
+  readonly lag_seconds: number
+  readonly held: boolean
+}
+
+/** Working off what had piled up, while as much a second kept coming. */
+export type Backlog = {
+  readonly messages: number
+  /** From the first partition's ownership until nothing waited for a second; null when that was not reached. */
+  readonly drain_seconds: number | null
+  /** Committed a second meanwhile. */
+  readonly drain_rate_per_second: number | null
+}
+
+/** One thing done to the daemons under a steady rate. */
+export type Recovery = {
+  readonly kind: 'kill' | 'restart' | 'join' | 'leave'
+  readonly protocol: 'consumer' | 'classic'
+  /** When it began, and when it had been done: the new process owned a partition, or the old one had ended. */
+  readonly at_second: number
+  readonly over_second: number
+  /** From its beginning until lag and p99 were within the calm seconds' bounds again; null when they did not come back. */
+  readonly recovered_seconds: number | null
+  /** The bounds. */
+  readonly calm_p99: number
+  readonly calm_lag_seconds: number
+  /** The worst in between. */
+  readonly worst_p99: number
+  readonly worst_lag_seconds: number
+}
+
+/** One minute of a stress run. */
+export type Minute = {
+  /** From 1. */
+  readonly minute: number
+  /** Committed in it. */
+  readonly messages: number
+  /** Of what was committed in it; null when that was nothing. */
+  readonly p50: number | null
+  readonly p99: number | null
+  /** At its end, of the partition that was furthest behind. */
+  readonly lag_seconds: number
+  /** Of the daemon's process, at its end. */
+  readonly rss_bytes: number
+  /** Sizes with their indexes, at its end. */
+  readonly table_bytes: Readonly<Record<string, number>>
+  /** What was done in it; it is judged by lag alone then. */
+  readonly fault?: string
+  readonly held: boolean
 }
 
 /** What tenants cost in memory, the supervisor's thread and the workers' together. */

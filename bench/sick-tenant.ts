@@ -7,8 +7,8 @@ import { orderBytes } from './content.ts'
 /** What is wrong with one tenant. The actor does what the kind says. */
 export type Sickness = {
   readonly name: string
-  /** `blocking`: its handler blocks the thread for 300 ms. */
-  readonly kind: 'calm' | 'failing' | 'hanging' | 'flooding' | 'blocking' | 'open-breaker'
+  /** `blocking`: its handler blocks the thread for 300 ms; `ending`: it ends it. */
+  readonly kind: 'calm' | 'failing' | 'hanging' | 'flooding' | 'blocking' | 'open-breaker' | 'ending'
   readonly actor: 'isolation' | 'calling'
   /** Keys of the daemon's configuration. */
   readonly settings?: readonly string[]

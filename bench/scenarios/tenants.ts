@@ -57,7 +57,7 @@ export async function tenants(place: Place, options: TenantsOptions): Promise<Ru
       { ...place, ...flags },
       { scenario: 'tenants', actor: 'rows', mode, messages, partitions },
       topic,
-      async ({ subject: daemon, reach }) => {
+      async ({ subject: { first: daemon }, reach }) => {
         await produce(0, firstTenants)
         await reach(firstTenants)
         const before = await heapOf(daemon)
