@@ -126,7 +126,7 @@ async function partitionsOf(admin: Admin, topic: string): Promise<number> {
   }
 }
 
-/** Where each partition's log ends. */
+/** Where each partition's log ends, by the partition's number. */
 export async function endsOf(admin: Admin, topic: string, partitions: number): Promise<readonly bigint[]> {
   const [listed] = await admin.listOffsets({
     topics: [
@@ -139,7 +139,8 @@ export async function endsOf(admin: Admin, topic: string, partitions: number): P
       },
     ],
   })
-  return (listed?.partitions ?? []).map(({ offset }) => offset)
+  // The answer has them in an order of its own.
+  return (listed?.partitions ?? []).toSorted((a, b) => a.partitionIndex - b.partitionIndex).map(({ offset }) => offset)
 }
 
 /** Records in a topic from which none was removed; -1 while it has not all of its partitions. */

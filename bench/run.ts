@@ -119,8 +119,11 @@ export type Backlog = {
 export type Recovery = {
   readonly kind: 'kill' | 'restart' | 'join' | 'leave'
   readonly protocol: 'consumer' | 'classic'
-  /** When it began, and when it had been done: the new process owned a partition, or the old one had ended. */
+  /** When it began. */
   readonly at_second: number
+  /** When the old process had ended; null where none did. */
+  readonly ended_second: number | null
+  /** When it had been done: the new process owned a partition, or the old one had ended. */
   readonly over_second: number
   /** From its beginning until lag and p99 were within the calm seconds' bounds again; null when they did not come back. */
   readonly recovered_seconds: number | null

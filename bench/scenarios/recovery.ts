@@ -28,12 +28,20 @@ export type RecoveryOptions = {
 }
 
 const warmUpSeconds = 5
+/** Between the calm seconds and the first thing done: what was sent just before it waits for its end. */
+const gapSeconds = 2
 /** How long is watched after each thing that was done and after what piled up has gone. */
 const afterSeconds = 6
 const limitSeconds = 150
 const pollMs = 200
 
-type Step = { readonly kind: Recovery['kind']; readonly at: number; readonly over: number }
+type Step = {
+  readonly kind: Recovery['kind']
+  readonly at: number
+  /** When the old process had ended, where one did. */
+  readonly ended: number | undefined
+  readonly over: number
+}
 
 /** What it costs to lose, to replace, to add and to remove a daemon under a steady rate. */
 export async function recovery(place: Place, options: RecoveryOptions): Promise<Run> {
@@ -54,12 +62,13 @@ export async function recovery(place: Place, options: RecoveryOptions): Promise<
         await pause(500) // all partitions owned
         const producer = await OpenLoop.start({ publisher, topic, messages, ratePerSecond, records: most })
         const calmEnd = warmUpSeconds + calmSeconds
-        while (producer.second < calmEnd) await crew.while(pause(pollMs))
+        while (producer.second < calmEnd + gapSeconds) await crew.while(pause(pollMs))
         const steps: Step[] = []
         for (const [step, work] of stepsOf(kind, crew, crew.first)) {
           const at = producer.second
-          await crew.while(work())
-          steps.push({ kind: step, at, over: producer.second })
+          let ended: number | undefined
+          await crew.while(work(() => (ended = producer.second)))
+          steps.push({ kind: step, at, ended, over: producer.second })
           await settled(crew, producer, ratePerSecond)
         }
         const records = await crew.while(producer.stop())
@@ -80,7 +89,7 @@ export async function recovery(place: Place, options: RecoveryOptions): Promise<
           producer_ms: producer.figures(0),
           series,
           lag_series: lagSeries,
-          recovery: steps.map(({ kind: step, at, over }, n): Recovery => {
+          recovery: steps.map(({ kind: step, at, ended, over }, n): Recovery => {
             const next = steps[n + 1]?.at ?? Number.POSITIVE_INFINITY
             const own = {
               series: seconds.series.filter(([second]) => second < Math.floor(next)),
@@ -93,6 +102,7 @@ export async function recovery(place: Place, options: RecoveryOptions): Promise<
               kind: step,
               protocol,
               at_second: round(at, 1),
+              ended_second: ended === undefined ? null : round(ended, 1),
               over_second: round(over, 1),
               recovered_seconds: recovered === undefined ? null : round(recovered, 1),
               calm_p99: round(bounds.p99, 2),
@@ -110,22 +120,22 @@ export async function recovery(place: Place, options: RecoveryOptions): Promise<
   }
 }
 
+/** Does it, and says when the old process has ended. */
+type Work = (ended: () => void) => Promise<void>
+
 /** What is done, one after the other. */
-function stepsOf(
-  kind: RecoveryKind,
-  crew: DaemonCrew,
-  first: Daemon,
-): readonly [Recovery['kind'], () => Promise<void>][] {
-  const replaced = async (ended: Promise<void>) => {
-    await ended
+function stepsOf(kind: RecoveryKind, crew: DaemonCrew, first: Daemon): readonly [Recovery['kind'], Work][] {
+  const replaced = async (end: Promise<void>, ended: () => void) => {
+    await end
+    ended()
     await crew.ready(crew.start())
   }
   let second = first
   switch (kind) {
     case 'kill':
-      return [['kill', () => replaced(first.kill())]]
+      return [['kill', (ended) => replaced(first.kill(), ended)]]
     case 'restart':
-      return [['restart', () => replaced(first.stop())]]
+      return [['restart', (ended) => replaced(first.stop(), ended)]]
     case 'rebalance':
       return [
         [
@@ -135,7 +145,7 @@ function stepsOf(
             return crew.ready(second)
           },
         ],
-        ['leave', () => second.stop()],
+        ['leave', (ended) => second.stop().then(ended)],
       ]
   }
 }

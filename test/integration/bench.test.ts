@@ -72,3 +72,72 @@ test(
   },
   { timeoutMs: 180_000 },
 )
+
+const seconds = z.array(z.tuple([z.number(), z.number(), z.number()])).min(3)
+
+test(
+  'the bench searches for the highest rate at which the objectives hold',
+  async () => {
+    const tried = z.object({ rate_per_second: z.number(), held: z.boolean() })
+    const found = run.extend({
+      search: z.array(tried).min(1),
+      objectives_held: z.boolean(),
+      series: seconds,
+      lag_series: seconds,
+    })
+    const args = ['latency', '--search', '--rate', '200', '--most', '200', '--seconds', '3', '--warm-up-seconds', '1']
+    const [first] = z.array(found).parse(await bench(args))
+    assert.is(first?.search[0]?.rate_per_second, 200)
+    assert.is(first?.objectives_held, first?.search.at(-1)?.held)
+  },
+  { timeoutMs: 180_000 },
+)
+
+test(
+  'the bench works off a backlog while as much goes on coming',
+  async () => {
+    const backlog = z.object({ messages: z.literal(5_000), drain_seconds: z.number().positive() })
+    const lagRun = run.extend({ backlog, lag_series: seconds })
+    const [first] = z.array(lagRun).parse(await bench(['lag', '--rate', '250']))
+    assert.ok((first?.messages ?? 0) > 5_000)
+  },
+  { timeoutMs: 180_000 },
+)
+
+test(
+  'the bench says how long a restarted daemon takes to be as before',
+  async () => {
+    const recovery = z.object({ kind: z.literal('restart'), at_second: z.number(), ended_second: z.number() })
+    const recoveryRun = run.extend({ recovery: z.array(recovery).length(1), lag_series: seconds })
+    const [first] = z.array(recoveryRun).parse(await bench(['recovery', '--rate', '250']))
+    const worst = Math.max(...(first?.lag_series.map(([, , age]) => age) ?? []))
+    assert.ok(worst > 0.5, `the restart is seen in the lag, which was ${worst} s at worst`)
+  },
+  { timeoutMs: 180_000 },
+)
+
+test(
+  'the bench judges a long run each minute, with faults in it',
+  async () => {
+    const minute = z.object({
+      minute: z.number(),
+      messages: z.number(),
+      lag_seconds: z.number(),
+      rss_bytes: z.number().positive(),
+      table_bytes: z.record(z.string(), z.number()),
+      held: z.boolean(),
+      fault: z.string().optional(),
+    })
+    const stressRun = run.extend({ minutes: z.array(minute).length(3), growth: z.record(z.string(), z.unknown()) })
+    const [first] = z.array(stressRun).parse(await bench(['stress', '--rate', '250', '--faults']))
+    assert.equal(
+      first?.minutes.map(({ fault }) => fault),
+      [undefined, 'worker ended', undefined],
+    )
+    const counted = first?.minutes.reduce((sum, { messages }) => sum + messages, 0) ?? 0
+    assert.ok(counted > 0 && counted <= 3_000, `${counted} were counted while it went on`)
+    assert.ok((first?.minutes[0]?.table_bytes['partition_progress'] ?? 0) > 0)
+    assert.ok(first?.growth['rss'] !== undefined)
+  },
+  { timeoutMs: 180_000 },
+)

@@ -20,6 +20,18 @@ test('lag counts what is due and not committed, and how old the oldest of it is'
   ])
 })
 
+test('a message that newer ones overtake is the oldest until it is committed', () => {
+  const committed = [
+    { second: 0, rows: 10, least: 0 },
+    { second: 2, rows: 10, least: 20 },
+    { second: 3, rows: 10, least: 10 },
+  ]
+  assert.equal(
+    lagSeriesOf(committed, { first: 0, ratePerSecond: 10, records: 30 }).map(([, , age]) => age),
+    [0, 1, 2, 0],
+  )
+})
+
 test('a backlog is as old as if it had come at the same rate', () => {
   const committed = [
     { second: 0, rows: 60, least: 0 },
@@ -95,6 +107,8 @@ test('growth is told from noise, from a level that was reached, and from a sawto
     (n: number) => 500 - 300 * Math.exp(-n / 3) + 5 * noise(n),
     (n: number) => 400 + 20 * (n % 9),
     (n: number) => 400 - n,
+    (n: number) => 400 + n + 300 * noise(n),
+    (n: number) => (n < 20 ? 100 + 15 * n : 400 + n / 20),
     () => 0,
   ])
     assert.is(trendOf(values(bounded), 60).grows, false, String(bounded))
