@@ -14,7 +14,9 @@ type Seconds = { readonly series: LatencySeries; readonly lag: LagSeries }
 export function boundsOf({ series, lag }: Seconds, from: number, to: number): Bounds {
   const worst = (values: readonly (readonly [number, number, number])[]) =>
     Math.max(0, ...values.filter(([second]) => second >= from && second < to).map(([, , value]) => value))
-  return { p99: worst(series) * room, lag_seconds: worst(lag) * room }
+  const [p99, seen] = [worst(series), worst(lag)]
+  // Lag is looked at in one moment of each second, and a calm one may find nothing on its way.
+  return { p99: p99 * room, lag_seconds: Math.max(seen, p99 / 1_000) * room }
 }
 
 /**

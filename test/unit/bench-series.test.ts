@@ -81,6 +81,12 @@ test('what nobody notices takes no time, and what does not end has no recovery',
   assert.is(recovered(seconds([900])), undefined)
 })
 
+test('what is on its way for no longer than in the calm seconds is no lag', () => {
+  const { series, lag } = seconds([900, 20, 20, 20, 20], [0.9, 0.02, 0.02, 0.02, 0.02])
+  const quiet = { series, lag: lag.map(([second, records, age]) => [second, records, second < 20 ? 0 : age] as const) }
+  assert.is(recovered(quiet), 1)
+})
+
 test('a good spell before it was over does not count', () => {
   assert.is(recovered(seconds([900, 20, 20, 20, 20, 900, 20, 20, 20]), 20, 25), 6)
 })
