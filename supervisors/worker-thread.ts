@@ -97,8 +97,9 @@ export class WorkerThread implements Watched {
     // What it had answered before still lies in its port: it was decided, and it counts.
     for (let rest = nextMessage(this.#port); rest !== undefined; rest = nextMessage(this.#port)) this.#hear(rest)
     this.#over = true
-    this.#port.close()
+    // Before the port closes: a thread that lives hears that, and then executes nothing.
     const executing = options.blameless === true ? [] : this.#executing(error)
+    this.#port.close()
     void this.#piscina.destroy().then(this.#gone.resolve)
     this.#events.ended(error, executing)
   }
