@@ -1,16 +1,13 @@
 // timeout: 600 s
-import { spawn } from 'node:child_process'
-import { fileURLToPath } from 'node:url'
 import * as assert from 'uvu/assert'
 import { z } from 'zod'
 import { checkRows } from '../../bench/check.ts'
 import { Messages } from '../../bench/content.ts'
 import { Database } from '../../bench/servers.ts'
 import { roundRecords } from '../../bench/sizing.ts'
+import { bench } from '../bench.ts'
 import { test } from '../harness.ts'
 import { kafkaAddress, postgresAddress } from '../services.ts'
-
-const main = fileURLToPath(new URL('../../bench/main.ts', import.meta.url))
 
 const run = z.object({
   subject: z.string(),
@@ -28,16 +25,8 @@ test(
   'every JavaScript peer and tenantry do the same work, and are checked by the same rows',
   async () => {
     const peers = ['kafkajs', 'platformatic', 'confluent']
-    const args = ['peers', '--peers', peers.join(','), '--works', 'transaction', '--quick', '--json']
-    const child = spawn(process.execPath, [main, ...args, '--kafka', kafkaAddress(), '--postgres', postgresAddress()], {
-      stdio: ['ignore', 'pipe', 'pipe'],
-    })
-    let [output, talk] = ['', '']
-    child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text))
-    child.stderr.setEncoding('utf8').on('data', (text: string) => (talk += text))
-    const code = await new Promise((resolve) => child.once('close', resolve))
-    assert.is(code, 0, talk)
-    const runs = z.array(run).parse(JSON.parse(output.trimEnd().split('\n').at(-1) ?? ''))
+    const args = ['peers', '--peers', peers.join(','), '--works', 'transaction']
+    const runs = z.array(run).parse(await bench(args))
     assert.equal(
       runs.map(({ subject, lost, duplicated, reordered, altered }) => [subject, lost, duplicated, reordered, altered]),
       ['tenantry', ...peers].map((subject) => [subject, 0, 0, 0, 0]),

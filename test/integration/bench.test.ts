@@ -1,12 +1,8 @@
 // timeout: 600 s
-import { spawn } from 'node:child_process'
-import { fileURLToPath } from 'node:url'
 import * as assert from 'uvu/assert'
 import { z } from 'zod'
+import { bench } from '../bench.ts'
 import { test } from '../harness.ts'
-import { kafkaAddress, postgresAddress } from '../services.ts'
-
-const main = fileURLToPath(new URL('../../bench/main.ts', import.meta.url))
 
 const run = z.object({
   scenario: z.string(),
@@ -25,20 +21,6 @@ const latencyRun = run.extend({
   offered_per_second: z.number().positive(),
   latency_ms: z.object({ p50: z.number().positive(), p99: z.number().positive(), p999: z.number().positive() }),
 })
-
-/** Runs the bench's quick form and returns the runs that the last line of its standard output holds. */
-async function bench(args: readonly string[]): Promise<unknown> {
-  const servers = ['--kafka', kafkaAddress(), '--postgres', postgresAddress()]
-  const child = spawn(process.execPath, [main, ...args, '--quick', '--json', ...servers], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
-  let [output, talk] = ['', '']
-  child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text))
-  child.stderr.setEncoding('utf8').on('data', (text: string) => (talk += text))
-  const code = await new Promise((resolve) => child.once('close', resolve))
-  assert.is(code, 0, talk)
-  return JSON.parse(output.trimEnd().split('\n').at(-1) ?? '')
-}
 
 test(
   'the bench works off backlogs in both modes and finds nothing lost, doubled or reordered',
