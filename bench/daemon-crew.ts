@@ -26,7 +26,8 @@ export class DaemonCrew implements Subject {
   }
 
   get pids(): readonly number[] {
-    return this.#all.map(({ pid }) => pid)
+    const ended = this.#all.filter(({ running }) => !running)
+    return [...ended, ...this.running].map(({ pid }) => pid)
   }
 
   get folders(): readonly string[] {
