@@ -9,7 +9,8 @@ import { incoming } from '../../actors/dispatch-frame.ts'
 import { Instances } from '../../actors/instances.ts'
 import type { KnownKeys } from '../../actors/known-keys.ts'
 import { Tables } from '../../actors/tables.ts'
-import { systemClock } from '../../core/clock.ts'
+import { Turns } from '../../actors/turns.ts'
+import { type Clock, systemClock } from '../../core/clock.ts'
 import type { Facts } from '../../core/errors.ts'
 import { defaultLimits } from '../../core/limits.ts'
 import { type Log, silentLog } from '../../core/log.ts'
@@ -42,6 +43,9 @@ const open = (tenant = 'acme', state: Opening['state'] = null): Opening => ({
   state,
 })
 
+/** For turns: no slice ends before its work does, however slow the machine. */
+const still: Clock = { ...systemClock, monotonic: () => 0 }
+
 /** Instances of one actor, with a way to wait for the n-th decision. */
 function running(actor: Actor): {
   instances: Instances
@@ -50,10 +54,11 @@ function running(actor: Actor): {
 } {
   const decisions: Decision[] = []
   let wake = () => {}
-  const instances = new Instances([actor], services, (decision) => {
+  const take = (decision: Decision) => {
     decisions.push(decision)
     wake()
-  })
+  }
+  const instances = new Instances([actor], services, take, { turns: new Turns(still) })
   const decided = async (count: number) => {
     while (decisions.length < count) {
       const { promise, resolve } = Promise.withResolvers<void>()
