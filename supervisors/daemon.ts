@@ -297,6 +297,8 @@ function engineSettings(config: Config): EngineSettings {
     parkAfterCommits: 500,
     parkAfterRanges: 2_000,
     parkAfterMs: 5_000,
+    // More than are undone before the one that ends a process: about a commit of each lane.
+    trustAfterRecords: 1_000,
     promptRaiseMs: 2_000,
     heldRetryMs: 1_000,
     heldLimitMs: 60_000,

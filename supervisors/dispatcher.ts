@@ -100,13 +100,14 @@ export class Dispatcher {
   /** Before a mailbox's run is raised: the worker forgets it, and owes nothing for it any more. */
   withdraw(mailbox: Mailbox): void {
     const slot = this.#slots[mailbox.worker]
-    if (slot === undefined || !mailbox.open) return
+    if (slot === undefined) return
+    // It may belong elsewhere now; its entry in the queue there is passed over.
+    if (slot.worker === this.#workers.count) mailbox.ready = false
+    if (!mailbox.open) return
     slot.records -= mailbox.inFlightCount
     slot.bytes -= mailbox.inFlightBytes
     slot.open.delete(mailbox)
     slot.forget.push(mailbox.id)
-    // It may belong elsewhere now; its entry in the queue there is passed over.
-    if (slot.worker === this.#workers.count) mailbox.ready = false
   }
 
   /** The thread has gone with all that it had. Returns the mailboxes that were open there. */

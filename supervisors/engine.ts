@@ -1,5 +1,5 @@
 import { type Clock, sleep, type Timer } from '../core/clock.ts'
-import { TenantryError } from '../core/errors.ts'
+import { messageOf, TenantryError } from '../core/errors.ts'
 import {
   instanceFencedCode,
   type LogRange,
@@ -21,6 +21,7 @@ import { Committer, type CommitterSettings } from './committer.ts'
 import { Dispatcher, type DispatcherSettings } from './dispatcher.ts'
 import { loadsOf, type WorkerLoad } from './executing.ts'
 import { Intake, type IntakeSettings } from './intake.ts'
+import { LoneRuns, type LoneRunsSettings } from './lone-runs.ts'
 import { Losses } from './losses.ts'
 import { Mailboxes } from './mailboxes.ts'
 import { OffsetWriter } from './offset-writer.ts'
@@ -73,7 +74,8 @@ export type EngineSettings = CommitterSettings &
   OwnershipSettings &
   OutboxSettings &
   OutcomesSettings &
-  ParkingSettings & {
+  ParkingSettings &
+  LoneRunsSettings & {
     readonly maxIdLength: number
     /** How often Kafka's offsets follow the watermark. */
     readonly offsetIntervalMs: number
@@ -127,6 +129,7 @@ export class Engine {
   readonly #replays: Replays
   readonly #outcomes: Outcomes
   readonly #quarantine = new Quarantine()
+  readonly #lone: LoneRuns
   readonly #losses: Losses
   readonly #offsets: OffsetWriter
   readonly #stoppedPartitions: StoppedPartitions
@@ -141,11 +144,25 @@ export class Engine {
   constructor(options: EngineOptions) {
     this.#options = options
     const { clock, random, log, settings, ledger, workers, publisher } = options
-    this.#dispatcher = new Dispatcher(workers, settings, this.#quarantine, clock)
     this.#mailboxes = new Mailboxes(settings.idleMailboxes, settings.idleStateBytes, (mailbox) => {
       this.#dispatcher.withdraw(mailbox)
       this.#outcomes.dependencies.left(mailbox)
     })
+    this.#lone = new LoneRuns({
+      clock,
+      log,
+      ledger,
+      workers,
+      mailboxes: this.#mailboxes,
+      quarantine: this.#quarantine,
+      settings,
+      giveUp: (mailbox, failed, owners) =>
+        this.#outcomes.giveUp(mailbox, mailbox.oldestInFlight?.record.offset ?? -1, failed, owners),
+      moveOn: (mailbox) => this.#outcomes.moveOn(mailbox),
+      trouble: (reason) => this.#trouble('postgres.lone', reason),
+      settled: () => this.#settled(),
+    })
+    this.#dispatcher = new Dispatcher(this.#lone, settings, this.#quarantine, clock)
     this.#intake = new Intake(settings)
     this.#states = new States(ledger, clock, {
       loaded: (mailbox, state) => this.#outcomes.stateLoaded(mailbox, state),
@@ -230,6 +247,7 @@ export class Engine {
       outcomes: this.#outcomes,
       mailboxes: this.#mailboxes,
       quarantine: this.#quarantine,
+      lone: this.#lone,
     })
     this.#committers = options.lanes.map(
       (lane, index) =>
@@ -288,6 +306,7 @@ export class Engine {
     this.#stopped = true
     this.#ticker?.cancel()
     this.#outbox.stop()
+    this.#lone.stop()
     this.#outcomes.dependencies.stop()
     for (const committer of this.#committers) committer.stop()
     for (const partition of this.#partitions.values()) partition.phase = 'gone'
@@ -317,7 +336,8 @@ export class Engine {
     const abandoned = this.#undone()
     // Progress is in PostgreSQL: a Kafka that is away must not keep the process.
     const patience = sleep(clock, Math.max(lastOffsetsMs, deadline - clock.monotonic()))
-    await Promise.race([this.#offsets.write(this.#partitions.values(), true), patience])
+    const owned = [...this.#partitions.values()].filter(({ commits }) => commits)
+    await Promise.race([Promise.all([this.#offsets.write(owned, true), this.#giveBack(owned)]), patience])
     return { abandoned }
   }
 
@@ -328,7 +348,7 @@ export class Engine {
     return {
       assigned: (partitions) => this.#event(() => partitions.forEach((at) => this.#assigned(group, at))),
       revoked: (partitions) => this.#event(() => partitions.forEach((at) => this.#revoked(group, at))),
-      lost: (partitions) => this.#event(() => partitions.forEach((at) => this.#drop(this.#find(group, at)))),
+      lost: (partitions) => this.#event(() => this.#lost(group, partitions)),
       records: (batches) => this.#event(() => batches.forEach((batch) => this.#records(group, batch))),
       outOfRange: (at, position, range) => this.#event(() => this.#outOfRange(group, at, position, range)),
       topicChanged: (topic) => this.#event(() => this.#topicChanged(group, topic)),
@@ -475,6 +495,7 @@ export class Engine {
       { ...partition.facts, epoch: owned.epoch, watermark: owned.watermark, ahead: owned.ahead.length },
       'Took a partition over.',
     )
+    this.#lone.owned(partition, owned.lost)
     this.#outcomes.dependencies.owned(partition, owned.breakers)
     for (const parked of owned.parked) {
       const key = Buffer.from(parked.tenant).toString('latin1')
@@ -510,6 +531,7 @@ export class Engine {
     this.#outcomes.dependencies.dropped(partition)
     this.#outbox.drop(partition)
     this.#quarantine.drop(partition)
+    this.#lone.dropped(partition)
     const key = this.#key(partition.group, partition)
     if (this.#partitions.get(key) === partition) this.#partitions.delete(key)
   }
@@ -551,12 +573,31 @@ export class Engine {
     this.#options.clock.after(this.#options.settings.releaseMs, () => this.#release(partition))
   }
 
+  #lost(group: GroupOptions, partitions: readonly TopicPartition[]): void {
+    const ours = partitions.flatMap((at) => this.#find(group, at) ?? [])
+    void this.#giveBack(ours.filter(({ commits }) => commits))
+    for (const partition of ours) this.#drop(partition)
+  }
+
   #finishClosing(): void {
     for (const partition of this.#partitions.values()) {
       if (partition.phase === 'closing' && partition.uncommitted === 0 && !partition.releasing) {
         partition.releasing = true
-        void this.#offsets.write([partition]).then(() => this.#release(partition))
+        void Promise.all([this.#offsets.write([partition]), this.#giveBack([partition])]).then(() =>
+          this.#release(partition),
+        )
       }
+    }
+  }
+
+  /** The next owner is to know that this one was not lost. Not heard, it will think so. */
+  async #giveBack(partitions: readonly Partition[]): Promise<void> {
+    if (partitions.length === 0) return
+    const { ledger, log } = this.#options
+    try {
+      await ledger.release(partitions.map(({ ref, epoch }) => ({ ref, epoch })))
+    } catch (error) {
+      log.debug('partition.release_not_written', { error: messageOf(error) }, 'The next owner counts this one as lost.')
     }
   }
 

@@ -4,6 +4,7 @@ import { TenantryError } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
 import type { Decision, Executing, Failed, Identity, Workers } from '../core/workers.ts'
 import type { Dispatcher } from './dispatcher.ts'
+import type { LoneRuns } from './lone-runs.ts'
 import type { Mailbox } from './mailbox.ts'
 import type { Mailboxes } from './mailboxes.ts'
 import type { Outcomes } from './outcomes.ts'
@@ -16,6 +17,7 @@ export type LossesOptions = {
   readonly outcomes: Outcomes
   readonly mailboxes: Mailboxes
   readonly quarantine: Quarantine
+  readonly lone: LoneRuns
 }
 
 /** Ticks without work after which the extra thread is ended. */
@@ -36,7 +38,8 @@ export class Losses {
   }
 
   lost(worker: number, error: Error, executing: readonly Executing[]): void {
-    const { dispatcher, outcomes, mailboxes, quarantine } = this.#options
+    const { dispatcher, outcomes, mailboxes, quarantine, lone } = this.#options
+    lone.lost(worker)
     const givenUp = new Map<Mailbox, number>()
     for (const one of executing) {
       // Perhaps its run was taken back, and the thread had not heard of it: it was its code all the same.
@@ -46,7 +49,7 @@ export class Losses {
       if (worker !== this.#extra) quarantine.isolate(mailbox, offset)
       else if (quarantine.crashed(mailbox, offset)) givenUp.set(mailbox, offset)
     }
-    for (const mailbox of dispatcher.workerLost(worker)) if (!givenUp.has(mailbox)) outcomes.runLost(mailbox)
+    for (const mailbox of dispatcher.workerLost(worker)) if (!givenUp.has(mailbox)) outcomes.moveOn(mailbox)
     for (const [mailbox, offset] of givenUp) {
       // One that runs elsewhere by now ends that thread as well, and comes back.
       if (mailbox.open || mailbox.waiting === 'blocked') continue
@@ -57,21 +60,23 @@ export class Losses {
 
   /** A decision of the extra thread: a suspect that it clears goes on elsewhere. */
   decided(decision: Decision, now: number): void {
-    const { outcomes, mailboxes, quarantine } = this.#options
+    const { outcomes, mailboxes, quarantine, lone } = this.#options
     const mailbox = mailboxes.get(decision.mailbox)
     if (mailbox === undefined || mailbox.run !== decision.run) return
     const cleared = quarantine.ended(mailbox, decision.outcome.kind !== 'failed')
     outcomes.decided(decision, now)
     if (cleared && mailbox.open) outcomes.moveOn(mailbox)
+    lone.ended(mailbox.partition)
   }
 
   /** Once a second or so. */
   tick(): void {
-    const { dispatcher, outcomes, workers } = this.#options
+    const { dispatcher, outcomes, workers, lone } = this.#options
     this.#idle = dispatcher.idles(this.#extra) ? this.#idle + 1 : 0
+    if (this.#idle > 0) lone.rest()
     if (this.#idle < idleTicks) return
     this.#idle = 0
-    for (const mailbox of dispatcher.workerLost(this.#extra)) outcomes.runLost(mailbox)
+    for (const mailbox of dispatcher.workerLost(this.#extra)) outcomes.moveOn(mailbox)
     workers.closeExtra()
   }
 

@@ -153,18 +153,9 @@ export class Outcomes {
     if (!this.dependencies.keeps(mailbox)) this.#options.dispatcher.enqueue(mailbox)
   }
 
-  /** The worker has gone with this run. What it decided stands; the rest runs again. */
-  runLost(mailbox: Mailbox): void {
-    if (mailbox.items.length === 0 && mailbox.parked === null) return this.close(mailbox)
-    this.dependencies.ended(mailbox)
-    mailbox.raiseRun(mailbox.decidedCount)
-    this.#resume(mailbox)
-  }
-
-  /** The worker has gone with the mailbox's run, and the record at `offset` has ended it so many times: it has failed. */
+  /** The record at `offset` has ended its worker, or its process, so many times: it has failed, and its run has ended. */
   giveUp(mailbox: Mailbox, offset: number, failed: Failed, crashes: number): void {
-    this.dependencies.ended(mailbox)
-    mailbox.raiseRun(mailbox.decidedCount)
+    this.#withdraw(mailbox, mailbox.decidedCount)
     const item = mailbox.next
     if (item?.record.offset === offset) {
       const { attempts } = item
@@ -176,8 +167,9 @@ export class Outcomes {
     this.#resume(mailbox)
   }
 
-  /** Goes on with a new run, on whichever worker. Nothing of it is in flight. */
+  /** Goes on with a new run, on whichever worker: what it decided stands, the rest runs again. */
   moveOn(mailbox: Mailbox): void {
+    if (mailbox.items.length === 0 && mailbox.parked === null) return this.close(mailbox)
     this.#withdraw(mailbox, mailbox.decidedCount)
     this.#resume(mailbox)
   }

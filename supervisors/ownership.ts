@@ -3,7 +3,13 @@ import { messageOf, TenantryError } from '../core/errors.ts'
 import { isForeign } from '../core/foreign-offset.ts'
 import type { LogRange, PartitionOffset, TopicDescription, TopicPartition } from '../core/kafka/source.ts'
 import type { Log } from '../core/log.ts'
-import { type Ledger, noProgressCode, type Ownership as Owned, type Start } from '../core/postgres/transactions.ts'
+import {
+  type Ledger,
+  noProgressCode,
+  type Ownership as Owned,
+  type Start,
+  suspectLimit,
+} from '../core/postgres/transactions.ts'
 import type { Random } from '../core/random.ts'
 import type { GroupOptions } from './engine.ts'
 import type { Partition } from './partition.ts'
@@ -137,6 +143,17 @@ export class Ownership {
   async #takeOver(partition: Partition, committed: PartitionOffset | undefined): Promise<Owned> {
     const owned = await this.#ledger.takeOver(partition.ref)
     partition.epoch = owned.epoch
+    if (owned.lost.givenUp > 1) {
+      const offsets = owned.lost.suspects
+        .filter(({ owners }) => owners >= suspectLimit)
+        .map(({ offset }) => offset)
+        .join(', ')
+      throw new TenantryError(
+        'TENANTRY_OWNERS_LOST',
+        `Process after process ends while it runs records of ${partition.topic}-${partition.partition}, one at a time: those at offsets ${offsets} each ended ${suspectLimit}, so it may not be the records. Mend the actor, or what it calls. To go on then: ${offsetsCommand('ignore', partition)}.`,
+        { ...partition.facts, offsets },
+      )
+    }
     if (partition.phase !== 'claiming' || committed === undefined || !isSetByOthers(partition, owned, committed.offset))
       return owned
     const { group, topic } = partition
@@ -260,6 +277,7 @@ export function offsetsCommand(verb: string, { group, topic, partition }: Partit
 /** Errors that trying again does not mend. */
 const stoppingCodes: ReadonlySet<string> = new Set([
   noProgressCode,
+  'TENANTRY_OWNERS_LOST',
   'TENANTRY_FOREIGN_OFFSET',
   'TENANTRY_OTHER_CLUSTER',
   'TENANTRY_START_MISSING',

@@ -22,31 +22,47 @@ export const crashLimit = 3
  */
 export class Quarantine {
   readonly #partitions = new Map<Partition, Map<string, Isolated>>()
+  /** Partitions of which everything is suspect. */
+  readonly #whole = new Set<Partition>()
 
   /** Whether the mailbox belongs on the extra thread. */
   holds(mailbox: Mailbox): boolean {
-    return this.#partitions.size > 0 && this.#find(mailbox) !== undefined
+    return this.#whole.has(mailbox.partition) || (this.#partitions.size > 0 && this.#find(mailbox) !== undefined)
+  }
+
+  /** All mailboxes of the partition, those that are yet to come included. */
+  isolateAll(partition: Partition): void {
+    this.#whole.add(partition)
+  }
+
+  /** Those that are suspects by themselves remain. */
+  freeAll(partition: Partition): void {
+    this.#whole.delete(partition)
   }
 
   /** Its record at `offset` was executing, perhaps among others, when a thread was lost. */
   isolate(mailbox: Mailbox, offset: number): void {
     const left = undecidedUpTo(mailbox, offset)
     const known = this.#find(mailbox)
-    if (known !== undefined) {
-      known.left = Math.max(known.left, left)
-      return
-    }
+    if (known === undefined) this.#isolate(mailbox, left)
+    else known.left = Math.max(known.left, left)
+  }
+
+  #isolate(mailbox: Mailbox, left: number): Isolated {
+    const isolated = { left, crashed: -1, crashes: 0, convicted: false }
     let mailboxes = this.#partitions.get(mailbox.partition)
     if (mailboxes === undefined) {
       mailboxes = new Map()
       this.#partitions.set(mailbox.partition, mailboxes)
     }
-    mailboxes.set(mailbox.key, { left, crashed: -1, crashes: 0, convicted: false })
+    mailboxes.set(mailbox.key, isolated)
+    return isolated
   }
 
   /** The extra thread was lost while it ran this record and nothing else. Returns whether the record is to be given up on. */
   crashed(mailbox: Mailbox, offset: number): boolean {
-    const isolated = this.#find(mailbox)
+    const whole = this.#whole.has(mailbox.partition)
+    const isolated = this.#find(mailbox) ?? (whole ? this.#isolate(mailbox, 1) : undefined)
     if (isolated === undefined) return false
     isolated.crashes = isolated.crashed === offset ? isolated.crashes + 1 : 1
     isolated.crashed = offset
@@ -57,17 +73,19 @@ export class Quarantine {
 
   /** A record of the mailbox has ended on the extra thread. Returns whether the mailbox may go with that. */
   ended(mailbox: Mailbox, well: boolean): boolean {
+    const whole = this.#whole.has(mailbox.partition)
     const isolated = this.#find(mailbox)
-    if (isolated === undefined) return true
+    if (isolated === undefined) return !whole
     isolated.left--
     const cleared = isolated.convicted ? well : isolated.left <= 0
     if (cleared) this.#remove(mailbox)
-    return cleared
+    return cleared && !whole
   }
 
   /** The partition is not ours any more. */
   drop(partition: Partition): void {
     this.#partitions.delete(partition)
+    this.#whole.delete(partition)
   }
 
   #find({ partition, key }: Mailbox): Isolated | undefined {

@@ -5,11 +5,13 @@ import { byteaValues } from './array-values.ts'
 import { parkedTenants, readParked, replayedTenants } from './parking.ts'
 import type { Ask } from './control.ts'
 import { askedOfBreakers, forgetBreakers, leftBreakers } from './breakers.ts'
+import { lostOwners, noteLone, releaseOwned } from './owners.ts'
 import { codeOf, fencedState, missingProgressState } from './sqlstate.ts'
 import {
   type BreakerRequests,
   type Inherited,
   type Ledger,
+  type LoneRecord,
   noProgressCode,
   type OutboxPage,
   type OutboxPosition,
@@ -26,6 +28,7 @@ import {
   type RecordPlace,
   type Start,
   type StateRow,
+  suspectLimit,
   type TopicProgress,
 } from './transactions.ts'
 
@@ -51,11 +54,14 @@ export class PostgresLedger implements Ledger {
   readonly #sql: Ask
   readonly #random: Random
   readonly #frozenAfterMs: number
+  /** Of this process, which lives as long as this. */
+  readonly #process: string
 
   constructor({ control, random, frozenAfterMs }: PostgresLedgerOptions) {
     this.#sql = control
     this.#random = random
     this.#frozenAfterMs = frozenAfterMs
+    this.#process = random.uuid()
   }
 
   async topicProgress(group: string, topic: string, topicId: string): Promise<TopicProgress> {
@@ -108,7 +114,24 @@ export class PostgresLedger implements Ledger {
       parked: await parkedTenants(this.#sql, ref),
       breakers: await leftBreakers(this.#sql, ref),
       rerun: await this.#rerun(ref, Number(row.watermark)),
+      lost: await lostOwners(this.#sql, ref),
     }
+  }
+
+  release(owned: readonly { readonly ref: PartitionRef; readonly epoch: number }[]): Promise<void> {
+    return releaseOwned(this.#sql, owned)
+  }
+
+  runAlone(ref: PartitionRef, epoch: number, record: LoneRecord): Promise<boolean> {
+    return noteLone(this.#sql, this.#process, ref, epoch, record)
+  }
+
+  async runNoneAlone(): Promise<void> {
+    await this.#sql`select sys.fn_run_none_alone(${this.#process})`
+  }
+
+  async trust({ group, topicId, partition }: PartitionRef, epoch: number): Promise<void> {
+    await this.#sql`select sys.fn_trust(${group}, ${topicId}, ${partition}, ${epoch})`
   }
 
   async epochs(refs: readonly PartitionRef[]): Promise<readonly number[]> {
@@ -268,7 +291,7 @@ export class PostgresLedger implements Ledger {
     try {
       const [row] = await this.#sql<ProgressRow[]>`
         select epoch::text, seq::text, watermark::text, ahead::text, kafka_offset::text
-        from sys.fn_take_over(${ref.group}, ${ref.topicId}, ${ref.partition}, ${this.#random.uuid()})`
+        from sys.fn_own(${ref.group}, ${ref.topicId}, ${ref.partition}, ${this.#random.uuid()}, ${this.#process}, ${suspectLimit})`
       if (row === undefined)
         throw new TenantryError('TENANTRY_NO_ANSWER', 'PostgreSQL raised an epoch and does not say to what')
       return row

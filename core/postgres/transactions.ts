@@ -243,7 +243,27 @@ export type Ownership = {
   readonly breakers: readonly BreakerRow[]
   /** An operator has gone back, and not all has run again yet; null: nobody has. */
   readonly rerun: Rerun | null
+  readonly lost: LostOwners
 }
+
+/** What is known of the owners before this one whose processes ended without having given the partition back. */
+export type LostOwners = {
+  /** Those in a row that were lost soon after they took over, or without having moved the watermark. */
+  readonly count: number
+  /** Records that ran alone then. */
+  readonly suspects: readonly SuspectRecord[]
+  /** How many of these, in a row, have cost `suspectLimit` owners. */
+  readonly givenUp: number
+}
+
+/** A record, and how often it was a dead letter that was brought back. */
+export type LoneRecord = RecordPlace & { readonly replays: number }
+
+/** How many owners have been lost while the record ran alone. */
+export type SuspectRecord = LoneRecord & { readonly owners: number }
+
+/** So many owners may a record cost that runs alone: one may have been lost for another reason at just that time. */
+export const suspectLimit = 2
 
 /** How many parked records a tenant has, without those that were brought back; and whether there are such. */
 export type ParkedTenant = { readonly tenant: string; readonly rows: number; readonly replayed: boolean }
@@ -340,6 +360,17 @@ export interface Ledger {
   takeOver(ref: PartitionRef): Promise<Ownership>
   /** The epoch of each as it is now, -1 where there is no row: one that has grown was moved on by somebody. */
   epochs(refs: readonly PartitionRef[]): Promise<readonly number[]>
+  /** They are given back by the owners of these epochs, who are alive: nothing that was theirs is to blame for what follows. */
+  release(owned: readonly { readonly ref: PartitionRef; readonly epoch: number }[]): Promise<void>
+  /**
+   * The record is about to run, and nothing else of what has been noted by this process does any more. False: the
+   * partition has another owner.
+   */
+  runAlone(ref: PartitionRef, epoch: number, record: LoneRecord): Promise<boolean>
+  /** What this process has noted has ended. */
+  runNoneAlone(): Promise<void>
+  /** The partition's records do not run alone any more. Those that cost owners are forgotten. */
+  trust(ref: PartitionRef, epoch: number): Promise<void>
   /**
    * Moves the partition to Kafka's offset, which somebody has set: back, and records run again up to where they had; or
    * on, and those between are passed over. Nothing where (epoch, seq) is not the last any more. The next to take it over

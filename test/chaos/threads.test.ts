@@ -42,7 +42,7 @@ class Scene {
   #daemon: Daemon | undefined
   #sent = 0
 
-  private constructor(topic: string, database: FreshDatabase) {
+  private constructor(topic: string, letters: string, database: FreshDatabase) {
     this.topic = topic
     this.#database = database
     this.sql = postgres(database.url, { max: 2, onnotice() {} })
@@ -52,15 +52,16 @@ class Scene {
     const groups = `groups:\n  ${topic}: { start: earliest }\n`
     writeFileSync(
       join(this.#folder, 'tenantry.yml'),
-      `${groups}http: { port: 0 }\nlog: { repeatLimit: 1000 }\nworkers: { count: 1, drainDeadline: 10s }\n`,
+      `${groups}deadLetters: { topic: ${letters} }\nhttp: { port: 0 }\nlog: { repeatLimit: 1000 }\nworkers: { count: 1, drainDeadline: 10s }\n`,
     )
   }
 
   static async create(): Promise<Scene> {
     const topic = await freshTopic({ partitions: 1, name: 'threads' })
+    const letters = await freshTopic({ partitions: 1, name: 'threads-dead' })
     const database = await freshDatabase(postgresAddress())
     await migrateUp(database.url)
-    const scene = new Scene(topic, database)
+    const scene = new Scene(topic, letters, database)
     await scene.sql`
       create table effects (
         message_id text not null, tenant_id text not null, number integer not null, recorded_at timestamptz not null,
@@ -217,8 +218,9 @@ test(
     const [delay] = await on.sql<{ worst: number }[]>`
       select 1000 * max(extract(epoch from written_at - recorded_at))::float8 as worst
       from effects where tenant_id <> 'blocker'`
-    // The limit is a second; the rest is another thread's start, on a machine with more to do.
-    assert.ok((delay?.worst ?? 0) < 4_000, `others waited for ${delay?.worst} ms at most`)
+    // The limit is a second; the rest is another thread's start, on a machine with much more to do. That they waited once
+    // is said by the threads that were lost.
+    assert.ok((delay?.worst ?? 0) < 15_000, `others waited for ${delay?.worst} ms at most`)
     process.stdout.write(`others waited for ${Math.round(delay?.worst ?? 0)} ms at most\n`)
     await on.finish()
   },
@@ -256,4 +258,32 @@ test(
     assert.is(daemon.events('daemon.stopped').length, 1)
   },
   { timeoutMs: 2 * minute },
+)
+
+test(
+  'a message that ends the whole process each time is found by its next owners, and is the one dead letter',
+  async () => {
+    const on = await scene()
+    const around = Array.from({ length: 60 }, (_, i) => [`tenant-${i % 20}`, 'go'] as const)
+    await on.send([...around, ['killer', 'go'], ['killer', 'end process'], ['killer', 'go'], ...around])
+    let lost = 0
+    const settings = ['consumer.protocol=classic', 'consumer.sessionTimeout=6s', 'consumer.offsetInterval=100ms']
+    let daemon = on.start(settings)
+    for (let ended = false; !ended; ) {
+      ended = await Promise.race([on.done(4 * minute).then(() => true), daemon.ended.then(() => false)])
+      if (ended) break
+      lost++
+      assert.ok(lost < 8, `${lost} daemons were lost: ${daemon.logEnd()}`)
+      daemon = on.start(settings)
+    }
+    assert.equal(
+      (await on.deadLetters()).map(({ tenant_id, reason, attempts }) => [tenant_id, reason, attempts]),
+      [['killer', 'process_lost', 2]],
+    )
+    assert.is(daemon.events('record.process_lost').length, 1)
+    // Three until records run alone, two while this one did.
+    assert.is(lost, 5)
+    await on.finish()
+  },
+  { timeoutMs: 8 * minute },
 )

@@ -20,6 +20,7 @@ import type {
   CommitResult,
   Lane,
   Ledger,
+  LostOwners,
   Outcome,
   OutboxRow,
   Ownership,
@@ -96,6 +97,7 @@ export const stageSettings: EngineSettings = {
   parkAfterCommits: 1_000,
   parkAfterRanges: 1_000,
   parkAfterMs: 3_600_000,
+  trustAfterRecords: 1_000,
   promptRaiseMs: 2_000,
   heldRetryMs: 1_000,
   heldLimitMs: 60_000,
@@ -163,6 +165,13 @@ export class EngineStage {
   /** Of these, which run again, and since when. */
   readonly again = new Map<number, string>()
   readonly released: number[] = []
+  /** What a new owner finds of those before it, and what it says of itself. */
+  lostOwners: LostOwners = { count: 0, givenUp: 0, suspects: [] }
+  readonly givenBack: number[] = []
+  readonly trusted: number[] = []
+  /** Offsets of records that are about to run alone; -1 for none. */
+  readonly lone: number[] = []
+  runAlone = async (offset: number): Promise<boolean> => this.lone.push(offset) > 0
   /** Answers of Kafka and PostgreSQL, which a test may replace. */
   answer: (commit: Commit) => CommitResult | Promise<CommitResult> = (commit) => ({ kind: 'committed', commit })
   resolution: () => Resolution = () => ({ kind: 'not-committed', moved: [] })
@@ -503,9 +512,14 @@ export class EngineStage {
           parked: this.parkedTenants(),
           breakers: this.breakers,
           rerun: this.rerun,
+          lost: this.lostOwners,
         }
       },
       epochs: async (refs) => refs.map(({ partition }) => this.#epochs.get(partition) ?? -1),
+      release: async (owned) => void this.givenBack.push(...owned.map(({ ref }) => ref.partition)),
+      runAlone: (_ref, _epoch, record) => this.runAlone(record.offset),
+      runNoneAlone: async () => void this.lone.push(-1),
+      trust: async ({ partition }) => void this.trusted.push(partition),
       acceptOffset: async () => {},
       readOutbox: async () => ({ rows: [], more: 0 }),
       deleteOutbox: async () => {},

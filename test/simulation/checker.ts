@@ -62,6 +62,8 @@ export type CheckerOptions = {
   readonly flaky: boolean
   /** A record may wait for its dependency for too long. */
   readonly impatient: boolean
+  /** Owners may have been lost, for other reasons, as often as a record may cost them. */
+  readonly unlucky: boolean
   /** Ids of messages on which the handler does not fail any more. */
   readonly mended: ReadonlySet<string>
   /** Positions that were given up by configuration: below a start, or when the log had gone. */
@@ -336,7 +338,7 @@ export class Checker {
   }
 
   #judge(row: OutcomeRow, record: KafkaRecord, at: string, life: Life): void {
-    const { violate, flaky, impatient, mended } = this.#options
+    const { violate, flaky, impatient, mended, unlucky } = this.#options
     const message = messageIn(record)
     const tenant = record.key === null ? '' : record.key.toString()
     const nobody = record.key === null || row.reason === 'bad_tenant'
@@ -353,23 +355,31 @@ export class Checker {
       kills: ['failed', 'duplicate'],
       'kills twice': ['done', 'duplicate'],
       blocks: ['failed', 'duplicate'],
+      'ends all': ['failed'],
     }
+    // Owners that were lost for other reasons, each while just this record ran alone.
+    const coincidence = unlucky && row.kind === 'failed' && row.reason === 'process_lost'
     const killer = !nobody && (message.kind === 'kills' || message.kind === 'blocks')
-    if (row.kind === 'failed' && (row.reason === 'worker_crash') !== killer)
+    if (row.kind === 'failed' && (row.reason === 'worker_crash') !== killer && !coincidence)
       violate('G5 another is blamed for a thread', `${at}: a ${message.kind} message is ${row.kind} ${row.reason}`)
+    const endsAll = !nobody && message.kind === 'ends all'
+    if (row.kind === 'failed' && (row.reason === 'process_lost') !== endsAll && !coincidence)
+      violate('G5 another is blamed for a process', `${at}: a ${message.kind} message is ${row.kind} ${row.reason}`)
     const fits = nobody
       ? row.kind === 'failed'
       : wanted[message.kind].includes(row.kind) ||
+        coincidence ||
         (row.kind === 'done' && mended.has(message.id)) ||
         (row.kind === 'failed' && ((flaky && row.reason === 'handler') || (impatient && row.reason === 'dependency')))
     const repeated = row.kind === 'failed' && row.reason === 'handler' && message.kind !== 'poison'
     const { length } = retry.delaysMs
-    if (row.attempts > length || (repeated && row.attempts < length))
+    if ((row.attempts > length && row.reason !== 'process_lost') || (repeated && row.attempts < length))
       violate('a wrong number of attempts', `${at}: ${row.attempts} failed before the last`)
     if (!fits) violate('G1 a wrong outcome', `${at}: a ${message.kind} message is ${row.kind} ${row.reason}`)
     if (!nobody && row.kind !== 'failed' && row.messageId !== message.id)
       violate('G1 an outcome of another message', `${at}: ${row.messageId} instead of ${message.id}`)
-    if (!nobody && message.kind !== 'bad') this.#key(row, message.id, at, life)
+    // Nobody has read what ended processes.
+    if (!nobody && message.kind !== 'bad' && row.reason !== 'process_lost') this.#key(row, message.id, at, life)
     if (row.kind === 'done') this.#effects(row, at)
   }
 

@@ -11,6 +11,7 @@ import type { KafkaRecord } from '../../core/kafka/source.ts'
  * - `kills`: its thread dies of it, always
  * - `kills twice`: its thread dies of it the first two times; then it is a good one
  * - `blocks`: its thread does not answer any more
+ * - `ends all`: its process dies of it, always
  */
 export type Kind = (typeof kinds)[number]
 
@@ -25,6 +26,7 @@ const kinds = [
   'kills',
   'kills twice',
   'blocks',
+  'ends all',
 ] as const
 
 /** What a record's value says. The simulated handler does what it is told. */

@@ -294,9 +294,9 @@ export const mutants: readonly Mutant[] = [
     name: 'a lost worker loses what it had',
     edits: [
       {
-        file: 'supervisors/outcomes.ts',
-        from: 'mailbox.raiseRun(mailbox.decidedCount)\n    this.#resume(mailbox)',
-        to: 'mailbox.raiseRun(mailbox.decidedCount)',
+        file: 'supervisors/losses.ts',
+        from: 'if (!givenUp.has(mailbox)) outcomes.moveOn(mailbox)',
+        to: 'if (givenUp.has(mailbox)) outcomes.moveOn(mailbox)',
       },
     ],
   },
@@ -329,6 +329,27 @@ export const mutants: readonly Mutant[] = [
         to: 'isolated.crashes++',
       },
     ],
+  },
+  {
+    name: 'a record runs alone before that is written down',
+    edits: [
+      {
+        file: 'supervisors/lone-runs.ts',
+        from: 'ours = await ledger.runAlone(partition.ref, partition.epoch, record)',
+        to: 'void ledger.runAlone(partition.ref, partition.epoch, record).catch(() => {})',
+      },
+    ],
+  },
+  {
+    name: 'a record is blamed for a process in which others in doubt ran',
+    from: 1_100,
+    edits: [
+      { file: 'supervisors/lone-runs.ts', from: 'if (this.#doubtful.size === 0) {', to: 'if (true as boolean) {' },
+    ],
+  },
+  {
+    name: 'a record that has cost so many owners runs again',
+    edits: [{ file: 'supervisors/lone-runs.ts', from: 'if (owners >= suspectLimit) {', to: 'if (owners > 1_000) {' }],
   },
   {
     name: 'what is committed goes out before what the table still has',

@@ -1,6 +1,8 @@
 import type {
   BreakerChange,
   BreakerRow,
+  LoneRecord,
+  LostOwners,
   OutboxPosition,
   OutboxRow,
   ParkedPosition,
@@ -19,6 +21,16 @@ export type ProgressRow = {
   readonly watermark: number
   readonly ahead: readonly Range[]
   readonly kafkaOffset: number
+}
+
+/** A row of partition_owners, with the suspect_records of its partition. */
+export type OwnerRow = LostOwners & {
+  readonly epoch: number
+  readonly process: string
+  readonly since: number
+  readonly watermark: number
+  readonly released: boolean
+  readonly alone: LoneRecord | null
 }
 
 /** What became of one record, with all it takes to judge it. */
@@ -106,6 +118,7 @@ export type Change =
   | { readonly kind: 'adopt'; readonly ref: PartitionRef; readonly heir: PartitionRef }
   | { readonly kind: 'unretry'; readonly ref: PartitionRef; readonly offset: number }
   | { readonly kind: 'breaker'; readonly ref: PartitionRef; readonly change: BreakerChange }
+  | { readonly kind: 'owner'; readonly ref: PartitionRef; readonly row: OwnerRow }
   | { readonly kind: 'refused'; readonly ref: PartitionRef; readonly position: OutboxPosition }
 
 /** The last dead letter of a record. */
@@ -152,9 +165,15 @@ export class Tables {
   readonly refusedLetters = new Set<string>()
   readonly breakers = new Map<string, Map<string, BreakerRow>>()
   readonly reruns = new Map<string, Rerun>()
+  readonly owners = new Map<string, OwnerRow>()
+  /** When each partition's last progress was written. */
+  readonly committedAt = new Map<string, number>()
 
-  apply({ changes, begun }: Applied): void {
-    for (const change of changes) this.#apply(change, begun)
+  apply({ changes, begun, at }: Applied): void {
+    for (const change of changes) {
+      this.#apply(change, begun)
+      if (change.kind === 'progress') this.committedAt.set(refKey(change.ref), at)
+    }
   }
 
   last(ref: PartitionRef): ProgressRow | undefined {
@@ -218,6 +237,9 @@ export class Tables {
         )
         break
       }
+      case 'owner':
+        this.owners.set(refKey(change.ref), change.row)
+        break
       case 'adopt': {
         const own = this.parked.get(refKey(change.heir)) ?? []
         const left = this.parked.get(refKey(change.ref)) ?? []

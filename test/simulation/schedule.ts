@@ -26,6 +26,7 @@ export const points = [
   'taken over',
   'states asked',
   'parked asked',
+  'noted alone',
   'outbox asked',
   'outbox sent',
   'published',
@@ -135,6 +136,8 @@ export type Options = {
   readonly outages: readonly Outage[]
   /** Part of the messages whose threads do not survive them. */
   readonly killers: number
+  /** Which message, in order, no process survives; -1: none. */
+  readonly endsAll: number
 }
 
 /** The dependency is away from some time to another, for a share of the tenants. */
@@ -193,7 +196,12 @@ function drawOptions(random: SeededRandom): Options {
     looksUp: !offsetMode && random.chance(0.4),
     outages: drawOutages(random.fork('outages')),
     killers: random.chance(0.5) ? 0 : random.pick([0.005, 0.02, 0.05]),
+    endsAll: drawEndsAll(random.fork('ends all')),
   }
+}
+
+function drawEndsAll(random: SeededRandom): number {
+  return random.chance(0.15) ? random.below(60) : -1
 }
 
 /** Within the time in which faults happen at all, which is 4 to 25 seconds. */
@@ -224,6 +232,7 @@ function drawSettings(random: SeededRandom): EngineSettings {
     parkAfterCommits: random.pick([1, 5, 50, 1_000]),
     parkAfterRanges: random.pick([1, 10, 1_000]),
     parkAfterMs: random.fork('quiet').pick([100, 2_000, 60_000]),
+    trustAfterRecords: random.fork('trust').pick([3, 50, 1_000]),
     promptRaiseMs: 2_000,
     heldRetryMs: 200,
     heldLimitMs: 60_000,

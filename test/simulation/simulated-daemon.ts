@@ -18,6 +18,7 @@ import { type Options, releaseTimeoutMs } from './schedule.ts'
 import type { SeededRandom } from './seeded-random.ts'
 import { SimulatedLane } from './simulated-lane.ts'
 import { SimulatedLedger } from './simulated-ledger.ts'
+import { SimulatedOwners } from './simulated-owners.ts'
 import { SimulatedPublisher } from './simulated-publisher.ts'
 import { SimulatedSource } from './simulated-source.ts'
 import { type SimulatedActor, SimulatedWorkers } from './simulated-workers.ts'
@@ -42,6 +43,8 @@ export type DaemonOptions = {
   readonly killed: Map<string, number>
   /** Messages that are poison no more. */
   readonly mended: ReadonlySet<string>
+  /** A record has ended the process. */
+  readonly died: () => void
   readonly outOfRange: (group: string, at: TopicPartition, range: LogRange) => void
 }
 
@@ -90,6 +93,10 @@ export class SimulatedDaemon {
       known: (key, since) => isKnown(server.tables.keys.get(key), since),
       serves: options.serves,
       watch,
+      die: () => {
+        this.kill()
+        options.died()
+      },
       killed: options.killed,
       mended: options.mended,
       breach,
@@ -131,7 +138,12 @@ export class SimulatedDaemon {
         { length: sizes.lanes },
         () => new SimulatedLane({ client: this.client, breach, fenced: (refs, sentAt) => this.#fenced(refs, sentAt) }),
       ),
-      ledger: new SimulatedLedger({ client: this.client, frozenAfterMs: 1_500, raising: (ref) => this.#raising(ref) }),
+      ledger: new SimulatedLedger({
+        client: this.client,
+        frozenAfterMs: 1_500,
+        owners: new SimulatedOwners(loop, chaos),
+        raising: (ref) => this.#raising(ref),
+      }),
       publisher: new SimulatedPublisher({
         loop,
         process,

@@ -3,6 +3,7 @@ import {
   type BreakerRequests,
   type Inherited,
   type Ledger,
+  type LoneRecord,
   noProgressCode,
   type OutboxPage,
   type OutboxPosition,
@@ -19,11 +20,13 @@ import {
 import { decide, lettersLock } from './operator.ts'
 import type { PostgresClient } from './postgres-client.ts'
 import { ServerError } from './postgres-server.ts'
-import { isAfter, position, type ProgressRow, refKey } from './postgres-tables.ts'
+import { isAfter, type OwnerRow, position, type ProgressRow, refKey } from './postgres-tables.ts'
+import type { SimulatedOwners } from './simulated-owners.ts'
 
 export type SimulatedLedgerOptions = {
   readonly client: PostgresClient
   readonly frozenAfterMs: number
+  readonly owners: SimulatedOwners
   /** Told when a raise is sent, for the rule that a late one proves membership first. */
   readonly raising: (ref: PartitionRef) => void
 }
@@ -88,7 +91,7 @@ export class SimulatedLedger implements Ledger {
     chaos.at('take over sent', client.process)
     const inherited: Inherited[] = []
     for (const older of await this.#inherits(ref)) {
-      const { epoch, seq } = await this.#raise(older)
+      const { epoch, seq } = (await this.#raise(older)).row
       inherited.push({ ref: older, epoch, seq })
     }
     for (const { ref: older } of inherited)
@@ -98,7 +101,7 @@ export class SimulatedLedger implements Ledger {
           return true
         },
       })
-    const row = await this.#raise(ref)
+    const { row, owner } = await this.#raise(ref)
     const left = await client.once('parked', { run: ({ tables }) => tables.parked.get(refKey(ref)) ?? [] })
     const retries = await client.once('retries', {
       run: ({ tables }) => [...(tables.retries.get(refKey(ref))?.values() ?? [])],
@@ -123,7 +126,50 @@ export class SimulatedLedger implements Ledger {
       })),
       breakers,
       rerun: rerun.find((one) => one !== undefined && one.to > row.watermark) ?? null,
+      lost: { count: owner.count, givenUp: owner.givenUp, suspects: owner.suspects },
     }
+  }
+
+  async release(owned: readonly { readonly ref: PartitionRef; readonly epoch: number }[]): Promise<void> {
+    await this.#options.client.once('release', {
+      run: ({ tables, changes }) => {
+        for (const { ref, epoch } of owned) {
+          const row = tables.owners.get(refKey(ref))
+          if (row?.epoch === epoch) changes.push({ kind: 'owner', ref, row: { ...row, released: true } })
+        }
+        return true
+      },
+    })
+  }
+
+  async runAlone(ref: PartitionRef, epoch: number, record: LoneRecord): Promise<boolean> {
+    const { client, owners } = this.#options
+    const noted = await client.once('run alone', {
+      run: (tx) => ({ done: owners.runAlone(tx, client.process.name, ref, epoch, record) }),
+    })
+    client.server.chaos.at('noted alone', client.process)
+    return noted.done
+  }
+
+  async runNoneAlone(): Promise<void> {
+    const { client, owners } = this.#options
+    await client.once('run none alone', {
+      run: (tx) => {
+        owners.end(tx, client.process.name, null)
+        return true
+      },
+    })
+  }
+
+  async trust(ref: PartitionRef, epoch: number): Promise<void> {
+    await this.#options.client.once('trust', {
+      run: ({ tables, changes }) => {
+        const row = tables.owners.get(refKey(ref))
+        if (row?.epoch === epoch)
+          changes.push({ kind: 'owner', ref, row: { ...row, count: 2, givenUp: 0, suspects: [], alone: null } })
+        return true
+      },
+    })
   }
 
   epochs(refs: readonly PartitionRef[]): Promise<readonly number[]> {
@@ -255,21 +301,22 @@ export class SimulatedLedger implements Ledger {
     })
   }
 
-  async #raise(ref: PartitionRef): Promise<ProgressRow> {
-    const { client, frozenAfterMs } = this.#options
+  async #raise(ref: PartitionRef): Promise<{ readonly row: ProgressRow; readonly owner: OwnerRow }> {
+    const { client, frozenAfterMs, owners } = this.#options
     const { server, process } = client
     const lock = `partition ${refKey(ref)}`
     try {
       return await client.once('raise', {
         locks: [lock],
         lockTimeoutMs: takeOverLockTimeoutMs,
-        run: ({ tables, changes }) => {
-          const last = tables.last(ref)
+        run: (tx) => {
+          const last = tx.tables.last(ref)
           if (last === undefined) return new ServerError('TY002', 'the partition has no progress row')
           const row: ProgressRow = { ...last, epoch: last.epoch + 1, seq: last.seq + 1, commitId: server.random.uuid() }
-          changes.push({ kind: 'progress', reason: 'raise', ref, row })
+          tx.changes.push({ kind: 'progress', reason: 'raise', ref, row })
+          const owner = owners.take(tx, process.name, ref, last)
           server.chaos.at('raised', process)
-          return row
+          return { row, owner }
         },
       })
     } catch (thrown) {

@@ -30,6 +30,8 @@ export type SimulatedWorkersOptions = {
   /** Whether the dependency serves the tenant now. */
   readonly serves: (tenant: string) => boolean
   readonly watch: ProbeWatch
+  /** The process ends. */
+  readonly die: () => void
   /** How many threads a message has killed, by its id. */
   readonly killed: Map<string, number>
   /** Messages that are poison no more. */
@@ -311,6 +313,11 @@ export class SimulatedWorkers implements Workers {
           const outcome = { kind: 'duplicate' as const, messageId: id, type: kind, traceId: '' }
           decisions.push({ mailbox, run: box.run, offset: record.offset, outcome })
           continue
+        }
+        if (kind === 'ends all' && !this.#options.mended.has(id)) {
+          chaos.mark(thread.number === this.count ? 'a process ended by one alone' : 'a process ended')
+          this.#options.die()
+          return { decisions: [] }
         }
         const end = this.#ends(mailbox, record)
         if (end !== undefined) return { decisions, end }

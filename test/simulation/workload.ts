@@ -23,6 +23,7 @@ export class Workload {
   readonly #random: SeededRandom
   readonly #tenants: Tenant[] = []
   #unsettled = 0
+  #made = 0
   #left: number
 
   constructor(options: { options: Options; cluster: KafkaCluster; loop: EventLoop; random: SeededRandom }) {
@@ -108,6 +109,8 @@ export class Workload {
       if (copy) return copy
     }
     const message = this.#fresh()
+    // One of it is enough: a second in a row is an operator's business.
+    if (this.#made++ === this.#options.endsAll) return { ...message, kind: 'ends all' }
     tenant.sent.push(message)
     return message
   }

@@ -1,6 +1,6 @@
 import { isForeign } from '../../core/foreign-offset.ts'
 import type { TopicPartition } from '../../core/kafka/source.ts'
-import type { PartitionRef } from '../../core/postgres/transactions.ts'
+import { type PartitionRef, suspectLimit } from '../../core/postgres/transactions.ts'
 import { Chaos, type Marks } from './chaos.ts'
 import { Checker } from './checker.ts'
 import { Dependency } from './dependency.ts'
@@ -10,7 +10,7 @@ import { KafkaGroup, keyOf } from './kafka-group.ts'
 import { operate } from './operator.ts'
 import { PostgresServer } from './postgres-server.ts'
 import { type Applied, refKey } from './postgres-tables.ts'
-import type { Schedule, Strike } from './schedule.ts'
+import type { Schedule, Strike, StrikeKind } from './schedule.ts'
 import { SeededRandom } from './seeded-random.ts'
 import { actorsOf, SimulatedDaemon } from './simulated-daemon.ts'
 import { Strikes } from './strikes.ts'
@@ -19,6 +19,16 @@ import type { Violation } from './violation.ts'
 import { Workload } from './workload.ts'
 
 const sessionMs = 3_000
+/** Strikes by which an owner may be lost. */
+const losing: ReadonlySet<StrikeKind> = new Set<StrikeKind>([
+  'kill',
+  'freeze',
+  'cut kafka',
+  'kafka away',
+  'expire session',
+  'shuffle assignment',
+  'reset offsets',
+])
 /** Faults over, everything must have drained within this much virtual time. */
 const settleMs = 240_000
 const lookMs = 400
@@ -107,6 +117,7 @@ export class World {
       offsetMode: options.offsetMode,
       flaky,
       mended: this.mended,
+      unlucky: schedule.strikes.filter(({ kind }) => losing.has(kind)).length >= suspectLimit,
       impatient: options.settings.breaker.maxWaitMs < 1e6,
       excused: (ref, offset) => this.#excused(ref, offset),
     })
@@ -178,6 +189,10 @@ export class World {
       delivered: (row) => this.checker.delivered(row),
       killed: this.#killed,
       mended: this.mended,
+      died: () =>
+        this.loop.after(this.#random.delay(1_000), 'restart', () => {
+          if (this.running().length < this.schedule.options.daemons) this.startDaemon()
+        }),
       outOfRange: (group, at, range) => {
         const { onOutOfRange } = this.schedule.options
         const topicId = this.cluster.topic(at.topic)?.id ?? ''
@@ -295,6 +310,8 @@ function describe({ changes }: Applied): string {
         return `replay ${keyOf(change.origin)}@${change.row.record.offset} ${change.row.tenant} as ${change.row.at.replays}`
       case 'unretry':
         return `no more retries of ${keyOf(change.ref)}@${change.offset}`
+      case 'owner':
+        return `owner ${change.row.process} of ${keyOf(change.ref)} after ${change.row.count} lost`
       case 'refused':
         return `refused ${change.position.seq}.${change.position.index}`
       case 'topic':

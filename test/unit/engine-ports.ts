@@ -72,6 +72,10 @@ export function stubLedger(parts: Partial<Ledger> = {}): Ledger {
     begin: unexpected,
     takeOver: unexpected,
     epochs: unexpected,
+    release: unexpected,
+    runAlone: unexpected,
+    runNoneAlone: unexpected,
+    trust: unexpected,
     acceptOffset: unexpected,
     readOutbox: unexpected,
     findReplayed: unexpected,
@@ -96,6 +100,7 @@ export const taken: Ownership = {
   retries: [],
   parked: [],
   rerun: null,
+  lost: { count: 0, givenUp: 0, suspects: [] },
 }
 
 const retry = { delaysMs: [], byType: new Map<string, readonly number[]>(), jitter: 0 }

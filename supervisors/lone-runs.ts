@@ -1,0 +1,238 @@
+import { backOffMs, type Clock, sleep } from '../core/clock.ts'
+import { messageOf } from '../core/errors.ts'
+import type { Log } from '../core/log.ts'
+import { type Ledger, type LoneRecord, type LostOwners, suspectLimit } from '../core/postgres/transactions.ts'
+import type { Dispatch, Failed, Workers } from '../core/workers.ts'
+import type { Item, Mailbox } from './mailbox.ts'
+import type { Mailboxes } from './mailboxes.ts'
+import type { Partition } from './partition.ts'
+import type { Quarantine } from './quarantine.ts'
+
+/** So many owners lost in a row, and the next one's records run alone. */
+const lostLimit = 3
+
+export type LoneRunsSettings = {
+  /** So many records that ended, and the rest runs together again. */
+  readonly trustAfterRecords: number
+  readonly backoffMinMs: number
+  readonly backoffMaxMs: number
+}
+
+export type LoneRunsOptions = {
+  readonly clock: Clock
+  readonly log: Log
+  readonly ledger: Ledger
+  readonly workers: Workers
+  readonly mailboxes: Mailboxes
+  readonly quarantine: Quarantine
+  readonly settings: LoneRunsSettings
+  /** The record that is the mailbox's oldest at the extra thread has failed, without having run; so often before. */
+  readonly giveUp: (mailbox: Mailbox, failed: Failed, owners: number) => void
+  /** The mailbox need not stay on the extra thread. */
+  readonly moveOn: (mailbox: Mailbox) => void
+  readonly trouble: (reason: string | null) => void
+  readonly settled: () => void
+}
+
+/**
+ * The way to the workers, for partitions whose owners were lost again and again: something in them may end any process
+ * that runs it. Their records run on the extra thread, which runs one at a time, each written down before it does; so the
+ * next owner knows which it was; unless another partition is in doubt, and does not run so. One that has cost
+ * `suspectLimit` owners does not run any more.
+ */
+export class LoneRuns implements Workers {
+  readonly #options: LoneRunsOptions
+  readonly #suspects = new Map<Partition, LostOwners['suspects']>()
+  /** Records that have ended since it was taken over. */
+  readonly #ended = new Map<Partition, number>()
+  /** Partitions that run together, although owners of theirs were lost: one of their records may be it as well. */
+  readonly #doubtful = new Set<Partition>()
+  /** What the extra thread gets next. */
+  #next: Dispatch | null = null
+  #busy = false
+  /** PostgreSQL may have a record as running. */
+  #noted = false
+  #stopped = false
+
+  constructor(options: LoneRunsOptions) {
+    this.#options = options
+  }
+
+  get count(): number {
+    return this.#options.workers.count
+  }
+
+  openExtra(): void {
+    this.#options.workers.openExtra()
+  }
+
+  closeExtra(): void {
+    this.#options.workers.closeExtra()
+  }
+
+  dispatch(worker: number, dispatches: readonly Dispatch[]): void {
+    const [first] = dispatches
+    const lone = first !== undefined && worker === this.count && (this.#noted || this.#ended.size > 0)
+    if (!lone) return this.#options.workers.dispatch(worker, dispatches)
+    // There is no more than one: that is all the credit the extra thread has.
+    this.#next = first
+    if (!this.#busy) void this.#work()
+  }
+
+  forget(worker: number, mailboxes: readonly number[]): void {
+    if (worker === this.count && this.#next !== null && mailboxes.includes(this.#next.mailbox)) this.#next = null
+    this.#options.workers.forget(worker, mailboxes)
+  }
+
+  /** The thread has gone; what it was to get goes back to its mailbox. */
+  lost(worker: number): void {
+    if (worker === this.count) this.#next = null
+  }
+
+  owned(partition: Partition, { count, suspects }: LostOwners): void {
+    if (count > 0 && count < lostLimit) this.#doubtful.add(partition)
+    if (count < lostLimit) return
+    const { log, quarantine, settings } = this.#options
+    partition.reason = `its last ${count} owners were lost, so its records run one at a time until ${settings.trustAfterRecords} have ended`
+    log.warn(
+      'partition.runs_alone',
+      { ...partition.facts, lostOwners: count, suspects: suspects.map(({ offset }) => offset).join(', ') },
+      'The last owners of a partition ended without a word: its records run one at a time, to find the one that may have done it.',
+    )
+    quarantine.isolateAll(partition)
+    this.#ended.set(partition, 0)
+    this.#suspects.set(partition, suspects)
+  }
+
+  dropped(partition: Partition): void {
+    this.#doubtful.delete(partition)
+    this.#ended.delete(partition)
+    this.#suspects.delete(partition)
+  }
+
+  /** A record of the partition has ended on the extra thread. */
+  ended(partition: Partition): void {
+    const ended = this.#ended.get(partition)
+    if (ended === undefined) return
+    if (ended + 1 < this.#options.settings.trustAfterRecords) this.#ended.set(partition, ended + 1)
+    else this.#trust(partition)
+  }
+
+  /** Nothing runs on the extra thread. */
+  rest(): void {
+    if (!this.#noted || this.#busy || this.#next !== null) return
+    void this.#work()
+  }
+
+  stop(): void {
+    this.#stopped = true
+    this.#next = null
+  }
+
+  #trust(partition: Partition): void {
+    const { ledger, log, quarantine, settings, moveOn } = this.#options
+    this.dropped(partition)
+    this.#doubtful.add(partition)
+    partition.reason = ''
+    log.info(
+      'partition.runs_together',
+      { ...partition.facts, records: settings.trustAfterRecords },
+      'So many records have run alone and ended that all run together again.',
+    )
+    // Not written, the next owner begins with records that run alone, as this one did.
+    ledger
+      .trust(partition.ref, partition.epoch)
+      .catch((error: unknown) =>
+        log.debug('partition.trust_not_written', { error: messageOf(error) }, messageOf(error)),
+      )
+    quarantine.freeAll(partition)
+    for (const mailbox of [...partition.mailboxes.values()])
+      if (mailbox.worker === this.count && !quarantine.holds(mailbox)) moveOn(mailbox)
+  }
+
+  /** Writes down what is to run, or that nothing does, and then lets it run; as long as there is something to do. */
+  async #work(): Promise<void> {
+    this.#busy = true
+    const { backoffMinMs, backoffMaxMs } = this.#options.settings
+    for (let failures = 0; !this.#stopped && (this.#next !== null || this.#noted); ) {
+      try {
+        await this.#step()
+        if (failures > 0) this.#options.trouble(null)
+        failures = 0
+        if (this.#next === null) break
+      } catch (error) {
+        this.#options.trouble(messageOf(error))
+        await sleep(this.#options.clock, backOffMs(++failures, { first: backoffMinMs, most: backoffMaxMs }))
+      }
+    }
+    this.#busy = false
+  }
+
+  async #step(): Promise<void> {
+    const { ledger, workers, mailboxes, giveUp, settled } = this.#options
+    // The dispatcher is not to hear of anything while it fills.
+    await Promise.resolve()
+    const dispatch = this.#next
+    const mailbox = dispatch === null ? undefined : mailboxes.get(dispatch.mailbox)
+    const item = mailbox?.oldestInFlight
+    let ours = true
+    if (mailbox !== undefined && item !== undefined && this.#ended.has(mailbox.partition)) {
+      const { partition } = mailbox
+      const record = loneRecord(partition, item)
+      const owners = this.#ownersLostTo(partition, record)
+      if (owners >= suspectLimit) {
+        this.#next = null
+        giveUp(mailbox, this.#failed(mailbox, record, owners), owners)
+        settled()
+        return
+      }
+      if (this.#doubtful.size === 0) {
+        this.#noted = true
+        ours = await ledger.runAlone(partition.ref, partition.epoch, record)
+      } else {
+        await this.#noteNone()
+      }
+    } else {
+      await this.#noteNone()
+    }
+    if (dispatch === null || this.#next !== dispatch) return
+    this.#next = null
+    // Another's, and the next commit will say so.
+    if (ours) workers.dispatch(this.count, [dispatch])
+  }
+
+  async #noteNone(): Promise<void> {
+    if (this.#noted) await this.#options.ledger.runNoneAlone()
+    this.#noted = false
+  }
+
+  #ownersLostTo(partition: Partition, record: LoneRecord): number {
+    const known = this.#suspects
+      .get(partition)
+      ?.find(
+        (one) =>
+          one.offset === record.offset &&
+          one.topicId === record.topicId &&
+          one.partition === record.partition &&
+          one.replays === record.replays,
+      )
+    return known?.owners ?? 0
+  }
+
+  #failed({ partition, tenant }: Mailbox, { offset }: LoneRecord, owners: number): Failed {
+    this.#options.log.error(
+      'record.process_lost',
+      { ...partition.facts, offset, tenant, owners },
+      'Processes have ended again and again while this record ran alone; it becomes a dead letter.',
+    )
+    const message = `${owners} processes ended while nothing else of their suspects ran`
+    const failure = { reason: 'process_lost', kind: 'permanent', errorClass: '', message, stack: '' } as const
+    return { kind: 'failed', failure, key: null, type: '', traceId: '', messageId: '' }
+  }
+}
+
+function loneRecord({ topicId, partition }: Partition, { record: { offset }, row }: Item): LoneRecord {
+  return row === null
+    ? { topicId, partition, offset, replays: 0 }
+    : { topicId: row.topicId, partition: row.partition, offset, replays: row.replays }
+}
