@@ -101,6 +101,8 @@ const groups: readonly { readonly title: string; readonly intro: string; readonl
         'A group sees a topic for the first time, and nothing says where to begin. Set groups.<name>.start.',
       TENANTRY_FOREIGN_OFFSET:
         "Somebody moved the group's offset with Kafka's own tools. The partition stops until `tenantry offsets accept` or `ignore`, or consumer.onForeignOffset, decides.",
+      TENANTRY_OWNERS_LOST:
+        'Process after process has ended while it ran records of a partition, one at a time, and two records in a row have cost two each: perhaps it is not the records. Mend the actor, or what it calls; then `tenantry offsets ignore`.',
       TENANTRY_OTHER_CLUSTER:
         "The group's progress belongs to another Kafka cluster. Use another group or another database.",
       TENANTRY_BATCH_CORRUPT:
