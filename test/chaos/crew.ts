@@ -52,6 +52,7 @@ export class Crew {
     if (member.running !== undefined || this.#ended) return
     const { runtime, driver, link } = member.post
     const through = link && { kafka: link.brokers, database: await this.#site.database(link, this.#stage.database) }
+    if (this.#ended) return
     const daemon = this.#stage.start({ ...through, runtime, set: [`kafka.driver=${driver}`, ...this.#set] })
     member.daemon = daemon
     member.startedAt = performance.now()

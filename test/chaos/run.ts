@@ -14,6 +14,7 @@ import type { Verdict } from './judge.ts'
 import { type Round, rounds, type Stroke } from './schedule.ts'
 import { Site } from './site.ts'
 import { Stage } from './stage.ts'
+import { unlessAborted, within } from './patience.ts'
 import { Watch } from './watch.ts'
 
 export type ChaosOptions = {
@@ -55,6 +56,8 @@ const readyDeadlineMs = 20_000
 const shownAfterMs = 8_000
 /** Done is what is less than so many seconds of the load behind. */
 const behindSeconds = 1.5
+/** For each step of cleaning up: what takes longer is left to whoever finds it. */
+const undoDeadlineMs = 45_000
 
 /** Runs daemons under load on a cluster of their own and injects faults, then lets everything drain and checks it all. */
 export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
@@ -92,6 +95,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
     stage.feed(options.perSecond)
     const storm = new Storm(ground, options, watch, inspector, findings)
     await storm.calm()
+    say(`the load is on: faults for ${options.minutes} min`)
     const until = performance.now() + options.minutes * 60_000
     for (const round of rounds(options.faults, random.fork('faults'))) {
       if (signal.aborted || performance.now() >= until || storm.lost) break
@@ -99,10 +103,11 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
     }
     signal.throwIfAborted()
     say('the last fault is over: everything must drain')
-    const verdict = await drained(stage, crew, findings)
+    const verdict = await unlessAborted(drained(stage, crew, findings), signal)
     return { seed, daemons: names, injected: storm.injected, verdict, findings: findings.all, most: inspector.most }
   } finally {
-    for (const one of undo.reverse()) await one().catch((error: unknown) => say(`cleaning up: ${messageOf(error)}`))
+    for (const one of undo.reverse())
+      await within(undoDeadlineMs, one()).catch((error: unknown) => say(`cleaning up: ${messageOf(error)}`))
   }
 }
 

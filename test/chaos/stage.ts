@@ -243,7 +243,7 @@ export class Stage {
   async end(logs?: string): Promise<void> {
     await Promise.all(this.#daemons.filter((daemon) => daemon.running).map((daemon) => daemon.kill()))
     if (logs !== undefined) cpSync(this.#folder, logs, { recursive: true })
-    await this.stopFeeding().catch(() => {})
+    await this.#feeder?.abandon()
     await this.sql.end({ timeout: 1 })
     await this.#database.drop()
     rmSync(this.#folder, { recursive: true, force: true })
