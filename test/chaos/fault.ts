@@ -8,6 +8,9 @@ import type { Stage } from './stage.ts'
 /** What a fault concerns. Two of one kind never overlap, so that each can be sure of its victim. */
 export type Area = 'daemons' | 'kafka' | 'postgres' | 'network' | 'redis'
 
+/** The brokers by their ids. */
+export const nodes = [1, 2, 3] as const
+
 /** What a fault may lay hands on. */
 export type Ground = {
   readonly site: Site

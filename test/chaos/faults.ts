@@ -3,6 +3,7 @@ import { daemonFaults } from './faults/daemons.ts'
 import { kafkaFaults } from './faults/kafka.ts'
 import { networkFaults } from './faults/network.ts'
 import { postgresFaults } from './faults/postgres.ts'
+import { publishingFaults } from './faults/publishing.ts'
 import { redisFaults } from './faults/redis.ts'
 
 /** Every kind of fault that a run may meet. */
@@ -10,6 +11,7 @@ export const allFaults: readonly Fault[] = [
   ...daemonFaults,
   ...postgresFaults,
   ...kafkaFaults,
+  ...publishingFaults,
   ...networkFaults,
   ...redisFaults,
 ]

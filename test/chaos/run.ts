@@ -13,7 +13,7 @@ import { Inspector } from './inspector.ts'
 import type { Verdict } from './judge.ts'
 import { type Round, rounds, type Stroke } from './schedule.ts'
 import { Site } from './site.ts'
-import { Stage } from './stage.ts'
+import { Stage, tinyOutboxRows } from './stage.ts'
 import { unlessAborted, within } from './patience.ts'
 import { Watch } from './watch.ts'
 
@@ -134,7 +134,13 @@ function drawPosts(random: SeededRandom): (Omit<Post, 'link'> & { readonly proxi
   const first = random.below(possible.length)
   return Array.from({ length: count }, (_, i) => {
     const make = possible[(first + i) % possible.length] ?? makes[0]
-    return { ...make, name: `daemon ${i + 1} (${make.runtime}, ${make.driver})`, proxied: i < 2 || random.chance(0.5) }
+    const set = i === 0 ? [`backpressure.outboxRows=${tinyOutboxRows}`] : []
+    return {
+      ...make,
+      set,
+      name: `daemon ${i + 1} (${make.runtime}, ${make.driver})`,
+      proxied: i < 2 || random.chance(0.5),
+    }
   })
 }
 
@@ -191,7 +197,7 @@ class Storm {
   async endure({ strokes, calmMs }: Round): Promise<void> {
     const { signal, say } = this.#options
     await this.#wait(calmMs)
-    const struck = await Promise.all(strokes.map((stroke) => this.#strike(stroke)))
+    const struck = await Promise.all(strokes.map((stroke) => this.#strike(stroke, strokes.length === 1)))
     const ended = performance.now()
     const recovered = await this.#recovers()
     const recoveryMs = Math.round(performance.now() - ended)
@@ -207,7 +213,7 @@ class Storm {
     this.#inspector.settle(what)
   }
 
-  async #strike({ fault, afterMs, random }: Stroke): Promise<{ name: string; detail: string }> {
+  async #strike({ fault, afterMs, random }: Stroke, alone: boolean): Promise<{ name: string; detail: string }> {
     await this.#wait(afterMs)
     const from = performance.now()
     let detail: string
@@ -216,6 +222,7 @@ class Storm {
     } catch (error) {
       // Another fault took away what this one needed; what it has done it must have undone.
       detail = `broken off: ${messageOf(error)}`
+      if (alone && !this.#options.signal.aborted) this.#findings.add(`${fault.name} could not be done: ${detail}`)
     }
     if (fault.stopsAll === true && performance.now() - from > shownAfterMs)
       this.#inspector.nobodyWasReady(from, `${fault.name} (${detail})`)

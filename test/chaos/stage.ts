@@ -29,6 +29,9 @@ export const partitions = 6
 /** A member that is silent for so long has lost its partitions. */
 export const sessionMs = 3_000
 
+/** Of a daemon whose outbox is soon full: messages that it may hold unpublished. */
+export const tinyOutboxRows = 50
+
 export const minute = 60_000
 /** The usual load. */
 export const perSecond = 800
@@ -281,6 +284,7 @@ log: { repeatLimit: 10000 }
 workers: { count: 1, drainDeadline: 10s }
 retry: { delays: [100ms, 300ms] }
 consumer: { offsetInterval: 200ms, releaseTimeout: 4s, sessionTimeout: 6s }
+producer: { deliveryTimeout: 3s }
 commit: { answerDeadline: 2s, backoffMax: 500ms }
 postgres: { lockTimeout: 1s, transactionTimeout: 5s, connectTimeout: 3s }
 `

@@ -1,8 +1,7 @@
-import { Admin, FindCoordinatorKeyTypes } from '@platformatic/kafka'
+import { FindCoordinatorKeyTypes } from '@platformatic/kafka'
 import type { Service } from '../../../cli/dev/service.ts'
-import { type Fault, type Ground, lastBetween, seconds } from '../fault.ts'
-
-const nodes = [1, 2, 3] as const
+import { withAdmin } from '../admin.ts'
+import { type Fault, type Ground, lastBetween, nodes, seconds } from '../fault.ts'
 
 /** What happens to the brokers. */
 export const kafkaFaults: readonly Fault[] = [
@@ -91,15 +90,12 @@ async function awayFor(
   return ms
 }
 
-async function coordinatorOf(ground: Ground): Promise<number> {
-  const admin = new Admin({ clientId: 'chaos', bootstrapBrokers: ground.site.services.kafkaAddress.split(',') })
-  try {
+function coordinatorOf(ground: Ground): Promise<number> {
+  return withAdmin(ground, async (admin) => {
     const [found] = await admin.findCoordinator({
       keyType: FindCoordinatorKeyTypes.GROUP,
       keys: [ground.stage.topic],
     })
     return found?.nodeId ?? 1
-  } finally {
-    await admin.close()
-  }
+  })
 }

@@ -220,7 +220,7 @@ async function onFullDisk(ground: Ground, disk: SmallDisk, table: 'effects' | 'p
         create index chaos_full on sys.partition_progress (commit_id) with (fillfactor = 100) tablespace chaos`
     const before = refusals(ground)
     disk.fill()
-    await eventually(() => refusals(ground) > before || ground.signal.aborted, { deadlineMs: 20_000, every: 100 })
+    await eventually(() => refusals(ground) > before || ground.signal.aborted, { deadlineMs: 60_000, every: 100 })
     return await lastBetween(ground, 1_000, 10_000)
   } finally {
     disk.clear()
