@@ -2,6 +2,7 @@ import { FindCoordinatorKeyTypes } from '@platformatic/kafka'
 import type { Service } from '../../../cli/dev/service.ts'
 import { withAdmin } from '../admin.ts'
 import { type Fault, type Ground, lastBetween, nodes, seconds } from '../fault.ts'
+import { moveLeaders } from '../leaders.ts'
 
 /** What happens to the brokers. */
 export const kafkaFaults: readonly Fault[] = [
@@ -60,6 +61,22 @@ export const kafkaFaults: readonly Fault[] = [
       const brokers = away.map((node) => ground.site.services.kafka(node))
       const ms = await awayFor(ground, brokers, 'SIGKILL', 12_000, 2_000)
       return `all but broker ${stays} away for ${seconds(ms)}`
+    },
+  },
+  {
+    name: 'leaders-moved',
+    area: 'kafka',
+    about: "every partition led by another broker, and the group's coordinator another one, while all brokers live",
+    weight: 2,
+    async strike(ground) {
+      const way = ground.random.pick(['election', 'reassignment'] as const)
+      const times = ground.random.between(1, 3)
+      let leaders = 0
+      for (let i = 0; i < times && !ground.signal.aborted; i++) {
+        leaders += await moveLeaders(ground, way)
+        await lastBetween(ground, 0, 1_000)
+      }
+      return `${leaders} by ${way}`
     },
   },
   {
