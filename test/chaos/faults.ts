@@ -3,6 +3,7 @@ import { daemonFaults } from './faults/daemons.ts'
 import { kafkaFaults } from './faults/kafka.ts'
 import { networkFaults } from './faults/network.ts'
 import { postgresFaults } from './faults/postgres.ts'
+import { operatorFaults } from './faults/operators.ts'
 import { publishingFaults } from './faults/publishing.ts'
 import { redisFaults } from './faults/redis.ts'
 
@@ -14,4 +15,5 @@ export const allFaults: readonly Fault[] = [
   ...publishingFaults,
   ...networkFaults,
   ...redisFaults,
+  ...operatorFaults,
 ]

@@ -2,7 +2,7 @@ import { ConfigResourceTypes, IncrementalAlterConfigOperationTypes } from '@plat
 import { eventually } from '../../services.ts'
 import { withAdmin } from '../admin.ts'
 import { type Fault, type Ground, lastBetween, nodes, seconds } from '../fault.ts'
-import { tinyOutboxRows } from '../stage.ts'
+import { tinyOutboxRows } from '../configuration.ts'
 
 const replicas = 3
 /** What daemons must come to sooner or later, however busy the machine. */
