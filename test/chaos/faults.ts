@@ -3,9 +3,10 @@ import { daemonFaults } from './faults/daemons.ts'
 import { kafkaFaults } from './faults/kafka.ts'
 import { networkFaults } from './faults/network.ts'
 import { postgresFaults } from './faults/postgres.ts'
-import { operatorFaults } from './faults/operators.ts'
+import { offsetFaults } from './faults/offsets.ts'
 import { publishingFaults } from './faults/publishing.ts'
 import { redisFaults } from './faults/redis.ts'
+import { topicFaults } from './faults/topic.ts'
 
 /** Every kind of fault that a run may meet. */
 export const allFaults: readonly Fault[] = [
@@ -15,5 +16,6 @@ export const allFaults: readonly Fault[] = [
   ...publishingFaults,
   ...networkFaults,
   ...redisFaults,
-  ...operatorFaults,
+  ...topicFaults,
+  ...offsetFaults,
 ]

@@ -133,8 +133,18 @@ function checkTenant(tenant: string, { rows, chapters }: Tenant, counts: Counts)
   counts.lost += missing
   counts.duplicated += often
   if (missing + often === 0) counts.reordered++
+  const around = rows.slice(Math.max(0, told - 2), told + 3).map((id) => `${placesOf(id, chapters).join(' or ')}`)
   counts.findings.push(
-    `the rows of ${tenant} cannot be told from ${told} of ${rows.length} on (${rows.slice(told, told + 3).join(', ')}); ${missing} messages have none, ${often} are too many`,
+    `the rows of ${tenant} cannot be told from ${told} of ${rows.length} on (around it: ${around.join(', ')}); ${missing} messages have none, ${often} are too many`,
+  )
+}
+
+/** Where a message is, as `log:offset`, and whether that is done. */
+function placesOf(id: string, chapters: readonly Chapter[]): readonly string[] {
+  return chapters.flatMap(({ records, done }, log) =>
+    records
+      .filter((record) => record.id === id)
+      .map(({ offset }) => `${log}:${offset}${done === undefined || done(offset) ? '' : ' undone'}`),
   )
 }
 

@@ -42,36 +42,23 @@ export function retell(rows: readonly string[], chapters: readonly Chapter[]): T
 }
 
 /** Where in the rows a chapter that begins at `start` may end, and how far it can be read. */
-function readOn(rows: readonly string[], start: number, { records, acts, done }: Chapter) {
-  const passes = passesOf(records, acts, new Set(rows.slice(0, start)))
-  const last = passes.at(-1)
-  const left = last === undefined ? [] : undoneFrom(last.steps, done)
+function readOn(rows: readonly string[], start: number, chapter: Chapter) {
+  const passes = passesOf(chapter, new Set(rows.slice(0, start)))
+  const all = passes.at(-1)?.steps.length ?? 0
   const ends: number[] = []
   /** By pass, the steps that may come next. */
   let places = passes.map((_, i) => new Set(i === 0 ? [0] : []))
   for (let told = start; ; told++) {
     lead(passes, places)
-    if ([...(places.at(-1) ?? [])].some((step) => left[step] === true)) ends.push(told)
+    if (places.at(-1)?.has(all) === true) ends.push(told)
     const id = rows[told]
     const next = places.map((steps, pass) => {
       const of = passes[pass]?.steps ?? []
-      const runs = (step: Step | undefined) =>
-        step?.id === id && (pass < passes.length - 1 || done === undefined || done(step?.offset ?? 0))
-      return new Set([...steps].filter((step) => runs(of[step])).map((step) => step + 1))
+      return new Set([...steps].filter((step) => of[step]?.id === id).map((step) => step + 1))
     })
     if (id === undefined || next.every(({ size }) => size === 0)) return { ends, told }
     places = next
   }
-}
-
-/** By step: whether the chapter may end before it, as nothing from there on is done. */
-function undoneFrom(steps: readonly Step[], done: Chapter['done']): readonly boolean[] {
-  const left = Array.from({ length: steps.length + 1 }, () => true)
-  for (let i = steps.length - 1; i >= 0; i--) {
-    const step = steps[i]
-    left[i] = left[i + 1] === true && step !== undefined && done !== undefined && !done(step.offset)
-  }
-  return left
 }
 
 /** Adds where acts may have led from where things are. */
@@ -100,12 +87,14 @@ function firstFrom(steps: readonly Step[], offset: number): number {
   return low
 }
 
-function passesOf(records: readonly Logged[], acts: readonly Act[], known: ReadonlySet<string>): readonly Pass[] {
+function passesOf({ records, acts, done }: Chapter, known: ReadonlySet<string>): readonly Pass[] {
+  // What memory had, and nobody had done, is lost with the topic, wherever it was: behind it something may be parked.
+  const last = done === undefined ? records : records.filter(({ offset }) => done(offset))
   let [from, until] = [0, 0]
   let skipped: readonly Range[] = []
-  let steps = stepsOf(records, { from, until, skipped, known })
+  let steps = stepsOf(acts.length === 0 ? last : records, { from, until, skipped, known })
   const passes: Pass[] = [{ steps, act: undefined, passedAt: 0 }]
-  for (const act of acts) {
+  for (const [i, act] of acts.entries()) {
     const passed = act.kind === 'skip' ? steps.findIndex(({ offset }) => within(act.passed, offset)) : -1
     const passedAt = passed < 0 ? steps.length : passed
     if (act.kind === 'skip') skipped = [...skipped, ...act.passed]
@@ -114,7 +103,7 @@ function passesOf(records: readonly Logged[], acts: readonly Act[], known: Reado
       from = act.to
       until = Math.max(until, act.until)
     }
-    steps = stepsOf(records, { from, until, skipped, known })
+    steps = stepsOf(i === acts.length - 1 ? last : records, { from, until, skipped, known })
     passes.push({ steps, act, passedAt })
   }
   return passes

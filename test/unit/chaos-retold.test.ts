@@ -57,6 +57,12 @@ test('what was not done when its topic went is lost with it, and its copy is new
   for (const rows of ['axc', 'abcx', 'abxac', 'abx', 'xabc']) assert.not(whole(rows, gone, chapter('xac')), rows)
 })
 
+test('what was not done when its topic went may have been anywhere, as later ones were parked', () => {
+  const gone: Chapter = { records: log('abcad'), acts: [], done: (offset) => offset >= 2 }
+  assert.ok(whole('cad', gone))
+  for (const rows of ['abcd', 'abcad', 'cd', 'acd']) assert.not(whole(rows, gone), rows)
+})
+
 test('it says how far the rows can be told', () => {
   assert.equal(retell(['a', 'b', 'x'], [chapter('abc')]), { told: 2, whole: false })
 })

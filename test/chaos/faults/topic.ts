@@ -1,14 +1,14 @@
-import postgres from 'postgres'
 import { eventually } from '../../services.ts'
 import { withAdmin } from '../admin.ts'
+import { busy } from '../busy.ts'
 import { type Fault, type Ground, last, lastBetween, nodes, seconds } from '../fault.ts'
 import { readTopic } from '../history.ts'
 import { partitions } from '../stage.ts'
 
 const patience = { deadlineMs: 120_000, every: 200 }
 
-/** What operators do to a group, by Kafka's tools and by ours, while it has work; nothing else happens meanwhile. */
-export const operatorFaults: readonly Fault[] = [
+/** What becomes of the topic itself. */
+export const topicFaults: readonly Fault[] = [
   {
     name: 'topic-recreated',
     area: 'operators',
@@ -54,20 +54,4 @@ function made(ground: Ground): Promise<boolean> {
 async function begunTopics({ stage }: Ground): Promise<number> {
   const rows = await stage.sql`select from sys.consumed_topics where group_name = ${stage.topic}`
   return rows.length
-}
-
-/** Does something while the daemons have work that they can't commit, where `held`. */
-async function busy<T>(ground: Ground, held: boolean, work: () => Promise<T>): Promise<T> {
-  if (!held) return work()
-  const sql = postgres(ground.stage.database, { max: 1, onnotice() {} })
-  try {
-    const done = await sql.begin(async (tx) => {
-      await tx`lock table effects in access exclusive mode`
-      await lastBetween(ground, 500, 4_000)
-      return { result: await work() }
-    })
-    return done.result
-  } finally {
-    await sql.end({ timeout: 1 })
-  }
 }
