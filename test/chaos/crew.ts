@@ -11,6 +11,8 @@ export type Post = {
   readonly driver: 'confluent' | 'platformatic'
   /** Its way through proxies; it goes straight to the servers where there is none. */
   readonly link: Link | undefined
+  /** Configuration of its own, as `KEY=VALUE`. */
+  readonly set: readonly string[]
 }
 
 /** A daemon in its place; a new one takes it when the old one has ended. */
@@ -50,9 +52,10 @@ export class Crew {
 
   async start(member: Member): Promise<void> {
     if (member.running !== undefined || this.#ended) return
-    const { runtime, driver, link } = member.post
+    const { runtime, driver, link, set } = member.post
     const through = link && { kafka: link.brokers, database: await this.#site.database(link, this.#stage.database) }
-    const daemon = this.#stage.start({ ...through, runtime, set: [`kafka.driver=${driver}`, ...this.#set] })
+    if (this.#ended) return
+    const daemon = this.#stage.start({ ...through, runtime, set: [`kafka.driver=${driver}`, ...this.#set, ...set] })
     member.daemon = daemon
     member.startedAt = performance.now()
     member.excused = false

@@ -6,7 +6,10 @@ import type { Site } from './site.ts'
 import type { Stage } from './stage.ts'
 
 /** What a fault concerns. Two of one kind never overlap, so that each can be sure of its victim. */
-export type Area = 'daemons' | 'kafka' | 'postgres' | 'network' | 'redis'
+export type Area = 'daemons' | 'kafka' | 'postgres' | 'network' | 'redis' | 'operators'
+
+/** The brokers by their ids. */
+export const nodes = [1, 2, 3] as const
 
 /** What a fault may lay hands on. */
 export type Ground = {
@@ -27,6 +30,8 @@ export type Fault = {
   readonly about: string
   /** While it lasts nobody can commit anything: a daemon that says it is ready lies. */
   readonly stopsAll?: boolean
+  /** Nothing else happens meanwhile: it is somebody's doing, who looks at what comes of it. */
+  readonly alone?: boolean
   /** How often it is drawn, against 1 for the others. */
   readonly weight?: number
   /** Does it, waits, undoes it; resolves with what exactly it did, once the world is as it was. */

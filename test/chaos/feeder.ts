@@ -43,6 +43,7 @@ export class Feeder {
     this.#running.catch(() => {}) // thrown by stop()
   }
 
+  /** Resolves when Kafka has all that was begun, which it may take long over. */
   async stop(): Promise<void> {
     this.#stopped = true
     try {
@@ -50,6 +51,12 @@ export class Feeder {
     } finally {
       await this.#publisher.stop()
     }
+  }
+
+  /** Ends at once, whatever Kafka has of it: nobody asks any more. */
+  async abandon(): Promise<void> {
+    this.#stopped = true
+    await this.#publisher.stop(0)
   }
 
   async #run(): Promise<void> {

@@ -3,6 +3,8 @@ import type postgres from 'postgres'
 import { z } from 'zod'
 import { Log } from '../../cli/verify/log.ts'
 import { verify } from '../../cli/verify/verify.ts'
+import { actsOf, type TopicLog } from './history.ts'
+import { judgeRetold } from './judge-retold.ts'
 import { type Plan, poisonIn } from './plan.ts'
 
 /** What is left of a run, for the checkers to look at. */
@@ -15,8 +17,10 @@ export type Scene = {
   readonly events: string
   readonly mode: 'message-id' | 'offset'
   readonly plan: Plan
-  /** Records of the plan that Kafka has. */
+  /** Records of the plan that Kafka has, or had. */
   readonly sent: number
+  /** The logs of the topic's predecessors, which were deleted. */
+  readonly gone: readonly TopicLog[]
 }
 
 export type Verdict = {
@@ -31,15 +35,14 @@ export type Verdict = {
 
 /**
  * Two checkers that know nothing of each other: `tenantry verify` goes by Kafka's log, `replay` by the plan of what was
- * sent. The worse of each count stands.
+ * sent. The worse of each count stands. Where operators took part, the plan alone says no longer what must be there.
  */
 export async function judge(scene: Scene): Promise<Verdict> {
-  const { topic, mode, sent } = scene
+  const acts = await actsOf(scene.sql, scene.topic)
+  if (scene.gone.length > 0 || acts.length > 0) return judgeMoved(scene)
+  const { sent } = scene
   const report = await verify({
-    kafka: { bootstrap: scene.kafka.split(','), clientId: 'chaos-verify' },
-    postgres: scene.database,
-    group: topic,
-    mode,
+    ...askedOf(scene),
     effects: [{ table: 'effects', column: 'message_id' }],
     orders: [{ table: 'effects', column: 'message_id', sequence: 'number' }],
     chains: [{ in: 'state', path: ['chain'] }],
@@ -55,6 +58,33 @@ export async function judge(scene: Scene): Promise<Verdict> {
     reordered: Math.max(report.reordered, own.reordered),
     invented: Math.max(report.invented, own.invented),
     findings: [...report.findings.map((finding) => JSON.stringify(finding)), ...unproven, ...own.findings],
+  }
+}
+
+/**
+ * As `judge`, where the group was moved or its topic made anew: verify says what is left for it to say, which is that what
+ * is done has its keys and dead letters; everything else goes by the logs and by what was done to them.
+ */
+async function judgeMoved(scene: Scene): Promise<Verdict> {
+  const report = await verify(askedOf(scene))
+  const own = await judgeRetold({ ...scene, events: await firstCopies(scene) })
+  const { records, lost, duplicated, reordered, invented, findings } = own
+  return {
+    records,
+    lost: Math.max(report.lost, lost),
+    duplicated: Math.max(report.duplicated, duplicated),
+    reordered: Math.max(report.reordered, reordered),
+    invented: Math.max(report.invented, invented),
+    findings: [...report.findings.map((finding) => JSON.stringify(finding)), ...findings],
+  }
+}
+
+function askedOf({ kafka, database, topic, mode }: Scene) {
+  return {
+    kafka: { bootstrap: kafka.split(','), clientId: 'chaos-verify' },
+    postgres: database,
+    group: topic,
+    mode,
   }
 }
 

@@ -13,7 +13,9 @@ import { Inspector } from './inspector.ts'
 import type { Verdict } from './judge.ts'
 import { type Round, rounds, type Stroke } from './schedule.ts'
 import { Site } from './site.ts'
+import { tinyOutboxRows } from './configuration.ts'
 import { Stage } from './stage.ts'
+import { unlessAborted, within } from './patience.ts'
 import { Watch } from './watch.ts'
 
 export type ChaosOptions = {
@@ -55,6 +57,8 @@ const readyDeadlineMs = 20_000
 const shownAfterMs = 8_000
 /** Done is what is less than so many seconds of the load behind. */
 const behindSeconds = 1.5
+/** For each step of cleaning up: what takes longer is left to whoever finds it. */
+const undoDeadlineMs = 45_000
 
 /** Runs daemons under load on a cluster of their own and injects faults, then lets everything drain and checks it all. */
 export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
@@ -92,6 +96,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
     stage.feed(options.perSecond)
     const storm = new Storm(ground, options, watch, inspector, findings)
     await storm.calm()
+    say(`the load is on: faults for ${options.minutes} min`)
     const until = performance.now() + options.minutes * 60_000
     for (const round of rounds(options.faults, random.fork('faults'))) {
       if (signal.aborted || performance.now() >= until || storm.lost) break
@@ -99,10 +104,11 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
     }
     signal.throwIfAborted()
     say('the last fault is over: everything must drain')
-    const verdict = await drained(stage, crew, findings)
+    const verdict = await unlessAborted(drained(stage, crew, findings), signal)
     return { seed, daemons: names, injected: storm.injected, verdict, findings: findings.all, most: inspector.most }
   } finally {
-    for (const one of undo.reverse()) await one().catch((error: unknown) => say(`cleaning up: ${messageOf(error)}`))
+    for (const one of undo.reverse())
+      await within(undoDeadlineMs, one()).catch((error: unknown) => say(`cleaning up: ${messageOf(error)}`))
   }
 }
 
@@ -129,7 +135,13 @@ function drawPosts(random: SeededRandom): (Omit<Post, 'link'> & { readonly proxi
   const first = random.below(possible.length)
   return Array.from({ length: count }, (_, i) => {
     const make = possible[(first + i) % possible.length] ?? makes[0]
-    return { ...make, name: `daemon ${i + 1} (${make.runtime}, ${make.driver})`, proxied: i < 2 || random.chance(0.5) }
+    const set = i === 0 ? [`backpressure.outboxRows=${tinyOutboxRows}`] : []
+    return {
+      ...make,
+      set,
+      name: `daemon ${i + 1} (${make.runtime}, ${make.driver})`,
+      proxied: i < 2 || random.chance(0.5),
+    }
   })
 }
 
@@ -186,7 +198,7 @@ class Storm {
   async endure({ strokes, calmMs }: Round): Promise<void> {
     const { signal, say } = this.#options
     await this.#wait(calmMs)
-    const struck = await Promise.all(strokes.map((stroke) => this.#strike(stroke)))
+    const struck = await Promise.all(strokes.map((stroke) => this.#strike(stroke, strokes.length === 1)))
     const ended = performance.now()
     const recovered = await this.#recovers()
     const recoveryMs = Math.round(performance.now() - ended)
@@ -202,7 +214,7 @@ class Storm {
     this.#inspector.settle(what)
   }
 
-  async #strike({ fault, afterMs, random }: Stroke): Promise<{ name: string; detail: string }> {
+  async #strike({ fault, afterMs, random }: Stroke, alone: boolean): Promise<{ name: string; detail: string }> {
     await this.#wait(afterMs)
     const from = performance.now()
     let detail: string
@@ -211,6 +223,7 @@ class Storm {
     } catch (error) {
       // Another fault took away what this one needed; what it has done it must have undone.
       detail = `broken off: ${messageOf(error)}`
+      if (alone && !this.#options.signal.aborted) this.#findings.add(`${fault.name} could not be done: ${detail}`)
     }
     if (fault.stopsAll === true && performance.now() - from > shownAfterMs)
       this.#inspector.nobodyWasReady(from, `${fault.name} (${detail})`)

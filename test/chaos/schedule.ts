@@ -25,11 +25,12 @@ export function* rounds(faults: readonly Fault[], random: SeededRandom): Generat
     for (let i = 0; i < count; i++) {
       const areas = new Set(strokes.map(({ fault }) => fault.area))
       const fault = drawn(
-        faults.filter(({ area }) => !areas.has(area)),
+        faults.filter(({ area, alone }) => !areas.has(area) && (i === 0 || alone !== true)),
         own,
       )
       if (fault === undefined) break
       strokes.push({ fault, afterMs: i === 0 ? 0 : own.between(0, 6_000), random: own.fork(`stroke ${i}`) })
+      if (fault.alone === true) break
     }
     yield { strokes, calmMs: own.between(300, 2_500) }
   }

@@ -2,7 +2,6 @@ import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { Admin, ConfigResourceTypes, IncrementalAlterConfigOperationTypes } from '@platformatic/kafka'
 import postgres from 'postgres'
 import * as assert from 'uvu/assert'
 import { Log } from '../../cli/verify/log.ts'
@@ -20,15 +19,14 @@ import {
 } from '../services.ts'
 import { ownRuntime, requireProgram, type Runtime } from '../../tools/run/runtime.ts'
 import { environment } from '../spawn-cli.ts'
+import { configuration, shortenSession } from './configuration.ts'
 import { Daemon } from './daemon.ts'
 import { Feeder } from './feeder.ts'
+import type { TopicLog } from './history.ts'
 import { judge, type Verdict } from './judge.ts'
 import { Plan } from './plan.ts'
 
 export const partitions = 6
-/** A member that is silent for so long has lost its partitions. */
-export const sessionMs = 3_000
-
 export const minute = 60_000
 /** The usual load. */
 export const perSecond = 800
@@ -77,6 +75,9 @@ export class Stage {
   readonly #began = performance.now()
   #feeder: Feeder | undefined
   #sent = 0
+  #perSecond = perSecond
+  /** The topic's predecessors, as they were when they were deleted. */
+  readonly gone: TopicLog[] = []
 
   private constructor(
     kafka: string,
@@ -114,9 +115,14 @@ export class Stage {
     return this.#database.url
   }
 
-  /** Records of the load that Kafka has. */
+  /** Records of the load that Kafka has, or had. */
   get sent(): number {
     return this.#feeder?.sent ?? this.#sent
+  }
+
+  /** Of them, those in the topic as it is now. */
+  get present(): number {
+    return this.gone.reduce((left, { records }) => left - records.length, this.sent)
   }
 
   /** Starts a daemon; it is killed at the end if it still runs. */
@@ -142,13 +148,15 @@ export class Stage {
     return daemon
   }
 
-  /** Begins, or goes on with, the load. */
-  feed(perSecond: number): void {
+  /** Begins, or goes on with, the load: as much as before where nothing else is said. */
+  feed(perSecond = this.#perSecond): void {
+    this.#perSecond = perSecond
     this.#feeder = new Feeder({ kafka: this.kafka, topic: this.topic, plan: this.#plan, from: this.#sent }, perSecond)
   }
 
   /** Changes the load that goes on. */
   set perSecond(perSecond: number) {
+    this.#perSecond = perSecond
     if (this.#feeder !== undefined) this.#feeder.perSecond = perSecond
   }
 
@@ -163,7 +171,7 @@ export class Stage {
     }
   }
 
-  /** Records that are done, by the truth in PostgreSQL. */
+  /** Records of the topic as it is now that are done, by the truth in PostgreSQL. */
   done(): Promise<number> {
     return recordsDone(this.sql, this.topic)
   }
@@ -236,6 +244,7 @@ export class Stage {
       mode: this.#mode,
       plan: this.#plan,
       sent: this.sent,
+      gone: this.gone,
     })
   }
 
@@ -243,7 +252,7 @@ export class Stage {
   async end(logs?: string): Promise<void> {
     await Promise.all(this.#daemons.filter((daemon) => daemon.running).map((daemon) => daemon.kill()))
     if (logs !== undefined) cpSync(this.#folder, logs, { recursive: true })
-    await this.stopFeeding().catch(() => {})
+    await this.#feeder?.abandon()
     await this.sql.end({ timeout: 1 })
     await this.#database.drop()
     rmSync(this.#folder, { recursive: true, force: true })
@@ -269,41 +278,4 @@ function marks(): Record<string, string> {
   return Object.fromEntries(
     names.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]])),
   )
-}
-
-/** Deadlines short enough that a fault and its mending fit into a test. */
-function configuration(group: string): string {
-  return `groups:
-  ${group}: { start: earliest }
-http: { port: 0 }
-deadLetters: { topic: off }
-log: { repeatLimit: 10000 }
-workers: { count: 1, drainDeadline: 10s }
-retry: { delays: [100ms, 300ms] }
-consumer: { offsetInterval: 200ms, releaseTimeout: 4s, sessionTimeout: 6s }
-commit: { answerDeadline: 2s, backoffMax: 500ms }
-postgres: { lockTimeout: 1s, transactionTimeout: 5s, connectTimeout: 3s }
-`
-}
-
-async function shortenSession(kafka: string, group: string): Promise<void> {
-  const admin = new Admin({ clientId: 'chaos', bootstrapBrokers: kafka.split(',') })
-  const set = (name: string, value: number) => ({
-    name,
-    value: String(value),
-    configOperation: IncrementalAlterConfigOperationTypes.SET,
-  })
-  try {
-    await admin.incrementalAlterConfigs({
-      resources: [
-        {
-          resourceType: ConfigResourceTypes.GROUP,
-          resourceName: group,
-          configs: [set('consumer.session.timeout.ms', sessionMs), set('consumer.heartbeat.interval.ms', 300)],
-        },
-      ],
-    })
-  } finally {
-    await admin.close()
-  }
 }

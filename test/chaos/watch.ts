@@ -84,7 +84,7 @@ export class Watch {
       const positions = await positionsOf(this.#sql, this.#stage.topic)
       const done = new Map(positions.map(({ partition, done: count }) => [partition, Number(count)]))
       const sum = [...done.values()].reduce((all, count) => all + count, 0)
-      this.last = { at, done, behind: this.#stage.sent - sum }
+      this.last = { at, done, behind: this.#stage.present - sum }
     } catch {
       // away: the last sample stays
     }

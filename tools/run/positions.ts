@@ -10,14 +10,22 @@ export type Position = {
   readonly kafkaOffset: number
 }
 
-/** Of all partitions that the group has begun to read, in no order. Topics are taken to begin at 0. */
+/**
+ * Of all partitions that the group has begun to read, in no order. Topics are taken to begin at 0; of those that were made
+ * anew under their names the last one counts.
+ */
 export async function positionsOf(sql: postgres.Sql, group: string): Promise<readonly Position[]> {
   return sql<Position[]>`
     select last.partition,
       (last.watermark + (select coalesce(sum(upper(range) - lower(range)), 0) from unnest(last.ahead) as range))::float8 as done,
       last.watermark::float8 as watermark,
       greatest(last.kafka_offset, 0)::float8 as "kafkaOffset"
-    from sys.consumed_topics as topic
+    from (
+      select distinct on (begun.topic) begun.*
+      from sys.consumed_topics as begun
+      where begun.group_name = ${group}
+      order by begun.topic, begun.begun_at desc
+    ) as topic
     cross join generate_series(0, topic.partitions - 1) as place
     cross join lateral (
       select progress.*
@@ -27,8 +35,7 @@ export async function positionsOf(sql: postgres.Sql, group: string): Promise<rea
         and progress.partition = place
       order by progress.seq desc
       limit 1
-    ) as last
-    where topic.group_name = ${group}`
+    ) as last`
 }
 
 export function sumOf(positions: readonly Position[], what: 'done' | 'watermark' | 'kafkaOffset'): number {

@@ -1,5 +1,5 @@
 import { type Fault, last, lastBetween, seconds, someone } from '../fault.ts'
-import { sessionMs } from '../stage.ts'
+import { sessionMs } from '../configuration.ts'
 
 /** What happens to daemons as processes. */
 export const daemonFaults: readonly Fault[] = [

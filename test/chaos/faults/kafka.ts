@@ -1,8 +1,8 @@
-import { Admin, FindCoordinatorKeyTypes } from '@platformatic/kafka'
+import { FindCoordinatorKeyTypes } from '@platformatic/kafka'
 import type { Service } from '../../../cli/dev/service.ts'
-import { type Fault, type Ground, lastBetween, seconds } from '../fault.ts'
-
-const nodes = [1, 2, 3] as const
+import { withAdmin } from '../admin.ts'
+import { type Fault, type Ground, lastBetween, nodes, seconds } from '../fault.ts'
+import { moveLeaders } from '../leaders.ts'
 
 /** What happens to the brokers. */
 export const kafkaFaults: readonly Fault[] = [
@@ -64,6 +64,22 @@ export const kafkaFaults: readonly Fault[] = [
     },
   },
   {
+    name: 'leaders-moved',
+    area: 'kafka',
+    about: "every partition led by another broker, and the group's coordinator another one, while all brokers live",
+    weight: 2,
+    async strike(ground) {
+      const way = ground.random.pick(['election', 'reassignment'] as const)
+      const times = ground.random.between(1, 3)
+      let leaders = 0
+      for (let i = 0; i < times && !ground.signal.aborted; i++) {
+        leaders += await moveLeaders(ground, way)
+        await lastBetween(ground, 0, 1_000)
+      }
+      return `${leaders} by ${way}`
+    },
+  },
+  {
     name: 'brokers-frozen',
     area: 'kafka',
     about: 'SIGSTOP of two brokers of three for up to 12 s',
@@ -91,15 +107,12 @@ async function awayFor(
   return ms
 }
 
-async function coordinatorOf(ground: Ground): Promise<number> {
-  const admin = new Admin({ clientId: 'chaos', bootstrapBrokers: ground.site.services.kafkaAddress.split(',') })
-  try {
+function coordinatorOf(ground: Ground): Promise<number> {
+  return withAdmin(ground, async (admin) => {
     const [found] = await admin.findCoordinator({
       keyType: FindCoordinatorKeyTypes.GROUP,
       keys: [ground.stage.topic],
     })
     return found?.nodeId ?? 1
-  } finally {
-    await admin.close()
-  }
+  })
 }

@@ -1,7 +1,10 @@
+import { readFileSync } from 'node:fs'
 import { kill } from 'node:process'
 import postgres from 'postgres'
 import { messageOf } from '../../../core/errors.ts'
+import { eventually } from '../../services.ts'
 import { type Fault, type Ground, last, lastBetween, seconds } from '../fault.ts'
+import { SmallDisk } from '../small-disk.ts'
 
 /** What happens to PostgreSQL and in it. */
 export const postgresFaults: readonly Fault[] = [
@@ -100,6 +103,25 @@ export const postgresFaults: readonly Fault[] = [
     },
   },
   {
+    name: 'disk-full',
+    area: 'postgres',
+    about: "no room on the disk of an index of the actors' table, or of the progress's: PostgreSQL itself says 53100",
+    weight: 2,
+    stopsAll: true,
+    async strike(ground) {
+      const pid = ground.site.services.postgres.pid()
+      if (pid === undefined) return 'it does not run'
+      const disk = await SmallDisk.open(pid)
+      try {
+        const table = ground.random.pick(['effects', 'progress'] as const)
+        const ms = await onFullDisk(ground, disk, table)
+        return `under ${table} for ${seconds(ms)}`
+      } finally {
+        await disk.close()
+      }
+    },
+  },
+  {
     name: 'connections-used-up',
     area: 'postgres',
     about: 'max_connections used up by others, and the end of all connections of the daemons',
@@ -183,6 +205,43 @@ async function hoardConnections(ground: Ground): Promise<postgres.Sql[]> {
     }
   }
   return hoard
+}
+
+/** An index whose pages are full goes on the disk, so that the next rows want a page that there is no room for. */
+async function onFullDisk(ground: Ground, disk: SmallDisk, table: 'effects' | 'progress'): Promise<number> {
+  const sql = postgres(ground.stage.database, { max: 1, onnotice() {} })
+  try {
+    await sql`create tablespace chaos location ${sql.unsafe(`'${disk.folder}'`)}`
+    await sql`select set_config('lock_timeout', '10s', false)`
+    if (table === 'effects')
+      await sql`create index chaos_full on effects (hashtext(message_id)) with (fillfactor = 100) tablespace chaos`
+    else
+      await sql`
+        create index chaos_full on sys.partition_progress (commit_id) with (fillfactor = 100) tablespace chaos`
+    const before = refusals(ground)
+    disk.fill()
+    await eventually(() => refusals(ground) > before || ground.signal.aborted, { deadlineMs: 60_000, every: 100 })
+    return await lastBetween(ground, 1_000, 10_000)
+  } finally {
+    disk.clear()
+    await undone(() => sql`drop index if exists sys.chaos_full, public.chaos_full`)
+    await undone(() => sql`drop tablespace if exists chaos`)
+    await sql.end({ timeout: 1 })
+  }
+}
+
+/** How often the server has said so. */
+function refusals({ site }: Ground): number {
+  return readFileSync(site.services.postgres.logFile, 'utf8').split('No space left on device').length
+}
+
+/** Until it works: what is left behind would be a fault of its own. */
+async function undone(what: () => PromiseLike<unknown>): Promise<void> {
+  const done = async () => {
+    await what()
+    return true
+  }
+  await eventually(done, { deadlineMs: 60_000, every: 200 })
 }
 
 /** Holds a transaction open after `what`. */
