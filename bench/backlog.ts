@@ -75,7 +75,8 @@ export async function backlogOf(servers: Servers, content: Content, partitions: 
   return topic
 }
 
-async function produceAll(servers: Servers, topic: string, messages: Messages): Promise<void> {
+/** Sends all messages, and resolves once Kafka has them. */
+export async function produceAll(servers: Servers, topic: string, messages: Messages): Promise<void> {
   const { records } = messages.content
   const publisher = publisherTo(servers)
   try {

@@ -18,7 +18,7 @@ import type { Database, Servers } from './servers.ts'
 /** What is asked of a daemon: messages, an actor and how duplicates are recognised. */
 export type Task = {
   readonly scenario: string
-  readonly actor: 'rows' | 'state' | 'webhooks' | 'isolation' | 'calling'
+  readonly actor: 'rows' | 'state' | 'webhooks' | 'isolation' | 'calling' | 'effects'
   readonly mode: 'message-id' | 'offset'
   readonly messages: Messages
   readonly partitions: number
@@ -30,9 +30,10 @@ export type Place = {
   readonly day: number
   /** Whether to find out where the daemon's time goes (Node only; costs some of it). */
   readonly profile: boolean
-  /** Further flags of the runtime and keys of the daemon's configuration. */
+  /** Further flags of the runtime, keys of the daemon's configuration, and variables of its environment. */
   readonly runtimeFlags?: readonly string[]
   readonly settings?: readonly string[]
+  readonly env?: Readonly<Record<string, string>>
 }
 
 /**
@@ -73,6 +74,7 @@ export async function measureDaemon(
               ...(place.runtimeFlags ?? []),
             ],
             settings: place.settings ?? [],
+            env: place.env ?? {},
           }),
         describe: ({ first }) => ({ ...descriptionOf(first, servers, configuration, place.settings ?? []), mode }),
         check: (database, records) => verdictOn(servers, database, task, events, records),
