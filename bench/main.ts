@@ -3,6 +3,8 @@ import { data, say, tellError } from '../cli/output.ts'
 import { exitCodeOf } from '../cli/exit.ts'
 import { TenantryError } from '../core/errors.ts'
 import { besideCalmText } from './beside-calm.ts'
+import { allCommand } from './commands/all.ts'
+import { compareCommand } from './commands/compare.ts'
 import { growthCommand } from './commands/growth.ts'
 import { latencyCommand } from './commands/latency.ts'
 import { lagCommand, recoveryCommand, stressCommand } from './commands/load.ts'
@@ -119,6 +121,8 @@ shared(program.command('tenants').description('what tenants of one record each c
 
 program.addCommand(peersCommand())
 reportCommand(program)
+compareCommand(program)
+allCommand(program)
 
 async function runAll(flags: Flags, jobs: readonly Job[], byDefault: readonly Pair[]): Promise<readonly Run[]> {
   const chosen = chosenConfigurations(flags, byDefault)

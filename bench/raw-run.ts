@@ -112,3 +112,8 @@ export function readRuns(file: string): readonly RawRun[] {
     )
   }
 }
+
+/** Runs as `--json` gives them. */
+export function runsOf(text: string): readonly RawRun[] {
+  return z.array(rawRun).parse(JSON.parse(text))
+}

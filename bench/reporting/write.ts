@@ -43,7 +43,7 @@ export function reportFiles(runs: readonly RawRun[], note?: string): ReadonlyMap
     ...(note === undefined ? [] : [`**${note}**`]),
     summary(runs),
     ...made.map(({ title, text: own }) => `## ${title}\n\n${own}`),
-    'All runs with their settings are in [runs.json](runs.json).',
+    'All runs with their settings are in [runs.json](runs.json). Two such files are compared by `npm run bench -- compare`.',
   ].join('\n\n')
   return new Map([
     ['README.md', `${text}\n`],

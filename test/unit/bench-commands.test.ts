@@ -41,3 +41,23 @@ test('a report is written from runs, from a journal, and from a report', () => {
     },
   )
 })
+
+test('a comparison says by its exit code whether something is worse, and refuses what cannot be compared', () => {
+  const files = {
+    'before.json': JSON.stringify([rawRun()]),
+    'slower.json': JSON.stringify([rawRun({ rate_per_second: 40_000 })]),
+    'other.json': JSON.stringify([rawRun({ scenario: 'state' })]),
+    'none.json': '{}',
+  }
+  inFolder(files, (folder) => {
+    const worse = bench(folder, 'compare', 'before.json', 'slower.json')
+    assert.is(worse.status, 1)
+    assert.match(worse.stdout, /rate\/s +50,000 +40,000 +-20\.0 % +1\/1 +tolerance +worse/)
+    assert.match(worse.stderr, 'TENANTRY_BENCH_WORSE')
+    assert.is(bench(folder, 'compare', 'slower.json', 'before.json').status, 0)
+    assert.is(bench(folder, 'compare', 'before.json', 'other.json').status, 2)
+    const none = bench(folder, 'compare', 'before.json', 'none.json')
+    assert.is(none.status, 1)
+    assert.match(none.stderr, 'TENANTRY_BENCH_NO_RUNS')
+  })
+})
