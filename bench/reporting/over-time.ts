@@ -9,7 +9,10 @@ export const objectives = [
   { name: 'objective for p99: 200 ms', y: 200 },
 ]
 
-/** Latency and lag over the seconds of a run, as pictures by their files' names, and the Markdown that shows them. */
+/**
+ * Latency and lag over the seconds of a run, as pictures by their files' names, and the Markdown that shows them. A
+ * second's latency is that of all its messages, and stands in its middle; its lag is that at its end.
+ */
 export function overTime(run: RawRun, moments: readonly Moment[] = []) {
   const { scenario, series = [], lag_series: lag = [] } = run
   const pictures = new Map<string, string>()
@@ -29,8 +32,8 @@ export function overTime(run: RawRun, moments: readonly Moment[] = []) {
         x,
         y: { name: 'ms', scale: 'log' },
         lines: [
-          { name: 'p50', points: series.map(([second, p50]) => [second, p50] as const) },
-          { name: 'p99', points: series.map(([second, , p99]) => [second, p99] as const) },
+          { name: 'p50', points: series.map(([second, p50]) => [second + 0.5, p50] as const) },
+          { name: 'p99', points: series.map(([second, , p99]) => [second + 0.5, p99] as const) },
         ],
         marks: objectives,
         moments,
@@ -43,7 +46,7 @@ export function overTime(run: RawRun, moments: readonly Moment[] = []) {
         description: `${kindText(run)}. Messages that wait, ${worst(lag, 1)} at most; the oldest for ${worst(lag, 2)} s.`,
         x,
         y: { name: 'messages that wait', scale: 'linear' },
-        lines: [{ name: 'lag', points: lag.map(([second, records]) => [second, records] as const) }],
+        lines: [{ name: 'lag', points: lag.map(([second, records]) => [second + 1, records] as const) }],
         moments,
       }),
     )

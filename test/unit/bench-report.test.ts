@@ -2,6 +2,7 @@ import * as assert from 'uvu/assert'
 import { barChart } from '../../bench/reporting/bar-chart.ts'
 import { lineChart } from '../../bench/reporting/line-chart.ts'
 import { linearScale, logScale } from '../../bench/reporting/scale.ts'
+import { overTime } from '../../bench/reporting/over-time.ts'
 import { type Sort, sortsOf } from '../../bench/reporting/sorts.ts'
 import { reportFiles } from '../../bench/reporting/write.ts'
 import { test } from '../harness.ts'
@@ -156,6 +157,22 @@ const runs = [
   rawRun({ scenario: 'parking', parked_rows: 5, parking_seconds: 1, feeding_seconds: 2 }),
   rawRun({ scenario: 'startup', start_ms: 900 }),
 ]
+
+test("a second's latency stands in its middle, and its lag at its end", () => {
+  const { pictures } = overTime(rawRun(steady), [
+    { name: 'middle', x: 0.5 },
+    { name: 'end', x: 1 },
+  ])
+  const [latency = '', lag = ''] = [...pictures.values()]
+  const places = (svg: string) => {
+    const root = parseXml(svg)
+    const dashed = all(root, 'line').filter(({ attributes }) => attributes.get('stroke-dasharray') === '4 4')
+    const [middle, end] = dashed.map(({ attributes }) => Number(attributes.get('x1')))
+    return { first: Number(all(root, 'circle')[0]?.attributes.get('cx')), middle, end }
+  }
+  near(places(latency).first, places(latency).middle ?? -1)
+  near(places(lag).first, places(lag).end ?? -1)
+})
 
 test('a run is in one section, and each sort of run has its own', () => {
   const sorts = sortsOf(runs)
