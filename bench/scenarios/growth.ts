@@ -1,13 +1,15 @@
 import type postgres from 'postgres'
-import { backlogOf, createTopic, deleteTopic, produceAll } from '../backlog.ts'
+import { backlogOf, produce } from '../backlog.ts'
 import { type CommittedRows, commitsOf, windowAfter } from '../commits.ts'
 import { type Content, Messages } from '../content.ts'
 import type { Sizes } from '../growth.ts'
 import { afterKeysMs, fillKeys, openSnapshot } from '../known-keys.ts'
-import type { DaemonCrew } from '../daemon-crew.ts'
+import type { Crew } from '../crew.ts'
+import type { Daemon } from '../daemon.ts'
 import { measureDaemon, type Place, type Task } from '../measure-daemon.ts'
 import { type Finding, round, type Session } from '../measure.ts'
 import { peakMemoryOf } from '../meter.ts'
+import { withOwnTopic } from '../own-topic.ts'
 import type { Run } from '../run.ts'
 
 export type GrowthRunOptions = Sizes & { readonly mode: 'message-id' | 'offset'; readonly ids: 'v4' | 'v7' }
@@ -41,34 +43,31 @@ export async function growth(place: Place, options: GrowthRunOptions): Promise<R
   // Several daemons share a load once all are there, and keys must be there before the first message: neither can be
   // when the messages wait already.
   const waits = grown.of === 'daemons' || options.keys > 0
-  const name = `growth-${place.day}-${process.pid}-${Date.now().toString(36)}`
-  const topic = waits
-    ? await createTopic(place.servers, name, partitions)
-    : await backlogOf(place.servers, content, partitions)
-  try {
-    return await measureDaemon(there, task, topic, async (session) => {
+  const worked = (topic: string, produced: () => Promise<void>) =>
+    measureDaemon(there, task, topic, async (session) => {
       const close = await prepare(session, options, place.day)
       try {
-        if (waits) await produceAll(place.servers, topic, task.messages)
+        await produced()
         await session.reach(content.records)
       } finally {
         await close()
       }
       return { ...(await findingOf(session, options, content.records)), grown }
     })
-  } finally {
-    if (waits) await deleteTopic(place.servers, topic).catch(() => {})
-  }
+  if (!waits) return worked(await backlogOf(place.servers, content, partitions), async () => {})
+  return withOwnTopic(place.servers, { name: 'growth', day: place.day, partitions }, ({ topic, publisher }) =>
+    worked(topic, () => produce(publisher, topic, task.messages)),
+  )
 }
 
 /** What must be there before the first message; returns how to end it. */
 async function prepare(
-  { subject: crew, database }: Session<DaemonCrew>,
+  { subject: crew, database }: Session<Crew<Daemon>>,
   options: GrowthRunOptions,
   day: number,
 ): Promise<() => Promise<void>> {
   if (options.keys > 0) await fillKeys(database.sql, { day, keys: options.keys, tenants: options.tenants })
-  while (crew.running.length < options.daemons) crew.start()
+  while (crew.running.length < options.daemons) await crew.join()
   if (options.daemons > 1) for (const daemon of crew.running) await crew.ready(daemon)
   if (!options.snapshot) return async () => {}
   const snapshot = await openSnapshot(database.url)
@@ -76,7 +75,7 @@ async function prepare(
 }
 
 async function findingOf(
-  { subject: crew, database }: Session<DaemonCrew>,
+  { subject: crew, database }: Session<Crew<Daemon>>,
   options: GrowthRunOptions,
   records: number,
 ): Promise<Finding> {
