@@ -38,7 +38,7 @@ const parts: readonly Part[] = [
   { args: ['lag'], rounds: 1, quick: [] },
   { args: ['stress'], rounds: 1, quick: [] },
   { args: ['stress', '--faults'], rounds: 1, quick: false },
-  { args: ['parking'], rounds: 3, quick: ['--stuck-seconds', '5'] },
+  { args: ['parking'], rounds: 3, quick: ['--stuck-seconds', '10'] },
   { args: ['parking', '--tenants', '1'], rounds: 3, quick: false },
   { args: ['startup'], rounds: 5, quick: ['--on', 'platformatic'] },
   { args: ['tenants'], rounds: 1, quick: false },

@@ -63,13 +63,13 @@ test('a crew begins with one member, ends its members one by one, and has those 
   await crew.leave(second)
   assert.equal([crew.running.flatMap(({ pids }) => pids), crew.pids], [[3], [1, 2, 3]])
   await crew.join()
-  await crew.lose(crew.running[0] ?? second)
-  assert.equal(crew.pids, [1, 2, 3, 4])
-  assert.is(crew.logEnd(), 'log 4')
+  await crew.lose(crew.running[1] ?? second)
+  assert.equal(crew.pids, [1, 2, 4, 3])
+  assert.is(crew.logEnd(), 'log 3')
   await crew.stop()
   assert.equal(
     all.map(({ how }) => how),
-    ['killed', 'stopped', 'killed', 'stopped'],
+    ['killed', 'stopped', 'stopped', 'killed'],
   )
   assert.equal(crew.folders, ['folder 1', 'folder 2', 'folder 3', 'folder 4'])
 })
