@@ -71,30 +71,35 @@ export async function backlogOf(servers: Servers, content: Content, partitions: 
   if (found !== undefined) await deleteTopic(servers, topic)
   await createTopic(servers, topic, partitions)
   say(`Producing ${content.records.toLocaleString('en')} messages into ${topic} …`)
-  await produceAll(servers, topic, new Messages(content))
-  return topic
-}
-
-async function produceAll(servers: Servers, topic: string, messages: Messages): Promise<void> {
-  const { records } = messages.content
   const publisher = publisherTo(servers)
   try {
-    let sent = Promise.resolve()
-    for (let n = 0; n < records; ) {
-      const slice: OutgoingMessage[] = []
-      for (let bytes = 0; n < records && slice.length < sliceRecords && bytes < sliceBytes; n++) {
-        const { key, value } = messages.message(n)
-        bytes += value.length
-        slice.push({ topic, key, value, headers: [] })
-      }
-      await sent
-      sent = deliver(publisher, slice)
-      sent.catch(() => {}) // awaited by the next round
-    }
-    await sent
+    await produce(publisher, topic, new Messages(content))
   } finally {
     await publisher.stop()
   }
+  return topic
+}
+
+/** Sends messages, from number `from` to before `to`; resolves once Kafka has them. */
+export async function produce(
+  publisher: KafkaPublisher,
+  topic: string,
+  messages: Messages,
+  { from = 0, to = messages.content.records }: { readonly from?: number; readonly to?: number } = {},
+): Promise<void> {
+  let sent = Promise.resolve()
+  for (let n = from; n < to; ) {
+    const slice: OutgoingMessage[] = []
+    for (let bytes = 0; n < to && slice.length < sliceRecords && bytes < sliceBytes; n++) {
+      const { key, value } = messages.message(n)
+      bytes += value.length
+      slice.push({ topic, key, value, headers: [] })
+    }
+    await sent
+    sent = deliver(publisher, slice)
+    sent.catch(() => {}) // awaited by the next round
+  }
+  await sent
 }
 
 /** Sends, and rejects with TENANTRY_BENCH_NOT_PRODUCED unless everything has arrived. */

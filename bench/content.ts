@@ -17,6 +17,10 @@ export type Content = {
   readonly copyEvery: number
   /** The day of ids that carry a time, since 1970: keys of other days would go to other tables. */
   readonly day: number
+  /** Size of an order's payload in bytes; when left out, orders are `orderBytes` long as a whole. */
+  readonly payloadBytes?: number
+  /** From when in the day ids carry a time; from its beginning when left out. */
+  readonly dayMs?: number
 }
 
 export type Message = { readonly key: Buffer; readonly value: Buffer }
@@ -28,9 +32,12 @@ export const orderBytes = 290
 const copyReach = 5_000
 
 /** A short name that differs for different contents. */
-export function nameOf({ kind, records, tenants, spread, ids, copyEvery, day }: Content): string {
+export function nameOf(content: Content): string {
+  const { kind, records, tenants, spread, ids, copyEvery, day, payloadBytes, dayMs = 0 } = content
   const copies = copyEvery === 0 ? '' : `-c${copyEvery}`
-  return `${kind}-${records}-${tenants}${spread === 'even' ? '' : `-${spread}`}-${ids}${copies}-${day}`
+  const size = payloadBytes === undefined ? '' : `-p${payloadBytes}`
+  const from = dayMs === 0 ? '' : `-t${dayMs}`
+  return `${kind}-${records}-${tenants}${spread === 'even' ? '' : `-${spread}`}-${ids}${copies}${size}${from}-${day}`
 }
 
 /** The messages of a content. */
@@ -38,9 +45,12 @@ export class Messages {
   readonly content: Content
   readonly #webhooks: readonly Delivery[]
   readonly #keys: Buffer[] = []
+  /** As long as any order's note. */
+  readonly #note: string
 
   constructor(content: Content) {
     this.content = content
+    this.#note = filler.repeat(Math.ceil((content.payloadBytes ?? orderBytes) / filler.length))
     this.#webhooks = content.kind === 'webhook' ? deliveries() : []
   }
 
@@ -65,7 +75,8 @@ export class Messages {
     if (this.content.ids === 'v4')
       return `${first}-${second.slice(0, 4)}-4${second.slice(5)}-${fourth}-${third}${hex8(mix(n, 5)).slice(4)}`
     // A hundred ids a millisecond, and in random order within it, as many producers would make them.
-    const time = (this.content.day * 86_400_000 + Math.floor(n / 100)).toString(16).padStart(12, '0')
+    const { day, dayMs = 0 } = this.content
+    const time = (day * 86_400_000 + dayMs + Math.floor(n / 100)).toString(16).padStart(12, '0')
     return `${time.slice(0, 8)}-${time.slice(8)}-7${second.slice(5)}-${fourth}-${third}${first.slice(4)}`
   }
 
@@ -89,18 +100,20 @@ export class Messages {
   }
 
   #value(n: number): Buffer {
-    const { day } = this.content
+    const { day, payloadBytes } = this.content
     const occurred = new Date(day * 86_400_000 + Math.floor(n / 100)).toISOString()
     const head = `{"message_id":"${this.id(n)}","tenant_id":"${this.tenant(n)}","trace_id":"${hex8(mix(n, 8))}${hex8(mix(n, 9))}${hex8(mix(n, 8))}${hex8(mix(n, 9))}","occurred_at":"${occurred}","schema_version":1,`
     const webhook = this.#webhooks[n % Math.max(1, this.#webhooks.length)]
     if (webhook)
       return Buffer.from(`${head}"type":"github.${webhook.kind}","payload":{"n":${n},"event":${webhook.json}}}`)
-    const text = `${head}"type":"order.place","payload":{"n":${n},"amount":${1 + (mix(n, 10) % 10_000)},"note":"`
-    return Buffer.from(`${text}${filler.slice(0, Math.max(0, orderBytes - 3 - text.length))}"}}`)
+    const payload = `{"n":${n},"amount":${1 + (mix(n, 10) % 10_000)},"note":"`
+    const text = `${head}"type":"order.place","payload":${payload}`
+    const noteBytes = payloadBytes === undefined ? orderBytes - 3 - text.length : payloadBytes - 2 - payload.length
+    return Buffer.from(`${text}${this.#note.slice(0, Math.max(0, noteBytes))}"}}`)
   }
 }
 
-const filler = 'two of them, and please ring at the side door; '.repeat(8)
+const filler = 'two of them, and please ring at the side door; '
 
 /** 32 bits that look random; for one `use`, different numbers give different ones. */
 function mix(n: number, use: number): number {

@@ -1,31 +1,49 @@
 import { setTimeout as pause } from 'node:timers/promises'
+import { TenantryError } from '../core/errors.ts'
 import type { Reached, Subject } from './subject.ts'
 
-/** How long a member may take from its start to its first partition. */
-const joinPatienceMs = 60_000
+/** A killed member's session may last most of a minute, and its partitions are nobody's until then. */
+const readyPatienceMs = 120_000
 
-/** Members of one group, of which some are killed and others join and leave: together they are the subject. */
-export class Crew implements Subject {
-  readonly startedAt = Date.now()
+/** Members of one group, all alike, of which some are lost and others join and leave: together they are the subject. */
+export class Crew<M extends Subject> implements Subject {
+  /** The one that is there from the beginning. */
+  readonly first: M
+  readonly startedAt: number
   readonly ended: Promise<never>
-  readonly #launch: () => Promise<Subject>
-  readonly #count: () => Promise<number>
-  readonly #all: Subject[] = []
-  readonly #running: Subject[] = []
+  readonly #launch: () => M | Promise<M>
+  readonly #count: (() => Promise<number>) | undefined
+  readonly #all: M[] = []
+  readonly #running: M[] = []
   #fail: (error: unknown) => void = () => {}
 
-  /** `launch` starts a member; `count` tells, by what is in PostgreSQL, how many messages are done. */
-  constructor(launch: () => Promise<Subject>, count: () => Promise<number>) {
+  /**
+   * Starts the first one. `count` tells how many messages are done, whoever did them; when left out the first one knows,
+   * also once it has ended.
+   */
+  static async of<M extends Subject>(launch: () => M | Promise<M>, count?: () => Promise<number>): Promise<Crew<M>> {
+    return new Crew(launch, await launch(), count)
+  }
+
+  private constructor(launch: () => M | Promise<M>, first: M, count: (() => Promise<number>) | undefined) {
     this.#launch = launch
     this.#count = count
     this.ended = new Promise<never>((_, reject) => {
       this.#fail = reject
     })
     this.ended.catch(() => {}) // whoever waits for something else races against it
+    this.first = this.#take(first)
+    this.startedAt = first.startedAt
+  }
+
+  /** Those that have neither been lost nor left, in the order in which they were started. */
+  get running(): readonly M[] {
+    return this.#running
   }
 
   get pids(): readonly number[] {
-    return this.#all.flatMap(({ pids }) => pids)
+    const ended = this.#all.filter((member) => !this.#running.includes(member))
+    return [...ended, ...this.#running].flatMap(({ pids }) => pids)
   }
 
   get folders(): readonly string[] {
@@ -33,32 +51,47 @@ export class Crew implements Subject {
   }
 
   /** Starts one more. */
-  async join(): Promise<Subject> {
-    const member = await this.#launch()
-    this.#all.push(member)
-    this.#running.push(member)
-    member.ended.catch(this.#fail)
-    return member
-  }
-
-  /** Kills the one that has run longest, and starts another in its place. */
-  async replace(): Promise<void> {
-    await this.#running.shift()?.kill()
-    await this.join()
+  async join(): Promise<M> {
+    return this.#take(await this.#launch())
   }
 
   /** Ends one as it should be ended. */
-  async leave(member: Subject): Promise<void> {
-    this.#running.splice(this.#running.indexOf(member), 1)
+  async leave(member: M): Promise<void> {
+    this.#drop(member)
     await member.stop()
   }
 
+  /** Ends one at once. */
+  async lose(member: M): Promise<void> {
+    this.#drop(member)
+    await member.kill()
+  }
+
+  /** Of the first one. */
   readyAt(): number | undefined {
-    return this.#all[0]?.readyAt()
+    return this.first.readyAt()
+  }
+
+  /** Resolves when it could begin to read. Throws TENANTRY_BENCH_STUCK when it could not for two minutes. */
+  async ready(member: M): Promise<void> {
+    const deadline = Date.now() + readyPatienceMs
+    while (member.readyAt() === undefined) {
+      if (Date.now() > deadline)
+        throw new TenantryError(
+          'TENANTRY_BENCH_STUCK',
+          `A member has no partition after ${readyPatienceMs / 1_000} s. The end of its log:\n${member.logEnd()}`,
+        )
+      await this.while(pause(20))
+    }
   }
 
   async done(): Promise<Reached> {
-    return { records: await this.#count(), at: Date.now() }
+    return this.#count === undefined ? this.first.done() : { records: await this.#count(), at: Date.now() }
+  }
+
+  /** As `work`, but rejects when a member ends by itself meanwhile. */
+  while<T>(work: Promise<T>): Promise<T> {
+    return Promise.race([work, this.ended])
   }
 
   async stop(): Promise<void> {
@@ -69,36 +102,20 @@ export class Crew implements Subject {
     await Promise.all(this.#all.map((member) => member.kill()))
   }
 
+  /** Of the last one that was started and runs, or of the last one when none runs. */
   logEnd(): string {
-    return this.#running.at(-1)?.logEnd() ?? ''
+    return (this.#running.at(-1) ?? this.#all.at(-1) ?? this.first).logEnd()
   }
-}
 
-/**
- * While `records` are worked off, kills the crew's member twice; then a second one joins, and leaves once it has had its
- * part. Returns whether that one ever had partitions.
- */
-export async function disturb(
-  crew: Crew,
-  records: number,
-  reach: (records: number) => Promise<unknown>,
-): Promise<{ readonly kills: number; readonly joined: boolean }> {
-  await reach(Math.ceil(records * 0.2))
-  await crew.replace()
-  await reach(Math.ceil(records * 0.4))
-  await crew.replace()
-  await reach(Math.ceil(records * 0.6))
-  const second = await crew.join()
-  const joined = await untilReady(crew, second)
-  await reach(Math.ceil(records * 0.8))
-  await crew.leave(second)
-  await reach(records)
-  return { kills: 2, joined }
-}
+  #take(member: M): M {
+    this.#all.push(member)
+    this.#running.push(member)
+    member.ended.catch(this.#fail)
+    return member
+  }
 
-/** Whether it says so in time. It is given partitions even when nothing is left to read. */
-async function untilReady(crew: Crew, member: Subject): Promise<boolean> {
-  const deadline = Date.now() + joinPatienceMs
-  while (member.readyAt() === undefined && Date.now() < deadline) await Promise.race([pause(100), crew.ended])
-  return member.readyAt() !== undefined
+  #drop(member: M): void {
+    const at = this.#running.indexOf(member)
+    if (at >= 0) this.#running.splice(at, 1)
+  }
 }

@@ -1,12 +1,16 @@
 import { mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import type postgres from 'postgres'
+import { TenantryError } from '../core/errors.ts'
 import { DaemonProcess } from '../tools/run/daemon-process.ts'
 import { positionsOf, sumOf } from '../tools/run/positions.ts'
 import { requireProgram } from '../tools/run/runtime.ts'
 import type { Configuration } from './configuration.ts'
 import type { Reached, Subject } from './subject.ts'
+
+const ownPatienceMs = 60_000
 
 export type DaemonOptions = {
   readonly configuration: Configuration
@@ -106,6 +110,20 @@ export class Daemon implements Subject {
     return typeof time === 'string' ? Date.parse(time) : undefined
   }
 
+  /** Resolves when it has owned so many partitions. Throws TENANTRY_BENCH_STUCK when it has not after a minute. */
+  async ownsAll(partitions: number): Promise<void> {
+    const owned = () => new Set(this.#process.events('partition.owned').map((line) => line['partition'])).size
+    const deadline = Date.now() + ownPatienceMs
+    while (owned() < partitions) {
+      if (Date.now() > deadline)
+        throw new TenantryError(
+          'TENANTRY_BENCH_STUCK',
+          `The daemon owns ${owned()} of ${partitions} partitions after ${ownPatienceMs / 1_000} s. The end of its log:\n${this.logEnd()}`,
+        )
+      await Promise.race([pause(20), this.ended])
+    }
+  }
+
   async done(): Promise<Reached> {
     const { database, group } = this.#options
     return { records: sumOf(await positionsOf(database.sql, group), 'watermark'), at: Date.now() }
@@ -114,10 +132,6 @@ export class Daemon implements Subject {
   /** Drains it. Throws TENANTRY_DAEMON_ENDED unless it ends as a drained daemon does. */
   stop(): Promise<void> {
     return this.#process.drain()
-  }
-
-  get running(): boolean {
-    return this.#process.running
   }
 
   /** Ends it at once. */

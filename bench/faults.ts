@@ -1,7 +1,8 @@
 import type postgres from 'postgres'
 import type { KafkaPublisher } from '../core/kafka/producer.ts'
 import { deliver } from './backlog.ts'
-import type { DaemonCrew } from './daemon-crew.ts'
+import type { Crew } from './crew.ts'
+import type { Daemon } from './daemon.ts'
 import { sickMessage, sickTenant } from './sick-tenant.ts'
 
 /** What a stress run does to the daemon, in this order, over and over. */
@@ -10,7 +11,7 @@ export const faultKinds = ['worker ended', 'daemon killed', 'backend terminated'
 export type FaultKind = (typeof faultKinds)[number]
 
 export type FaultPlace = {
-  readonly crew: DaemonCrew
+  readonly crew: Crew<Daemon>
   readonly sql: postgres.Sql
   readonly publisher: KafkaPublisher
   readonly topic: string
@@ -25,8 +26,8 @@ export async function commitFault(kind: FaultKind, n: number, place: FaultPlace)
       await deliver(publisher, [sickMessage(topic, sickTenant, 'ending', n)])
       return 1
     case 'daemon killed':
-      await Promise.all(crew.running.map((daemon) => daemon.kill()))
-      crew.start()
+      await Promise.all(crew.running.map((daemon) => crew.lose(daemon)))
+      await crew.join()
       return 0
     case 'backend terminated':
       await sql`

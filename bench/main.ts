@@ -2,9 +2,13 @@ import { Command } from 'commander'
 import { data, say, tellError } from '../cli/output.ts'
 import { exitCodeOf } from '../cli/exit.ts'
 import { TenantryError } from '../core/errors.ts'
-import { besideCalm } from './beside-calm.ts'
+import { besideCalmText } from './beside-calm.ts'
+import { allCommand } from './commands/all.ts'
+import { compareCommand } from './commands/compare.ts'
+import { growthCommand } from './commands/growth.ts'
 import { latencyCommand } from './commands/latency.ts'
 import { lagCommand, recoveryCommand, stressCommand } from './commands/load.ts'
+import { reportCommand } from './commands/report.ts'
 import { labelOf, type Pair } from './configuration.ts'
 import { type Bench, chosenConfigurations, count, type Flags, type Job, list, modes, ready, shared } from './flags.ts'
 import { peersCommand } from './peers-command.ts'
@@ -51,6 +55,7 @@ latencyCommand(bench)
 lagCommand(bench)
 recoveryCommand(bench)
 stressCommand(bench)
+growthCommand(bench)
 
 shared(
   program
@@ -63,18 +68,19 @@ shared(
   .action(async (flags: Flags & { rate: number; seconds?: number; kinds?: readonly string[] }) => {
     const seconds = flags.seconds ?? (flags.quick === true ? 5 : 30)
     const ratePerSecond = flags.quick === true ? 1_000 : flags.rate
+    const warmUpSeconds = flags.quick === true ? 2 : 5
     const jobs = sicknesses(ratePerSecond)
       .filter(({ kind }) => flags.kinds?.includes(kind) ?? true)
       .flatMap((sick) =>
         modes(flags, ['message-id']).map(
           (mode): Job => ({
             name: `${sick.name}, ${mode}`,
-            run: (place) => latency(place, { ...flags, mode, ratePerSecond, seconds, warmUpSeconds: 5, sick }),
+            run: (place) => latency(place, { ...flags, mode, ratePerSecond, seconds, warmUpSeconds, sick }),
           }),
         ),
       )
     const runs = await runAll(flags, jobs, ['platformatic'])
-    say(`\n${besideCalm(runs, sicknesses(ratePerSecond))}`)
+    say(`\n${besideCalmText(runs)}`)
   })
 
 shared(program.command('parking').description('what it costs to park the records of tenants that are stuck'))
@@ -114,6 +120,9 @@ shared(program.command('tenants').description('what tenants of one record each c
   })
 
 program.addCommand(peersCommand())
+reportCommand(program)
+compareCommand(program)
+allCommand(program)
 
 async function runAll(flags: Flags, jobs: readonly Job[], byDefault: readonly Pair[]): Promise<readonly Run[]> {
   const chosen = chosenConfigurations(flags, byDefault)

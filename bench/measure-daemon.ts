@@ -8,7 +8,8 @@ import { createTopic, deleteTopic } from './backlog.ts'
 import { checkEvents, checkRows, checkStates, together } from './check.ts'
 import type { Configuration } from './configuration.ts'
 import type { Messages } from './content.ts'
-import { DaemonCrew } from './daemon-crew.ts'
+import { Crew } from './crew.ts'
+import { Daemon } from './daemon.ts'
 import { versions } from './machine.ts'
 import { type Finding, measure, type Session } from './measure.ts'
 import { profileFlags, profileLines } from './profile.ts'
@@ -18,7 +19,7 @@ import type { Database, Servers } from './servers.ts'
 /** What is asked of a daemon: messages, an actor and how duplicates are recognised. */
 export type Task = {
   readonly scenario: string
-  readonly actor: 'rows' | 'state' | 'webhooks' | 'isolation' | 'calling'
+  readonly actor: 'rows' | 'state' | 'webhooks' | 'isolation' | 'calling' | 'effects'
   readonly mode: 'message-id' | 'offset'
   readonly messages: Messages
   readonly partitions: number
@@ -30,9 +31,10 @@ export type Place = {
   readonly day: number
   /** Whether to find out where the daemon's time goes (Node only; costs some of it). */
   readonly profile: boolean
-  /** Further flags of the runtime and keys of the daemon's configuration. */
+  /** Further flags of the runtime, keys of the daemon's configuration, and variables of its environment. */
   readonly runtimeFlags?: readonly string[]
   readonly settings?: readonly string[]
+  readonly env?: Readonly<Record<string, string>>
 }
 
 /**
@@ -42,7 +44,7 @@ export async function measureDaemon(
   place: Place,
   task: Task,
   topic: string,
-  work: (session: Session<DaemonCrew>) => Promise<Finding>,
+  work: (session: Session<Crew<Daemon>>) => Promise<Finding>,
 ): Promise<Run> {
   const { servers, configuration, day, profile } = place
   const { scenario, actor, mode, messages, partitions } = task
@@ -58,22 +60,26 @@ export async function measureDaemon(
         messages,
         partitions,
         launch: ({ database, group }) =>
-          new DaemonCrew({
-            configuration,
-            actor,
-            mode,
-            group,
-            topic,
-            kafka: servers.kafka,
-            database,
-            ...(events !== undefined && { events }),
-            runtimeFlags: [
-              ...(profiles === undefined ? [] : profileFlags(profiles)),
-              ...configuration.runtimeFlags,
-              ...(place.runtimeFlags ?? []),
-            ],
-            settings: place.settings ?? [],
-          }),
+          Crew.of(
+            () =>
+              new Daemon({
+                configuration,
+                actor,
+                mode,
+                group,
+                topic,
+                kafka: servers.kafka,
+                database,
+                ...(events !== undefined && { events }),
+                runtimeFlags: [
+                  ...(profiles === undefined ? [] : profileFlags(profiles)),
+                  ...configuration.runtimeFlags,
+                  ...(place.runtimeFlags ?? []),
+                ],
+                settings: place.settings ?? [],
+                env: place.env ?? {},
+              }),
+          ),
         describe: ({ first }) => ({ ...descriptionOf(first, servers, configuration, place.settings ?? []), mode }),
         check: (database, records) => verdictOn(servers, database, task, events, records),
       },

@@ -85,7 +85,7 @@ export async function measure<S extends Subject>(
     const [letters] = await database.sql<{ count: number }[]>`select count(*)::integer as count from sys.dead_letters`
     const commits = await commitsOf(database.sql)
     const { records, window, ...found } = finding
-    const seconds = (window.to - window.from) / 1_000
+    const seconds = Math.max(1, window.to - window.from) / 1_000 // a handful may be one commit
     const usage = meter.between(window.from, window.to)
     const bytes = meanBytes(messages)
     const lastAt = commits.at(-1)?.at ?? window.to

@@ -5,7 +5,7 @@ import { type Contestant, contestantOf, tenantry } from './contestant.ts'
 import { chosenConfigurations, count, type Flags, list, ready, shared } from './flags.ts'
 import { HttpTarget } from './http-target.ts'
 import { peers } from './peers/all.ts'
-import { type Peer, type WorkKind, workKinds } from './peers/peer.ts'
+import { type Peer, waitingKeys, type WorkKind, workKinds } from './peers/peer.ts'
 import { reportOf } from './report.ts'
 import { isRight, type Run } from './run.ts'
 import { besidePeers, disturbedBesidePeers, type PeersOptions, writesRows } from './scenarios/peers.ts'
@@ -26,8 +26,6 @@ type Match = { readonly work: WorkKind; readonly keys: number }
 
 /** Enough to show that everything works. */
 const quickRecords = 2_000
-/** Where a handler waits, the number of keys decides how much can run at once. */
-const waitingKeys = [1, 10, 100, 1_000, 10_000]
 
 /** `bench peers`: tenantry and others, in turns, on the same topic and with the same work. */
 export function peersCommand(): Command {

@@ -1,9 +1,8 @@
 import { labelOf } from './configuration.ts'
+import { kindsOf } from './kinds.ts'
 import { table } from '../cli/output.ts'
 import type { Run } from './run.ts'
-
-/** Runs of one kind, to be summed up. */
-type Kind = { readonly key: readonly string[]; readonly runs: readonly Run[] }
+import { spreadText } from './spread.ts'
 
 /** A table of all runs, those of one kind together: the median, and where there are several, the least and the most. */
 export function reportOf(runs: readonly Run[]): string {
@@ -31,14 +30,19 @@ export function reportOf(runs: readonly Run[]): string {
     'DUPLICATED',
     'REORDERED',
   ]
-  const rows = kindsOf(runs).map(({ key, runs: same }) => {
+  const beside = runs.some(({ subject }) => subject !== 'tenantry')
+  const rows = [...kindsOf(runs).values()].map((same) => {
+    const [{ scenario, grown, mode, subject }] = same
+    const label = labelOf(same[0])
     const spread = (of: (run: Run) => number | null | undefined, digits = 0) =>
-      spreadOf(
+      spreadText(
         same.flatMap((run) => of(run) ?? []),
         digits,
       )
     return [
-      ...key,
+      grown === undefined ? scenario : `${scenario}, ${grown.of} ${grown.at.toLocaleString('en')}`,
+      mode,
+      subject === 'tenantry' ? `${beside ? 'tenantry, ' : ''}${label}` : subject,
       String(same.length),
       spread(({ messages }) => messages),
       ...(latency
@@ -80,38 +84,4 @@ function judgement(runs: readonly Run[]): string {
   if (judged.length === 0) return ''
   const held = judged.filter(Boolean).length
   return held === judged.length ? 'held' : held === 0 ? 'missed' : `missed in ${judged.length - held}`
-}
-
-function kindsOf(runs: readonly Run[]): readonly Kind[] {
-  const kinds = new Map<string, { key: readonly string[]; runs: Run[] }>()
-  const beside = runs.some(({ subject }) => subject !== 'tenantry')
-  for (const run of runs) {
-    const key = [
-      run.scenario,
-      run.mode,
-      run.subject !== 'tenantry' ? run.subject : beside ? `tenantry, ${labelOf(run)}` : labelOf(run),
-    ]
-    const name = [...key, run.messages, run.offered_per_second ?? ''].join('\n')
-    const known = kinds.get(name)
-    if (known) known.runs.push(run)
-    else kinds.set(name, { key, runs: [run] })
-  }
-  return [...kinds.values()]
-}
-
-/** `median`, or `median (least-most)`. */
-function spreadOf(values: readonly number[], digits: number): string {
-  if (values.length === 0) return ''
-  const sorted = [...values].sort((a, b) => a - b)
-  const text = (value: number | undefined) =>
-    (value ?? 0).toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits })
-  const middle = median(sorted)
-  return sorted[0] === sorted.at(-1) ? text(middle) : `${text(middle)} (${text(sorted[0])}-${text(sorted.at(-1))})`
-}
-
-/** Of sorted values. */
-function median(sorted: readonly number[]): number {
-  const half = Math.floor(sorted.length / 2)
-  const upper = sorted[half] ?? 0
-  return sorted.length % 2 === 1 ? upper : (upper + (sorted[half - 1] ?? 0)) / 2
 }

@@ -1,3 +1,4 @@
+import type { Dimension } from './growth.ts'
 import type { Machine, Versions } from './machine.ts'
 import type { LagSeries, LatencySeries } from './series.ts'
 import type { Trend } from './trend.ts'
@@ -90,6 +91,8 @@ export type Run = {
   /** Members killed meanwhile, and whether the one that joined and left had partitions. */
   readonly disturbances?: { readonly kills: number; readonly joined: boolean }
   readonly heap?: Heap
+  /** Which of its sizes a run of `bench growth` varies, and which value it has here. */
+  readonly grown?: { readonly of: Dimension; readonly at: number }
   readonly profile?: readonly string[]
   readonly at: string
   readonly machine: Machine
@@ -165,7 +168,14 @@ export type Heap = {
   readonly bytes_per_warm_tenant: number
 }
 
+type Verdict = Pick<Run, 'lost' | 'duplicated' | 'reordered' | 'altered' | 'dead_letters'>
+
 /** Whether everything arrived, once and in order. */
-export function isRight({ lost, duplicated, reordered, altered, dead_letters }: Run): boolean {
-  return lost + duplicated + reordered + altered + dead_letters === 0
+export function isRight(run: Verdict): boolean {
+  return wrongIn(run) === 0
+}
+
+/** Messages that did not arrive, or not once and in order. */
+export function wrongIn({ lost, duplicated, reordered, altered, dead_letters }: Verdict): number {
+  return lost + duplicated + reordered + altered + dead_letters
 }

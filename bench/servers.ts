@@ -93,6 +93,8 @@ export class Database {
         amount bigint not null,
         position bigint generated always as identity
       )`
+    // For actors with several effects a message: those past the first.
+    await database.sql`create table more_effects (id uuid not null, tenant_id text not null, n bigint not null, effect smallint not null)`
     await database.sql`checkpoint`
     return database
   }

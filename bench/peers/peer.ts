@@ -5,6 +5,9 @@ export const workKinds = ['nothing', 'row', 'transaction', 'batch', 'wait', 'wai
 
 export type WorkKind = (typeof workKinds)[number]
 
+/** Where a handler waits, the number of keys decides how much can run at once: each of these has its own runs. */
+export const waitingKeys = [1, 10, 100, 1_000, 10_000]
+
 /** The environment variable that tells a peer's process what to do. */
 export const assignmentVariable = 'PEER'
 

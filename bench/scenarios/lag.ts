@@ -1,11 +1,12 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { say } from '../../cli/output.ts'
-import { createTopic, deleteTopic, deliver, publisherTo } from '../backlog.ts'
+import { produce } from '../backlog.ts'
 import { type Content, Messages } from '../content.ts'
 import { lagOf, latencySeriesOf } from '../latencies.ts'
 import { measureDaemon, type Place } from '../measure-daemon.ts'
 import { round } from '../measure.ts'
 import { OpenLoop } from '../open-loop.ts'
+import { withOwnTopic } from '../own-topic.ts'
 import type { Run } from '../run.ts'
 
 export type LagOptions = {
@@ -20,7 +21,6 @@ export type LagOptions = {
   readonly ids: 'v4' | 'v7'
 }
 
-const sliceRecords = 20_000
 const pollMs = 500
 /** It goes on this long, so that the end of the backlog is not that of the load. */
 const afterSeconds = 3
@@ -34,20 +34,11 @@ export async function lag(place: Place, options: LagOptions): Promise<Run> {
   const most = first + Math.round(ratePerSecond * limitSeconds)
   const content: Content = { kind: 'order', records: most, tenants, spread: 'even', ids, copyEvery: 0, day: place.day }
   const messages = new Messages(content)
-  const name = `lag-${place.day}-${process.pid}-${Date.now().toString(36)}`
-  const topic = await createTopic(place.servers, name, partitions)
-  const publisher = publisherTo(place.servers)
-  try {
+  return withOwnTopic(place.servers, { name: 'lag', day: place.day, partitions }, async ({ topic, publisher }) => {
     say(`  producing a backlog of ${first.toLocaleString('en')} messages …`)
-    for (let n = 0; n < first; n += sliceRecords) {
-      const length = Math.min(sliceRecords, first - n)
-      await deliver(
-        publisher,
-        Array.from({ length }, (_, i) => ({ topic, ...messages.message(n + i), headers: [] })),
-      )
-    }
+    await produce(publisher, topic, messages, { to: first })
     const task = { scenario: 'lag', actor: 'rows', mode, messages, partitions } as const
-    return await measureDaemon(place, task, topic, async ({ subject: crew, database, reach }) => {
+    return measureDaemon(place, task, topic, async ({ subject: crew, database, reach }) => {
       const producer = await OpenLoop.start({ publisher, topic, messages, ratePerSecond, first, records: most })
       await crew.ready(crew.first)
       let drainedAt: number | undefined
@@ -90,8 +81,5 @@ export async function lag(place: Place, options: LagOptions): Promise<Run> {
         lag_series: lagSeries,
       }
     })
-  } finally {
-    await publisher.stop()
-    await deleteTopic(place.servers, topic).catch(() => {})
-  }
+  })
 }

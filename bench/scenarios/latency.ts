@@ -1,5 +1,3 @@
-import { setTimeout as pause } from 'node:timers/promises'
-import { createTopic, deleteTopic, publisherTo } from '../backlog.ts'
 import { flushes, longestStandstill } from '../commits.ts'
 import { type Content, Messages } from '../content.ts'
 import { lagOf, latenciesOf, latencySeriesOf } from '../latencies.ts'
@@ -7,6 +5,7 @@ import { measureDaemon, type Place } from '../measure-daemon.ts'
 import { round } from '../measure.ts'
 import { missed } from '../objectives.ts'
 import { OpenLoop } from '../open-loop.ts'
+import { withOwnTopic } from '../own-topic.ts'
 import type { Run } from '../run.ts'
 import { deadLettersOfOthers, type Sickness, SickTenant } from '../sick-tenant.ts'
 
@@ -33,14 +32,8 @@ export async function latency(place: Place, options: LatencyOptions): Promise<Ru
   const records = warmUp + measured
   const content: Content = { kind: 'order', records, tenants, spread: 'even', ids, copyEvery: 0, day: place.day }
   const messages = new Messages(content)
-  const topic = await createTopic(
-    place.servers,
-    `latency-${place.day}-${process.pid}-${Date.now().toString(36)}`,
-    partitions,
-  )
-  const publisher = publisherTo(place.servers)
-  try {
-    return await measureDaemon(
+  return withOwnTopic(place.servers, { name: 'latency', day: place.day, partitions }, async ({ topic, publisher }) => {
+    return measureDaemon(
       { ...place, settings: [...(place.settings ?? []), ...(sick?.settings ?? [])] },
       {
         scenario: sick?.name ?? 'latency',
@@ -51,8 +44,7 @@ export async function latency(place: Place, options: LatencyOptions): Promise<Ru
       },
       topic,
       async ({ subject: crew, database, reach }) => {
-        await crew.ready(crew.first)
-        await pause(500) // all partitions owned
+        await crew.first.ownsAll(partitions)
         const before = await flushes(database.sql)
         const producer = await OpenLoop.start({ publisher, topic, messages, ratePerSecond, records })
         const { startAt } = producer
@@ -87,8 +79,5 @@ export async function latency(place: Place, options: LatencyOptions): Promise<Ru
         }
       },
     )
-  } finally {
-    await publisher.stop()
-    await deleteTopic(place.servers, topic).catch(() => {})
-  }
+  })
 }

@@ -1,9 +1,10 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import type postgres from 'postgres'
-import { createTopic, deleteTopic, deliver, publisherTo } from '../backlog.ts'
+import { deliver, produce } from '../backlog.ts'
 import { type Content, Messages } from '../content.ts'
 import { measureDaemon, type Place } from '../measure-daemon.ts'
 import { round } from '../measure.ts'
+import { withOwnTopic } from '../own-topic.ts'
 import type { Run } from '../run.ts'
 import { sickMessage } from '../sick-tenant.ts'
 
@@ -34,10 +35,7 @@ export async function parking(place: Place, options: ParkingOptions): Promise<Ru
     day: place.day,
   }
   const messages = new Messages(content)
-  const name = `parking-${place.day}-${process.pid}-${Date.now().toString(36)}`
-  const topic = await createTopic(place.servers, name, partitions)
-  const publisher = publisherTo(place.servers)
-  try {
+  return withOwnTopic(place.servers, { name: 'parking', day: place.day, partitions }, async ({ topic, publisher }) => {
     for (let n = 0; n < tenants; n += sliceRecords) {
       const length = Math.min(sliceRecords, tenants - n)
       await deliver(
@@ -45,24 +43,18 @@ export async function parking(place: Place, options: ParkingOptions): Promise<Ru
         Array.from({ length }, (_, i) => sickMessage(topic, messages.tenant(n + i), 'failing', n + i)),
       )
     }
-    for (let n = 0; n < count; n += sliceRecords) {
-      const length = Math.min(sliceRecords, count - n)
-      await deliver(
-        publisher,
-        Array.from({ length }, (_, i) => ({ topic, ...messages.message(n + i), headers: [] })),
-      )
-    }
-    return await measureDaemon(
+    await produce(publisher, topic, messages)
+    return measureDaemon(
       { ...place, settings: [...(place.settings ?? []), `retry.delays=${stuckSeconds}s`] },
       { scenario: tenants === 1 ? 'parking, one tenant' : 'parking', actor: 'isolation', mode, messages, partitions },
       topic,
-      async ({ subject: daemon, database, reach }) => {
-        while (daemon.readyAt() === undefined) await Promise.race([pause(20), daemon.ended])
+      async ({ subject: crew, database, reach }) => {
+        await crew.ready(crew.first)
         const from = Date.now()
         await reach(tenants + count)
         const parkedAt = Date.now()
         const parked = await rows(database.sql)
-        while ((await rows(database.sql)) > 0) await Promise.race([pause(200), daemon.ended])
+        while ((await rows(database.sql)) > 0) await crew.while(pause(200))
         const to = Date.now()
         const [first] = await database.sql<{ at: number }[]>`
           select extract(epoch from min(failed_at))::float8 * 1000 as at from sys.dead_letters`
@@ -77,10 +69,7 @@ export async function parking(place: Place, options: ParkingOptions): Promise<Ru
         }
       },
     )
-  } finally {
-    await publisher.stop()
-    await deleteTopic(place.servers, topic).catch(() => {})
-  }
+  })
 }
 
 async function rows(sql: postgres.Sql): Promise<number> {

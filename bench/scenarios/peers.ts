@@ -6,7 +6,8 @@ import { checkRows } from '../check.ts'
 import { commitsOf, type Window, windowAfter } from '../commits.ts'
 import { type Content, Messages } from '../content.ts'
 import type { Contestant, PeerJob } from '../contestant.ts'
-import { Crew, disturb } from '../crew.ts'
+import { Crew } from '../crew.ts'
+import { disturb } from '../disturb.ts'
 import { measure, type Trial } from '../measure.ts'
 import type { WorkKind } from '../peers/peer.ts'
 import type { Run } from '../run.ts'
@@ -49,18 +50,15 @@ export async function besidePeers(contestant: Contestant, options: PeersOptions)
 export async function disturbedBesidePeers(contestant: Contestant, options: PeersOptions): Promise<Run> {
   const { job, trial } = await prepare(contestant, options)
   const { records } = options
-  return measure<Crew>(
+  return measure<Crew<Subject>>(
     {
       ...trial,
       scenario: `${trial.scenario}, disturbed`,
-      async launch(home) {
-        const crew = new Crew(
+      launch: (home) =>
+        Crew.of(
           () => contestant.launch(home, job),
           () => written(home.database.sql, records),
-        )
-        await crew.join()
-        return crew
-      },
+        ),
     },
     async ({ subject: crew, reach }) => {
       const from = Date.now()

@@ -1,12 +1,12 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { createTopic, deleteTopic, publisherTo } from '../backlog.ts'
 import { type Content, Messages } from '../content.ts'
-import type { DaemonCrew } from '../daemon-crew.ts'
+import type { Crew } from '../crew.ts'
 import type { Daemon } from '../daemon.ts'
 import { lagOf, latenciesOf, latencySeriesOf } from '../latencies.ts'
 import { measureDaemon, type Place } from '../measure-daemon.ts'
 import { round } from '../measure.ts'
 import { OpenLoop } from '../open-loop.ts'
+import { withOwnTopic } from '../own-topic.ts'
 import { boundsOf, recoveryOf } from '../recovery.ts'
 import type { Recovery, Run } from '../run.ts'
 
@@ -49,22 +49,18 @@ export async function recovery(place: Place, options: RecoveryOptions): Promise<
   const most = Math.round(ratePerSecond * (warmUpSeconds + calmSeconds + 2 * limitSeconds))
   const content: Content = { kind: 'order', records: most, tenants, spread: 'even', ids, copyEvery: 0, day: place.day }
   const messages = new Messages(content)
-  const name = `recovery-${place.day}-${process.pid}-${Date.now().toString(36)}`
-  const topic = await createTopic(place.servers, name, partitions)
-  const publisher = publisherTo(place.servers)
-  try {
-    return await measureDaemon(
+  return withOwnTopic(place.servers, { name: 'recovery', day: place.day, partitions }, async ({ topic, publisher }) => {
+    return measureDaemon(
       { ...place, settings: [...(place.settings ?? []), `consumer.protocol=${protocol}`] },
       { scenario: `recovery, ${kind}, ${protocol}`, actor: 'rows', mode, messages, partitions },
       topic,
       async ({ subject: crew, database, reach }) => {
-        await crew.ready(crew.first)
-        await pause(500) // all partitions owned
+        await crew.first.ownsAll(partitions)
         const producer = await OpenLoop.start({ publisher, topic, messages, ratePerSecond, records: most })
         const calmEnd = warmUpSeconds + calmSeconds
         while (producer.second < calmEnd + gapSeconds) await crew.while(pause(pollMs))
         const steps: Step[] = []
-        for (const [step, work] of stepsOf(kind, crew, crew.first)) {
+        for (const [step, work] of stepsOf(kind, crew)) {
           const at = producer.second
           let ended: number | undefined
           await crew.while(work(() => (ended = producer.second)))
@@ -114,44 +110,34 @@ export async function recovery(place: Place, options: RecoveryOptions): Promise<
         }
       },
     )
-  } finally {
-    await publisher.stop()
-    await deleteTopic(place.servers, topic).catch(() => {})
-  }
+  })
 }
 
 /** Does it, and says when the old process has ended. */
 type Work = (ended: () => void) => Promise<void>
 
 /** What is done, one after the other. */
-function stepsOf(kind: RecoveryKind, crew: DaemonCrew, first: Daemon): readonly [Recovery['kind'], Work][] {
-  const replaced = async (end: Promise<void>, ended: () => void) => {
-    await end
-    ended()
-    await crew.ready(crew.start())
+function stepsOf(kind: RecoveryKind, crew: Crew<Daemon>): readonly [Recovery['kind'], Work][] {
+  const { first } = crew
+  const joined = async () => {
+    const member = await crew.join()
+    await crew.ready(member)
   }
-  let second = first
   switch (kind) {
     case 'kill':
-      return [['kill', (ended) => replaced(first.kill(), ended)]]
+      return [['kill', (ended) => crew.lose(first).then(ended).then(joined)]]
     case 'restart':
-      return [['restart', (ended) => replaced(first.stop(), ended)]]
+      return [['restart', (ended) => crew.leave(first).then(ended).then(joined)]]
     case 'rebalance':
       return [
-        [
-          'join',
-          () => {
-            second = crew.start()
-            return crew.ready(second)
-          },
-        ],
-        ['leave', (ended) => second.stop().then(ended)],
+        ['join', joined],
+        ['leave', (ended) => crew.leave(crew.running.at(-1) ?? first).then(ended)],
       ]
   }
 }
 
 /** Until what piled up has gone, and the while after that shows it; or until it takes too long. */
-async function settled(crew: DaemonCrew, producer: OpenLoop, ratePerSecond: number): Promise<void> {
+async function settled(crew: Crew<Daemon>, producer: OpenLoop, ratePerSecond: number): Promise<void> {
   const began = producer.second
   for (let calm = began; producer.second - calm < afterSeconds && producer.second - began < limitSeconds; ) {
     const behind = producer.next - (await crew.while(crew.done())).records

@@ -3,16 +3,18 @@ import type { Admin } from '@platformatic/kafka'
 import type postgres from 'postgres'
 import { say } from '../../cli/output.ts'
 import { positionsOf } from '../../tools/run/positions.ts'
-import { createTopic, deleteTopic, endsOf, publisherTo } from '../backlog.ts'
+import { endsOf } from '../backlog.ts'
 import { type Content, Messages } from '../content.ts'
 import { commitFault, faultKinds } from '../faults.ts'
 import { committedBetween, lagOf, latenciesOf, latencySeriesOf } from '../latencies.ts'
-import type { DaemonCrew } from '../daemon-crew.ts'
+import type { Crew } from '../crew.ts'
+import type { Daemon } from '../daemon.ts'
 import { measureDaemon, type Place } from '../measure-daemon.ts'
 import type { Session } from '../measure.ts'
 import { memoryOf } from '../meter.ts'
 import { growthOf, lagSecondsOf, minuteOf, missedIn } from '../minutes.ts'
 import { OpenLoop } from '../open-loop.ts'
+import { withOwnTopic } from '../own-topic.ts'
 import type { Minute, Run } from '../run.ts'
 import { withAdmin } from '../servers.ts'
 import { deadLettersOfOthers } from '../sick-tenant.ts'
@@ -41,17 +43,13 @@ export async function stress(place: Place, options: StressOptions): Promise<Run>
   const records = Math.round(ratePerSecond * (warmUpSeconds + durationSeconds))
   const content: Content = { kind: 'order', records, tenants, spread: 'zipf', ids, copyEvery: 0, day: place.day }
   const messages = new Messages(content)
-  const name = `stress-${place.day}-${process.pid}-${Date.now().toString(36)}`
-  const topic = await createTopic(place.servers, name, partitions)
-  const publisher = publisherTo(place.servers)
   const scenario = faults ? 'stress, faults' : 'stress'
   const task = { scenario, actor: faults ? 'isolation' : 'rows', mode, messages, partitions } as const
-  try {
-    return await withAdmin(place.servers, (admin) =>
+  return withOwnTopic(place.servers, { name: 'stress', day: place.day, partitions }, async ({ topic, publisher }) => {
+    return withAdmin(place.servers, (admin) =>
       measureDaemon(place, task, topic, async (session) => {
         const { subject: crew, database, reach } = session
-        await crew.ready(crew.first)
-        await pause(500) // all partitions owned
+        await crew.first.ownsAll(partitions)
         const producer = await OpenLoop.start({ publisher, topic, messages, ratePerSecond, records })
         let added = 0
         const fault = async (minute: number): Promise<string | undefined> => {
@@ -84,10 +82,7 @@ export async function stress(place: Place, options: StressOptions): Promise<Run>
         }
       }),
     )
-  } finally {
-    await publisher.stop()
-    await deleteTopic(place.servers, topic).catch(() => {})
-  }
+  })
 }
 
 type Watch = {
@@ -98,7 +93,7 @@ type Watch = {
   fault(minute: number): Promise<string | undefined>
 }
 
-async function watched(session: Session<DaemonCrew>, producer: OpenLoop, watch: Watch): Promise<readonly Minute[]> {
+async function watched(session: Session<Crew<Daemon>>, producer: OpenLoop, watch: Watch): Promise<readonly Minute[]> {
   const { subject: crew, database } = session
   const { admin, topic, options, fault } = watch
   const { ratePerSecond, durationSeconds, minuteSeconds, warmUpSeconds, partitions } = options

@@ -1,11 +1,12 @@
 import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
-import { createTopic, deleteTopic, deliver, publisherTo } from '../backlog.ts'
+import { produce } from '../backlog.ts'
 import { type Content, Messages } from '../content.ts'
 import type { Daemon } from '../daemon.ts'
 import { measureDaemon, type Place } from '../measure-daemon.ts'
 import { round } from '../measure.ts'
+import { withOwnTopic } from '../own-topic.ts'
 import type { Run } from '../run.ts'
 
 export type TenantsOptions = {
@@ -18,7 +19,6 @@ export type TenantsOptions = {
 const firstTenants = 20_000
 /** As supervisors/daemon.ts has it: past this many, mailboxes without records go. */
 const warmTenants = 100_000
-const sliceRecords = 20_000
 
 /** What a tenant costs in memory, once its only record is done: the heap's growth, garbage collected. Node only. */
 export async function tenants(place: Place, options: TenantsOptions): Promise<Run> {
@@ -34,35 +34,19 @@ export async function tenants(place: Place, options: TenantsOptions): Promise<Ru
     day: place.day,
   }
   const messages = new Messages(content)
-  const topic = await createTopic(
-    place.servers,
-    `tenants-${place.day}-${process.pid}-${Date.now().toString(36)}`,
-    partitions,
-  )
-  const publisher = publisherTo(place.servers)
   const probe = new URL('../heap-probe.ts', import.meta.url).href
-  const produce = async (from: number, to: number) => {
-    for (let n = from; n < to; n += sliceRecords) {
-      const slice = Array.from({ length: Math.min(sliceRecords, to - n) }, (_, i) => ({
-        topic,
-        ...messages.message(n + i),
-        headers: [],
-      }))
-      await deliver(publisher, slice)
-    }
-  }
-  try {
+  return withOwnTopic(place.servers, { name: 'tenants', day: place.day, partitions }, async ({ topic, publisher }) => {
     const flags = { runtimeFlags: ['--expose-gc', '--import', probe] }
-    return await measureDaemon(
+    return measureDaemon(
       { ...place, ...flags },
       { scenario: 'tenants', actor: 'rows', mode, messages, partitions },
       topic,
       async ({ subject: { first: daemon }, reach }) => {
-        await produce(0, firstTenants)
+        await produce(publisher, topic, messages, { to: firstTenants })
         await reach(firstTenants)
         const before = await heapOf(daemon)
         const from = Date.now()
-        await produce(firstTenants, records)
+        await produce(publisher, topic, messages, { from: firstTenants })
         await reach(records)
         const to = Date.now()
         const growth = (await heapOf(daemon)) - before
@@ -77,10 +61,7 @@ export async function tenants(place: Place, options: TenantsOptions): Promise<Ru
         return { messages: options.tenants, records, window: { from, to }, heap }
       },
     )
-  } finally {
-    await publisher.stop()
-    await deleteTopic(place.servers, topic).catch(() => {})
-  }
+  })
 }
 
 /** Bytes in use in the daemon's threads, garbage collected. */

@@ -127,3 +127,23 @@ test(
   },
   { timeoutMs: 180_000 },
 )
+
+test(
+  'the bench shows how cost grows with one size, and counts what was done also where there are no rows',
+  async () => {
+    const grown = z.object({ of: z.literal('effects'), at: z.number() })
+    const runs = z
+      .array(run.extend({ grown, checked: z.enum(['rows', 'count']) }))
+      .parse(await bench(['growth', '--of', 'effects']))
+    assert.equal(
+      runs.map(({ grown: { at }, checked }) => [at, checked]),
+      [
+        [0, 'count'],
+        [1, 'rows'],
+        [2, 'rows'],
+        [5, 'rows'],
+      ],
+    )
+  },
+  { timeoutMs: 180_000 },
+)

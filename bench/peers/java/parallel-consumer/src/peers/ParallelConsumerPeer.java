@@ -5,11 +5,8 @@ import io.confluent.parallelconsumer.ParallelConsumerOptions;
 import io.confluent.parallelconsumer.ParallelConsumerOptions.CommitMode;
 import io.confluent.parallelconsumer.ParallelConsumerOptions.ProcessingOrder;
 import java.time.Duration;
-import java.util.Collection;
 import java.util.List;
-import org.apache.kafka.clients.consumer.ConsumerRebalanceListener;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
-import org.apache.kafka.common.TopicPartition;
 
 /** What the three engines of Parallel Consumer share: options, subscription and stop. */
 final class ParallelConsumerPeer {
@@ -35,15 +32,5 @@ final class ParallelConsumerPeer {
     consumer.subscribe(List.of(task.topic()), new WhenAssigned(progress));
     // What is in work is finished and committed; what is only queued is left to the next member.
     progress.onTerminate(() -> consumer.closeDontDrainFirst(Duration.ofSeconds(25)));
-  }
-
-  private record WhenAssigned(Progress progress) implements ConsumerRebalanceListener {
-    @Override
-    public void onPartitionsAssigned(Collection<TopicPartition> partitions) {
-      if (!partitions.isEmpty()) progress.ready();
-    }
-
-    @Override
-    public void onPartitionsRevoked(Collection<TopicPartition> partitions) {}
   }
 }

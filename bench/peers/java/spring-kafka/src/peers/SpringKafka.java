@@ -1,16 +1,12 @@
 package peers;
 
 import java.util.ArrayList;
-import java.util.Collection;
 import java.util.List;
 import java.util.Map;
-import org.apache.kafka.clients.consumer.Consumer;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
-import org.apache.kafka.common.TopicPartition;
 import org.springframework.kafka.core.DefaultKafkaConsumerFactory;
 import org.springframework.kafka.listener.BatchMessageListener;
 import org.springframework.kafka.listener.ConcurrentMessageListenerContainer;
-import org.springframework.kafka.listener.ConsumerAwareRebalanceListener;
 import org.springframework.kafka.listener.ContainerProperties;
 import org.springframework.kafka.listener.ContainerProperties.AckMode;
 import org.springframework.kafka.listener.DefaultErrorHandler;
@@ -79,12 +75,5 @@ final class SpringKafka {
     List<Message> messages = new ArrayList<>(records.size());
     for (ConsumerRecord<String, byte[]> record : records) messages.add(Message.parse(record.value()));
     return messages;
-  }
-
-  private record WhenAssigned(Progress progress) implements ConsumerAwareRebalanceListener {
-    @Override
-    public void onPartitionsAssigned(Consumer<?, ?> consumer, Collection<TopicPartition> partitions) {
-      if (!partitions.isEmpty()) progress.ready();
-    }
   }
 }
