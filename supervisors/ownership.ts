@@ -90,10 +90,11 @@ export class Ownership {
 
   async #attempt(partition: Partition): Promise<void> {
     const { group } = partition
-    let topic = await this.#known(group, partition.topic)
+    const insists = partition.claimAttempts >= patience
+    let topic = await this.#known(group, partition.topic, insists)
     if (partition.partition >= topic.partitions) {
       this.forget(group.name, partition.topic)
-      topic = await this.#known(group, partition.topic)
+      topic = await this.#known(group, partition.topic, insists)
     }
     // It has just been added, and the broker that was asked lags. Begun with this count, it would miss its first row.
     if (partition.partition >= topic.partitions) {
@@ -162,25 +163,25 @@ export class Ownership {
   }
 
   /** What is forgotten while it is asked for is asked for again: it may be the topic that has just gone. */
-  async #known(group: GroupOptions, topic: string): Promise<TopicDescription> {
+  async #known(group: GroupOptions, topic: string, insists: boolean): Promise<TopicDescription> {
     for (;;) {
-      const begun = this.#begin(group, topic)
+      const begun = this.#begin(group, topic, insists)
       const description = await begun
       if (this.#begun.get(`${group.name}\n${topic}`) === begun) return description
     }
   }
 
-  #begin(group: GroupOptions, topic: string): Promise<TopicDescription> {
+  #begin(group: GroupOptions, topic: string, insists: boolean): Promise<TopicDescription> {
     const key = `${group.name}\n${topic}`
     const known = this.#begun.get(key)
     if (known) return known
-    const begun = this.#beginTopic(group, topic)
+    const begun = this.#beginTopic(group, topic, insists)
     this.#begun.set(key, begun)
     begun.catch(() => this.#begun.delete(key))
     return begun
   }
 
-  async #beginTopic(group: GroupOptions, topic: string): Promise<TopicDescription> {
+  async #beginTopic(group: GroupOptions, topic: string, insists: boolean): Promise<TopicDescription> {
     const [description, clusterId] = await Promise.all([group.source.describe(topic), group.source.clusterId()])
     if (description === undefined) {
       throw new TenantryError(
@@ -201,6 +202,7 @@ export class Ownership {
       const starts = await this.#starts(group, description, progress.partitions, progress.recreated)
       await this.#ledger.begin(group.name, topic, description.id, clusterId, description.partitions, starts)
     }
+    if (progress.superseded && insists) await this.#ledger.beginAgain(group.name, topic, description.id)
     return description
   }
 
@@ -245,6 +247,12 @@ export class Ownership {
     return ranges.map((range) => ({ topic, partition: range.partition, offset: bound(range) }))
   }
 }
+
+/**
+ * A claim that has failed so often does not wait any more for metadata that lag: what they go on saying is so, and it was
+ * another daemon's that lagged.
+ */
+const patience = 5
 
 /** An offset that neither we nor our predecessor can have written is an operator's, made with Kafka's own tools. */
 function isSetByOthers({ group, writtenBefore }: Partition, owned: Owned, offset: number): boolean {

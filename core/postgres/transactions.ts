@@ -302,12 +302,17 @@ export type TopicProgress = {
   readonly partitions: number
   /** Another id was recorded for this group and topic name: the topic was recreated. */
   readonly recreated: boolean
+  /** Another id was begun after this one: until it is begun again, nothing of it can be taken over. */
+  readonly superseded: boolean
   /** The cluster recorded for this group; '' where none. A different one is refused by the engine. */
   readonly clusterId: string
 }
 
 /** Thrown by `takeOver` for a partition that has no row although its topic was begun with it. */
 export const noProgressCode = 'TENANTRY_PROGRESS_MISSING'
+
+/** Thrown by `takeOver` for a partition of a topic that is not the last of its name to have been begun. */
+export const supersededCode = 'TENANTRY_TOPIC_SUPERSEDED'
 
 /** An offset that Kafka has taken. */
 export type RecordedOffset = {
@@ -332,10 +337,12 @@ export interface Ledger {
     partitions: number,
     starts: readonly Start[],
   ): Promise<void>
+  /** Makes a topic that was begun the newest of its name. */
+  beginAgain(group: string, topic: string, topicId: string): Promise<void>
   /**
    * Raises the epoch: takes the partition's lock (ending a frozen holder after a while) and inserts (epoch + 1, seq + 1);
-   * then that of the partitions which it inherits.
-   * Rejects with `noProgressCode`, or with an infrastructure error.
+   * before that, it takes over what it inherits of earlier topics of that name, which nobody else does then.
+   * Rejects with `noProgressCode`, with `supersededCode`, or with an infrastructure error.
    */
   takeOver(ref: PartitionRef): Promise<Ownership>
   /** The epoch of each as it is now, -1 where there is no row: one that has grown was moved on by somebody. */
@@ -348,8 +355,8 @@ export interface Ledger {
   acceptOffset(ref: PartitionRef, owned: Pick<Ownership, 'epoch' | 'seq'>, position: number): Promise<void>
   /** Committed and perhaps not yet delivered: the rows after `after`, or the first, as many as a page has. */
   readOutbox(ref: PartitionRef, after: OutboxPosition | null): Promise<OutboxPage>
-  /** Deletes what was delivered, up to and including `upTo`; nothing where another has inherited it since. */
-  deleteOutbox(inherited: Inherited, upTo: OutboxPosition): Promise<void>
+  /** Deletes what was delivered, up to and including `upTo`. False: somebody has taken it over since, and nothing was done. */
+  deleteOutbox(inherited: Inherited, upTo: OutboxPosition): Promise<boolean>
   /** The committed states of these tenants; tenants without one are left out. */
   loadStates(group: string, actor: string, tenants: readonly string[]): Promise<readonly StateRow[]>
   /** Parked records of these tenants: one tenant's after the other, each in order, until they have `maxBytes`. */

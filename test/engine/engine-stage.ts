@@ -487,8 +487,14 @@ export class EngineStage {
 
   #ledger(): Ledger {
     return {
-      topicProgress: async () => ({ partitions: this.description.partitions, recreated: false, clusterId: 'cluster' }),
+      topicProgress: async () => ({
+        partitions: this.description.partitions,
+        recreated: false,
+        superseded: false,
+        clusterId: 'cluster',
+      }),
       begin: async () => {},
+      beginAgain: async () => {},
       takeOver: async ({ partition }): Promise<Ownership> => {
         const epoch = (this.#epochs.get(partition) ?? 0) + 1
         this.#epochs.set(partition, epoch)
@@ -508,7 +514,7 @@ export class EngineStage {
       epochs: async (refs) => refs.map(({ partition }) => this.#epochs.get(partition) ?? -1),
       acceptOffset: async () => {},
       readOutbox: async () => ({ rows: [], more: 0 }),
-      deleteOutbox: async () => {},
+      deleteOutbox: async () => true,
       loadStates: async (_group, _actor, tenants) => {
         this.statesAsked += tenants.length
         return tenants.flatMap((tenant) => this.state(tenant) ?? [])

@@ -14,11 +14,12 @@ import {
   type ReplayedTenant,
   type Start,
   type StateRow,
+  supersededCode,
   type TopicProgress,
 } from '../../core/postgres/transactions.ts'
 import { decide, lettersLock } from './operator.ts'
 import type { PostgresClient } from './postgres-client.ts'
-import { ServerError } from './postgres-server.ts'
+import { type PostgresServer, ServerError } from './postgres-server.ts'
 import { isAfter, position, type ProgressRow, refKey } from './postgres-tables.ts'
 
 export type SimulatedLedgerOptions = {
@@ -48,6 +49,7 @@ export class SimulatedLedger implements Ledger {
         return {
           partitions: own?.partitions ?? 0,
           recreated: own === undefined && rows.length > 0,
+          superseded: own !== undefined && own !== rows.at(-1),
           clusterId: rows.at(-1)?.clusterId ?? '',
         }
       },
@@ -75,7 +77,20 @@ export class SimulatedLedger implements Ledger {
             row: { epoch: 0, seq: 0, commitId, watermark: position, ahead: [], kafkaOffset: -1 },
           })
         }
-        changes.push({ kind: 'topic', group, topic, topicId, clusterId, partitions })
+        changes.push({ kind: 'topic', group, topic, topicId, clusterId, partitions, again: false })
+        return true
+      },
+    })
+  }
+
+  async beginAgain(group: string, topic: string, topicId: string): Promise<void> {
+    const { client } = this.#options
+    await client.once('begin again', {
+      locks: [`begin ${group}/${topic}`],
+      run: ({ tables, changes }) => {
+        client.server.chaos.mark('a topic was begun again')
+        const own = tables.topics.find((row) => row.group === group && row.topicId === topicId)
+        if (own) changes.push({ kind: 'topic', ...own, again: true })
         return true
       },
     })
@@ -88,17 +103,10 @@ export class SimulatedLedger implements Ledger {
     chaos.at('take over sent', client.process)
     const inherited: Inherited[] = []
     for (const older of await this.#inherits(ref)) {
-      const { epoch, seq } = await this.#raise(older)
+      const { epoch, seq } = await this.#raise(older, ref)
       inherited.push({ ref: older, epoch, seq })
     }
-    for (const { ref: older } of inherited)
-      await client.once('adopt', {
-        run: ({ changes }) => {
-          changes.push({ kind: 'adopt', ref: older, heir: ref })
-          return true
-        },
-      })
-    const row = await this.#raise(ref)
+    const row = await this.#raise(ref, ref)
     const left = await client.once('parked', { run: ({ tables }) => tables.parked.get(refKey(ref)) ?? [] })
     const retries = await client.once('retries', {
       run: ({ tables }) => [...(tables.retries.get(refKey(ref))?.values() ?? [])],
@@ -149,13 +157,15 @@ export class SimulatedLedger implements Ledger {
     })
   }
 
-  async deleteOutbox({ ref, epoch, seq }: Inherited, upTo: OutboxPosition): Promise<void> {
-    await this.#options.client.once('delete outbox', {
+  deleteOutbox({ ref, epoch, seq }: Inherited, upTo: OutboxPosition): Promise<boolean> {
+    return this.#options.client.once('delete outbox', {
       locks: [`partition ${refKey(ref)}`],
       run: ({ tables, changes }) => {
         const last = tables.last(ref)
-        if (last?.epoch === epoch && last.seq === seq) changes.push({ kind: 'unoutbox', ref, upTo })
-        return true
+        const own = last?.epoch === epoch && last.seq === seq
+        if (own) changes.push({ kind: 'unoutbox', ref, upTo })
+        else this.#options.client.server.chaos.mark('an heir was disinherited')
+        return own
       },
     })
   }
@@ -255,17 +265,21 @@ export class SimulatedLedger implements Ledger {
     })
   }
 
-  async #raise(ref: PartitionRef): Promise<ProgressRow> {
+  /** As sys.fn_take_over, or sys.fn_inherit where `heir` is another. The topic's lock is exclusive here, which only waits more. */
+  async #raise(ref: PartitionRef, heir: PartitionRef): Promise<ProgressRow> {
     const { client, frozenAfterMs } = this.#options
     const { server, process } = client
     const lock = `partition ${refKey(ref)}`
     try {
       return await client.once('raise', {
-        locks: [lock],
+        locks: [lock, `begin ${ref.group}/${ref.topic}`],
         lockTimeoutMs: takeOverLockTimeoutMs,
         run: ({ tables, changes }) => {
           const last = tables.last(ref)
           if (last === undefined) return new ServerError('TY002', 'the partition has no progress row')
+          const newest = tables.topics.findLast(({ group, topic }) => group === ref.group && topic === ref.topic)
+          if (newest?.topicId !== heir.topicId) return superseded(server)
+          if (heir !== ref) changes.push({ kind: 'adopt', ref, heir })
           const row: ProgressRow = { ...last, epoch: last.epoch + 1, seq: last.seq + 1, commitId: server.random.uuid() }
           changes.push({ kind: 'progress', reason: 'raise', ref, row })
           server.chaos.at('raised', process)
@@ -284,6 +298,8 @@ export class SimulatedLedger implements Ledger {
           },
         })
       }
+      if (thrown.code === 'TY008')
+        throw new TenantryError(supersededCode, 'a later topic of this name was begun', { topic: ref.topic })
       if (thrown.code !== 'TY002') throw thrown
       throw new TenantryError(noProgressCode, 'the partition has no progress row', {
         topic: ref.topic,
@@ -291,6 +307,11 @@ export class SimulatedLedger implements Ledger {
       })
     }
   }
+}
+
+function superseded({ chaos }: PostgresServer): ServerError {
+  chaos.mark('a claim of an earlier topic was refused')
+  return new ServerError('TY008', 'the group has begun a later topic of this name')
 }
 
 function isBefore(a: ParkedPosition, b: ParkedPosition): boolean {

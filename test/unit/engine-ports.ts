@@ -70,6 +70,7 @@ export function stubLedger(parts: Partial<Ledger> = {}): Ledger {
   return {
     topicProgress: unexpected,
     begin: unexpected,
+    beginAgain: unexpected,
     takeOver: unexpected,
     epochs: unexpected,
     acceptOffset: unexpected,
