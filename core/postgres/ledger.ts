@@ -96,13 +96,14 @@ export class PostgresLedger implements Ledger {
     // What is inherited comes first: a failover that loses a part of this loses the raise, and with that it is done again.
     // One by one: commits take several partitions' locks in another order than this.
     for (const older of await this.#inherits(ref)) {
-      const { epoch, seq } = await this.#inherit(older, ref)
-      inherited.push({ ref: older, epoch: Number(epoch), seq: Number(seq) })
+      const { commit_id } = await this.#inherit(older, ref)
+      inherited.push({ ref: older, commitId: commit_id })
     }
     const row = await this.#raise(ref)
     return {
       epoch: Number(row.epoch),
       seq: Number(row.seq),
+      commitId: row.commit_id,
       watermark: Number(row.watermark),
       ahead: rangesOf(row.ahead),
       kafkaOffset: Number(row.kafka_offset),
@@ -132,14 +133,10 @@ export class PostgresLedger implements Ledger {
     return rows.map(({ epoch }) => Number(epoch))
   }
 
-  async acceptOffset(
-    ref: PartitionRef,
-    { epoch, seq }: Pick<Ownership, 'epoch' | 'seq'>,
-    position: number,
-  ): Promise<void> {
+  async acceptOffset(ref: PartitionRef, { commitId }: Pick<Ownership, 'commitId'>, position: number): Promise<void> {
     try {
       await this.#sql`
-        select sys.fn_accept_offset(${ref.group}, ${ref.topic}, ${ref.topicId}, ${ref.partition}, ${epoch}, ${seq}, ${position})`
+        select sys.fn_accept_offset(${ref.group}, ${ref.topic}, ${ref.topicId}, ${ref.partition}, ${commitId}, ${position})`
     } catch (error) {
       if (codeOf(error) !== fencedState) throw error
     }
@@ -181,10 +178,10 @@ export class PostgresLedger implements Ledger {
     }))
   }
 
-  async deleteOutbox({ ref, epoch, seq }: Inherited, upTo: OutboxPosition): Promise<boolean> {
+  async deleteOutbox({ ref, commitId }: Inherited, upTo: OutboxPosition): Promise<boolean> {
     try {
       await this.#sql`
-        select sys.fn_delete_outbox(${ref.group}, ${ref.topicId}, ${ref.partition}, ${epoch}, ${seq}, ${upTo.seq}, ${upTo.index})`
+        select sys.fn_delete_outbox(${ref.group}, ${ref.topicId}, ${ref.partition}, ${commitId}, ${upTo.seq}, ${upTo.index})`
       return true
     } catch (error) {
       if (codeOf(error) !== fencedState) throw error
@@ -272,7 +269,7 @@ export class PostgresLedger implements Ledger {
   async #raise(ref: PartitionRef): Promise<ProgressRow> {
     try {
       const [row] = await this.#sql<ProgressRow[]>`
-        select epoch::text, seq::text, watermark::text, ahead::text, kafka_offset::text
+        select epoch::text, seq::text, commit_id, watermark::text, ahead::text, kafka_offset::text
         from sys.fn_take_over(${ref.group}, ${ref.topicId}, ${ref.partition}, ${this.#random.uuid()})`
       if (row === undefined) throw unanswered()
       return row
@@ -284,7 +281,7 @@ export class PostgresLedger implements Ledger {
   async #inherit(older: PartitionRef, heir: PartitionRef): Promise<ProgressRow> {
     try {
       const [row] = await this.#sql<ProgressRow[]>`
-        select epoch::text, seq::text, watermark::text, ahead::text, kafka_offset::text
+        select epoch::text, seq::text, commit_id, watermark::text, ahead::text, kafka_offset::text
         from sys.fn_inherit(${older.group}, ${older.topicId}, ${older.partition}, ${heir.topicId}, ${heir.partition}, ${this.#random.uuid()})`
       if (row === undefined) throw unanswered()
       return row
@@ -333,7 +330,14 @@ export class PostgresLedger implements Ledger {
   }
 }
 
-type ProgressRow = { epoch: string; seq: string; watermark: string; ahead: string; kafka_offset: string }
+type ProgressRow = {
+  epoch: string
+  seq: string
+  commit_id: string
+  watermark: string
+  ahead: string
+  kafka_offset: string
+}
 
 type OutboxColumns = {
   seq: string

@@ -58,8 +58,9 @@ export type BreakerRequests = { readonly trips: readonly Trip[]; readonly resets
 export type PartitionCommit = {
   readonly ref: PartitionRef
   readonly epoch: number
-  /** The seq of the commit that this one follows. */
+  /** The seq and the id of the commit that this one follows; only the id is never given out again, after a failover. */
   readonly seq: number
+  readonly follows: string
   readonly watermark: number
   readonly ahead: readonly Range[]
   /** The offset last written to Kafka, -1 where none was. */
@@ -226,6 +227,8 @@ export interface Lane {
 export type Ownership = {
   readonly epoch: number
   readonly seq: number
+  /** Of the raise: what the owner's first commit follows. */
+  readonly commitId: string
   readonly watermark: number
   readonly ahead: readonly Range[]
   /** -1 where none was written yet. */
@@ -261,7 +264,8 @@ export type Rerun = { readonly to: number; readonly since: string }
 
 export type RetryRow = { readonly offset: number; readonly attempts: number; readonly firstFailedAt: number }
 
-export type Inherited = { readonly ref: PartitionRef; readonly epoch: number; readonly seq: number }
+/** `commitId`: of its raise, which nobody has followed while it is this owner's. */
+export type Inherited = { readonly ref: PartitionRef; readonly commitId: string }
 
 export type OutboxRow = {
   readonly position: OutboxPosition
@@ -349,10 +353,10 @@ export interface Ledger {
   epochs(refs: readonly PartitionRef[]): Promise<readonly number[]>
   /**
    * Moves the partition to Kafka's offset, which somebody has set: back, and records run again up to where they had; or
-   * on, and those between are passed over. Nothing where (epoch, seq) is not the last any more. The next to take it over
-   * begins there.
+   * on, and those between are passed over. Nothing where the raise is not its last commit any more. The next to take it
+   * over begins there.
    */
-  acceptOffset(ref: PartitionRef, owned: Pick<Ownership, 'epoch' | 'seq'>, position: number): Promise<void>
+  acceptOffset(ref: PartitionRef, owned: Pick<Ownership, 'commitId'>, position: number): Promise<void>
   /** Committed and perhaps not yet delivered: the rows after `after`, or the first, as many as a page has. */
   readOutbox(ref: PartitionRef, after: OutboxPosition | null): Promise<OutboxPage>
   /** Deletes what was delivered, up to and including `upTo`. False: somebody has taken it over since, and nothing was done. */

@@ -501,6 +501,7 @@ export class EngineStage {
         return {
           epoch,
           seq: epoch,
+          commitId: `raise ${partition} ${epoch}`,
           watermark: 0,
           ahead: this.ahead,
           kafkaOffset: -1,

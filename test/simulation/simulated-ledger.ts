@@ -103,8 +103,8 @@ export class SimulatedLedger implements Ledger {
     chaos.at('take over sent', client.process)
     const inherited: Inherited[] = []
     for (const older of await this.#inherits(ref)) {
-      const { epoch, seq } = await this.#raise(older, ref)
-      inherited.push({ ref: older, epoch, seq })
+      const { commitId } = await this.#raise(older, ref)
+      inherited.push({ ref: older, commitId })
     }
     const row = await this.#raise(ref, ref)
     const left = await client.once('parked', { run: ({ tables }) => tables.parked.get(refKey(ref)) ?? [] })
@@ -119,6 +119,7 @@ export class SimulatedLedger implements Ledger {
     return {
       epoch: row.epoch,
       seq: row.seq,
+      commitId: row.commitId,
       watermark: row.watermark,
       ahead: row.ahead,
       kafkaOffset: row.kafkaOffset,
@@ -140,29 +141,25 @@ export class SimulatedLedger implements Ledger {
     })
   }
 
-  async acceptOffset(
-    ref: PartitionRef,
-    { epoch, seq }: Pick<Ownership, 'epoch' | 'seq'>,
-    position: number,
-  ): Promise<void> {
+  async acceptOffset(ref: PartitionRef, { commitId }: Pick<Ownership, 'commitId'>, position: number): Promise<void> {
     const { client } = this.#options
     await client.once('accept', {
       locks: [`partition ${refKey(ref)}`, lettersLock],
       run: (tx) => {
         const last = tx.tables.last(ref)
-        if (last?.epoch !== epoch || last.seq !== seq) return true
+        if (last?.commitId !== commitId) return true
         client.server.chaos.mark("Kafka's offset accepted")
         return decide(tx, client.server.tick(), ref, { what: 'reset', position, dropParked: false })
       },
     })
   }
 
-  deleteOutbox({ ref, epoch, seq }: Inherited, upTo: OutboxPosition): Promise<boolean> {
+  deleteOutbox({ ref, commitId }: Inherited, upTo: OutboxPosition): Promise<boolean> {
     return this.#options.client.once('delete outbox', {
       locks: [`partition ${refKey(ref)}`],
       run: ({ tables, changes }) => {
         const last = tables.last(ref)
-        const own = last?.epoch === epoch && last.seq === seq
+        const own = last?.commitId === commitId
         if (own) changes.push({ kind: 'unoutbox', ref, upTo })
         else this.#options.client.server.chaos.mark('an heir was disinherited')
         return own

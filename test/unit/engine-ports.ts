@@ -89,6 +89,7 @@ export function stubLedger(parts: Partial<Ledger> = {}): Ledger {
 export const taken: Ownership = {
   epoch: 1,
   seq: 1,
+  commitId: 'raise',
   watermark: 0,
   ahead: [],
   kafkaOffset: -1,

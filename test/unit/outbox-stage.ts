@@ -32,7 +32,7 @@ export class OutboxStage implements Publisher {
   readonly outbox: OutboxPublisher
   readonly partition = partition()
   /** A partition of an earlier topic that this one inherits, and what is in the table of it. */
-  readonly inherited: Inherited = { ref: { group: 'g', topic: 't', topicId: 'old', partition: 0 }, epoch: 7, seq: 70 }
+  readonly inherited: Inherited = { ref: { group: 'g', topic: 't', topicId: 'old', partition: 0 }, commitId: 'raise' }
   left: OutboxRow[] = []
   /** Somebody else has taken that one over since. */
   takenOver = false
