@@ -107,11 +107,14 @@ export class Ownership {
     if (partition.phase !== 'claiming') return
     partition.topicId = topic.id
     const committed = await group.source.committed([partition])
-    const late = partition.suspect || this.#clock.monotonic() - partition.assignedAt > this.#settings.promptRaiseMs
-    if (late) await this.#proveMembership(partition, committed[0])
-    if (partition.phase !== 'claiming') return
-    const owned = await this.#takeOver(partition, committed[0])
-    if (partition.phase !== 'claiming') return
+    let owned: Owned | null = null
+    while (owned === null) {
+      const late = partition.suspect || this.#clock.monotonic() - partition.assignedAt > this.#settings.promptRaiseMs
+      if (late) await this.#proveMembership(partition, committed[0])
+      if (partition.phase !== 'claiming') return
+      owned = await this.#takeOver(partition, committed[0])
+      if (partition.phase !== 'claiming') return
+    }
     partition.suspect = false
     partition.claimAttempts = 0
     this.#events.owned(partition, owned)
@@ -135,7 +138,8 @@ export class Ownership {
     }
   }
 
-  async #takeOver(partition: Partition, committed: PartitionOffset | undefined): Promise<Owned> {
+  /** Null: it was moved to Kafka's offset, and is to be taken over there. */
+  async #takeOver(partition: Partition, committed: PartitionOffset | undefined): Promise<Owned | null> {
     const owned = await this.#ledger.takeOver(partition.ref)
     partition.epoch = owned.epoch
     if (partition.phase !== 'claiming' || committed === undefined || !isSetByOthers(partition, owned, committed.offset))
@@ -151,7 +155,7 @@ export class Ownership {
           "Kafka's offset was set with another tool; going on there, as configured.",
         )
         await this.#ledger.acceptOffset(partition.ref, owned, offset)
-        return this.#takeOver(partition, committed)
+        return null
       }
     }
     const command = (verb: string) => offsetsCommand(verb, partition)

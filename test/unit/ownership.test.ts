@@ -143,8 +143,14 @@ test('a topic that brokers go on naming is begun again, where an earlier one was
   }
 })
 
-/** A claim of a partition that was left with this progress, where Kafka has this offset. */
-function foreign(onForeignOffset: GroupOptions['onForeignOffset'], kafka: number, log = { start: 0, end: 100 }) {
+/** A claim of a partition that was left with this progress, where Kafka has this offset, and accepting it takes so long. */
+function foreign(
+  onForeignOffset: GroupOptions['onForeignOffset'],
+  kafka: number,
+  log = { start: 0, end: 100 },
+  acceptMs = 0,
+) {
+  const clock = new HandClock()
   let owned: Owned = { ...taken, epoch: 3, seq: 7, commitId: 'raise 3', kafkaOffset: 40, watermark: 60 }
   const accepted: number[] = []
   const events: string[] = []
@@ -153,18 +159,23 @@ function foreign(onForeignOffset: GroupOptions['onForeignOffset'], kafka: number
     clusterId: async () => 'cluster',
     committed: async (all) => all.map((at) => ({ ...at, offset: kafka })),
     range: async (all) => all.map((at) => ({ ...at, ...log })),
+    commit: async () => {
+      events.push('proved')
+      return 'committed'
+    },
   })
   const ledger = stubLedger({
     topicProgress: async () => ({ partitions: 1, recreated: false, superseded: false, clusterId: 'cluster' }),
     takeOver: async () => owned,
     acceptOffset: async (_ref, { commitId }, position) => {
       assert.is(commitId, 'raise 3')
+      await clock.turn(acceptMs)
       accepted.push(position)
       owned = { ...owned, kafkaOffset: -1, watermark: position }
     },
   })
   const settings = { promptRaiseMs: 60_000, backoffMinMs: 100, backoffMaxMs: 1_000 }
-  const ownership = new Ownership(ledger, new HandClock(), systemRandom, silentLog, settings, {
+  const ownership = new Ownership(ledger, clock, systemRandom, silentLog, settings, {
     owned: (_, { watermark }) => events.push(`owned at ${watermark}`),
     stopped: (_, error) => events.push(`${error.code}: ${error.message}`),
   })
@@ -204,6 +215,12 @@ for (const [kafka, way] of [
     assert.equal([events, accepted], [['owned at 60'], []])
   })
 }
+
+test('who has accepted an offset too late proves membership before taking over', async () => {
+  const { claim, events, accepted } = foreign('accept', 10, { start: 0, end: 100 }, 60_001)
+  await claim()
+  assert.equal([events, accepted], [['proved', 'owned at 10'], [10]])
+})
 
 test('an offset of ours is nobody else’s, and one outside the log is not accepted', async () => {
   for (const kafka of [40, 50, 60]) {
