@@ -405,4 +405,14 @@ export const mutants: readonly Mutant[] = [
       },
     ],
   },
+  {
+    name: 'who holds the watermark of a quiet partition is not parked',
+    edits: [
+      {
+        file: parking,
+        from: 'return oldest !== undefined && oldest.record.offset < progress.end',
+        to: 'return oldest !== undefined && oldest.record.offset < 0',
+      },
+    ],
+  },
 ]
