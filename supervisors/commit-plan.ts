@@ -52,6 +52,7 @@ function partitionCommit({ partition, progress }: PlannedPartition): PartitionCo
     ref: partition.ref,
     epoch: partition.epoch,
     seq: partition.seq,
+    follows: partition.commitId,
     watermark: progress.watermark,
     ahead: progress.ahead,
     kafkaOffset: partition.kafkaOffset,

@@ -190,6 +190,7 @@ export class Engine {
         partition.published = position
         this.#settled()
       },
+      disinherited: (partition) => this.#event(() => this.#fenced(partition)),
       trouble: (key, reason) => this.#trouble(key, reason),
     })
     const push = (decided: Decided) => this.#committers[decided.mailbox.partition.lane]?.push(decided)

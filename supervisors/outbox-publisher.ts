@@ -30,6 +30,8 @@ export type OutboxEvents = {
   delivered(count: number): void
   /** Everything of this partition up to `position` is out, and its rows may be deleted. */
   published(partition: Partition, position: OutboxPosition): void
+  /** Somebody else has taken over what the partition inherits; whoever takes the partition over has it again. */
+  disinherited(partition: Partition): void
   trouble(key: 'kafka.outbox' | 'postgres.outbox' | 'postgres.refused', reason: string | null): void
 }
 
@@ -344,7 +346,11 @@ export class OutboxPublisher {
     while (feed.published !== null && this.#isOpen(feed)) {
       const upTo = feed.published
       try {
-        await this.#ledger.deleteOutbox(inherited, upTo)
+        const deleted = await this.#ledger.deleteOutbox(inherited, upTo)
+        if (!deleted) {
+          if (this.#isOpen(feed)) this.#events.disinherited(feed.partition)
+          return
+        }
         if (feed.published === upTo) feed.published = null
         failures = 0
       } catch {

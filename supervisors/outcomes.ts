@@ -195,7 +195,7 @@ export class Outcomes {
     const now = clock.now()
     const monotonic = clock.monotonic()
     plan.partitions.forEach(({ partition, progress }, index) => {
-      partition.committed(progress, monotonic)
+      partition.committed(plan.commit.id, progress, monotonic)
       if (partition.published === plan.commit.partitions[index]?.published) partition.published = null
       partition.recorded(plan.commit.partitions[index]?.breakers ?? [])
     })

@@ -96,10 +96,11 @@ export class Ownership {
 
   async #attempt(partition: Partition): Promise<void> {
     const { group } = partition
-    let topic = await this.#known(group, partition.topic)
+    const insists = partition.claimAttempts >= patience
+    let topic = await this.#known(group, partition.topic, insists)
     if (partition.partition >= topic.partitions) {
       this.forget(group.name, partition.topic)
-      topic = await this.#known(group, partition.topic)
+      topic = await this.#known(group, partition.topic, insists)
     }
     // It has just been added, and the broker that was asked lags. Begun with this count, it would miss its first row.
     if (partition.partition >= topic.partitions) {
@@ -112,11 +113,14 @@ export class Ownership {
     if (partition.phase !== 'claiming') return
     partition.topicId = topic.id
     const committed = await group.source.committed([partition])
-    const late = partition.suspect || this.#clock.monotonic() - partition.assignedAt > this.#settings.promptRaiseMs
-    if (late) await this.#proveMembership(partition, committed[0])
-    if (partition.phase !== 'claiming') return
-    const owned = await this.#takeOver(partition, committed[0])
-    if (partition.phase !== 'claiming') return
+    let owned: Owned | null = null
+    while (owned === null) {
+      const late = partition.suspect || this.#clock.monotonic() - partition.assignedAt > this.#settings.promptRaiseMs
+      if (late) await this.#proveMembership(partition, committed[0])
+      if (partition.phase !== 'claiming') return
+      owned = await this.#takeOver(partition, committed[0])
+      if (partition.phase !== 'claiming') return
+    }
     partition.suspect = false
     partition.claimAttempts = 0
     this.#events.owned(partition, owned)
@@ -140,7 +144,8 @@ export class Ownership {
     }
   }
 
-  async #takeOver(partition: Partition, committed: PartitionOffset | undefined): Promise<Owned> {
+  /** Null: it was moved to Kafka's offset, and is to be taken over there. */
+  async #takeOver(partition: Partition, committed: PartitionOffset | undefined): Promise<Owned | null> {
     const owned = await this.#ledger.takeOver(partition.ref)
     partition.epoch = owned.epoch
     if (owned.lost.givenUp > 1) {
@@ -167,7 +172,7 @@ export class Ownership {
           "Kafka's offset was set with another tool; going on there, as configured.",
         )
         await this.#ledger.acceptOffset(partition.ref, owned, offset)
-        return this.#takeOver(partition, committed)
+        return null
       }
     }
     const command = (verb: string) => offsetsCommand(verb, partition)
@@ -179,25 +184,25 @@ export class Ownership {
   }
 
   /** What is forgotten while it is asked for is asked for again: it may be the topic that has just gone. */
-  async #known(group: GroupOptions, topic: string): Promise<TopicDescription> {
+  async #known(group: GroupOptions, topic: string, insists: boolean): Promise<TopicDescription> {
     for (;;) {
-      const begun = this.#begin(group, topic)
+      const begun = this.#begin(group, topic, insists)
       const description = await begun
       if (this.#begun.get(`${group.name}\n${topic}`) === begun) return description
     }
   }
 
-  #begin(group: GroupOptions, topic: string): Promise<TopicDescription> {
+  #begin(group: GroupOptions, topic: string, insists: boolean): Promise<TopicDescription> {
     const key = `${group.name}\n${topic}`
     const known = this.#begun.get(key)
     if (known) return known
-    const begun = this.#beginTopic(group, topic)
+    const begun = this.#beginTopic(group, topic, insists)
     this.#begun.set(key, begun)
     begun.catch(() => this.#begun.delete(key))
     return begun
   }
 
-  async #beginTopic(group: GroupOptions, topic: string): Promise<TopicDescription> {
+  async #beginTopic(group: GroupOptions, topic: string, insists: boolean): Promise<TopicDescription> {
     const [description, clusterId] = await Promise.all([group.source.describe(topic), group.source.clusterId()])
     if (description === undefined) {
       throw new TenantryError(
@@ -218,6 +223,7 @@ export class Ownership {
       const starts = await this.#starts(group, description, progress.partitions, progress.recreated)
       await this.#ledger.begin(group.name, topic, description.id, clusterId, description.partitions, starts)
     }
+    if (progress.superseded && insists) await this.#ledger.beginAgain(group.name, topic, description.id)
     return description
   }
 
@@ -262,6 +268,12 @@ export class Ownership {
     return ranges.map((range) => ({ topic, partition: range.partition, offset: bound(range) }))
   }
 }
+
+/**
+ * A claim that has failed so often does not wait any more for metadata that lag: what they go on saying is so, and it was
+ * another daemon's that lagged.
+ */
+const patience = 5
 
 /** An offset that neither we nor our predecessor can have written is an operator's, made with Kafka's own tools. */
 function isSetByOthers({ group, writtenBefore }: Partition, owned: Owned, offset: number): boolean {

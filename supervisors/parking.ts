@@ -65,6 +65,8 @@ export class Parking {
   #queries = 0
   /** The one whose next record was read although there was no room, so that somebody goes on. */
   #extra: Mailbox | null = null
+  /** That record is being read. */
+  #readingExtra = false
   #failing = false
   #held = false
   /** Parked rows of all our partitions, about. */
@@ -290,7 +292,10 @@ export class Parking {
       const { room, roomRecords } = intake
       if (room > 0 && roomRecords > 0) {
         void this.#read(partition, mailboxes, tenantsPerQuery, Math.min(room, maxPageBytes), roomRecords)
-      } else if (this.#extra === null || this.#extra.closed || this.#extra.items.length === 0) {
+      } else if (
+        !this.#readingExtra &&
+        (this.#extra === null || this.#extra.closed || this.#extra.items.length === 0)
+      ) {
         // What fills the memory may wait for what is parked.
         const [first = null] = mailboxes
         this.#extra = first
@@ -414,6 +419,8 @@ export class Parking {
     }
     if (asked.length === 0) return
     partition.reading = true
+    const extra = asked.some(({ mailbox }) => mailbox === this.#extra)
+    if (extra) this.#readingExtra = true
     this.#queries++
     const most = Math.floor(records / asked.length)
     const wanted = asked.map(({ mailbox: { tenant }, parked }) => ({
@@ -426,6 +433,7 @@ export class Parking {
     const done = () => {
       intake.reserve(-bytes, -expected)
       partition.reading = false
+      if (extra) this.#readingExtra = false
       this.#queries--
     }
     try {

@@ -42,6 +42,8 @@ export class Partition implements TopicPartition {
   /** -1 before it was first raised. */
   epoch = -1
   seq = 0
+  /** Of its last commit, or of its raise. */
+  commitId = ''
   /** Grows with each seek, over all assignments of the daemon, so that no batch of an older one passes. */
   token = 0
   /** What is committed as done. */
@@ -116,6 +118,7 @@ export class Partition implements TopicPartition {
     this.advancedAt = now
     this.epoch = ownership.epoch
     this.seq = ownership.seq
+    this.commitId = ownership.commitId
     this.progress = new Progress(ownership.watermark, ownership.ahead)
     this.position = ownership.watermark
     this.aheadEnd = this.progress.end
@@ -174,8 +177,9 @@ export class Partition implements TopicPartition {
   }
 
   /** A commit is durable. A gap that grew while it was on its way stays for the next. */
-  committed(progress: Progress, now: number): void {
+  committed(commitId: string, progress: Progress, now: number): void {
     this.seq++
+    this.commitId = commitId
     this.committedAt = now
     if (progress.watermark > this.progress.watermark) {
       this.#stalledCommits = 0

@@ -37,7 +37,9 @@ export class StoppedPartitions {
     try {
       const epochs = await this.#ledger.epochs(stopped.map(({ ref }) => ref))
       stopped.forEach((partition, i) => {
-        if (partition.phase === 'stopped' && (epochs[i] ?? -1) > partition.epoch) this.#moved(partition)
+        const epoch = epochs[i] ?? -1
+        // Below its own, a failover has lost its raise: it is judged anew.
+        if (partition.phase === 'stopped' && epoch >= 0 && epoch !== partition.epoch) this.#moved(partition)
       })
     } catch (error) {
       this.#log.debug('stopped.not_looked_at', { error: messageOf(error) }, 'It is looked again in a while.')

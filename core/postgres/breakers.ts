@@ -88,13 +88,6 @@ export async function leftBreakers(
   return rows.map(({ tenant_id, probe_at, ...row }) => ({ ...row, tenant: tenant_id, probeAt: Number(probe_at) }))
 }
 
-/** Those of a topic that has gone are nobody's any more. */
-export async function forgetBreakers(sql: Ask, { group, topicId, partition }: PartitionRef): Promise<void> {
-  await sql`
-    delete from sys.circuit_breaker_state
-    where group_name = ${group} and topic_id = ${topicId} and partition = ${partition}`
-}
-
 /** How long ago a reset may have been asked for to be done still: a daemon that looks each second hears of it long before. */
 const resetsKept = '10 minutes'
 

@@ -8,12 +8,13 @@ export type Step = { readonly of: 'own' | 'effect'; readonly query: PromiseLike<
 
 export type Traceability = { readonly mode: 'all' | 'failures' | 'sampled' | 'off'; readonly sampleRate: number }
 
-/** The partitions of a commit as the functions of migrations/0001_progress.sql take them. */
+/** The partitions of a commit as the functions of the fence and of progress take them. */
 function named(partitions: readonly PartitionCommit[]) {
   return {
     groups: textArray(partitions.map(({ ref }) => ref.group)),
     topicIds: plainArray(partitions.map(({ ref }) => ref.topicId)),
     numbers: plainArray(partitions.map(({ ref }) => ref.partition)),
+    follows: plainArray(partitions.map(({ follows }) => follows)),
     epochs: plainArray(partitions.map(({ epoch }) => epoch)),
     seqs: plainArray(partitions.map(({ seq }) => seq)),
   }
@@ -32,16 +33,16 @@ function multirange(ranges: readonly Range[]): string {
 }
 
 export function commitProgress(sql: postgres.Sql, { id, partitions }: Commit): Step {
-  const { groups, topicIds, numbers, epochs, seqs } = named(partitions)
+  const { groups, topicIds, numbers, follows, epochs, seqs } = named(partitions)
   const { watermarks, aheads, kafkaOffsets } = recorded(partitions)
   return own(
-    sql`select sys.fn_commit_progress(${groups}, ${topicIds}, ${numbers}, ${epochs}, ${seqs}, ${id}, ${watermarks}, ${aheads}, ${kafkaOffsets})`,
+    sql`select sys.fn_commit_progress(${groups}, ${topicIds}, ${numbers}, ${follows}, ${epochs}, ${seqs}, ${id}, ${watermarks}, ${aheads}, ${kafkaOffsets})`,
   )
 }
 
 export function fence(sql: postgres.Sql, { partitions }: Commit): Step {
-  const { groups, topicIds, numbers, epochs, seqs } = named(partitions)
-  return own(sql`select sys.fn_fence(${groups}, ${topicIds}, ${numbers}, ${epochs}, ${seqs})`)
+  const { groups, topicIds, numbers, follows } = named(partitions)
+  return own(sql`select sys.fn_fence(${groups}, ${topicIds}, ${numbers}, ${follows})`)
 }
 
 export function recordProgress(sql: postgres.Sql, { id, partitions }: Commit): Step {

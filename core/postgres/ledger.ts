@@ -4,9 +4,9 @@ import { plainArray, textArray } from './array-text.ts'
 import { byteaValues } from './array-values.ts'
 import { parkedTenants, readParked, replayedTenants } from './parking.ts'
 import type { Ask } from './control.ts'
-import { askedOfBreakers, forgetBreakers, leftBreakers } from './breakers.ts'
+import { askedOfBreakers, leftBreakers } from './breakers.ts'
 import { lostOwners, noteLone, releaseOwned } from './owners.ts'
-import { codeOf, fencedState, missingProgressState } from './sqlstate.ts'
+import { codeOf, fencedState, missingProgressState, supersededState } from './sqlstate.ts'
 import {
   type BreakerRequests,
   type Inherited,
@@ -28,6 +28,7 @@ import {
   type RecordPlace,
   type Start,
   type StateRow,
+  supersededCode,
   suspectLimit,
   type TopicProgress,
 } from './transactions.ts'
@@ -74,6 +75,7 @@ export class PostgresLedger implements Ledger {
     return {
       partitions: own?.partitions ?? 0,
       recreated: own === undefined && rows.length > 0,
+      superseded: own !== undefined && own !== rows[0],
       clusterId: rows[0]?.cluster_id ?? '',
     }
   }
@@ -91,21 +93,23 @@ export class PostgresLedger implements Ledger {
         ${plainArray(starts.map(({ ref }) => ref.partition))}, ${plainArray(starts.map(({ position }) => position))})`
   }
 
+  async beginAgain(group: string, topic: string, topicId: string): Promise<void> {
+    await this.#sql`select sys.fn_begin_again(${group}, ${topic}, ${topicId})`
+  }
+
   async takeOver(ref: PartitionRef): Promise<Ownership> {
     const inherited: Inherited[] = []
     // What is inherited comes first: a failover that loses a part of this loses the raise, and with that it is done again.
     // One by one: commits take several partitions' locks in another order than this.
     for (const older of await this.#inherits(ref)) {
-      const { epoch, seq } = await this.#raise(older)
-      inherited.push({ ref: older, epoch: Number(epoch), seq: Number(seq) })
-      await this
-        .#sql`select sys.fn_adopt_parked(${ref.group}, ${older.topicId}, ${older.partition}, ${ref.topicId}, ${ref.partition})`
-      await forgetBreakers(this.#sql, older)
+      const { commit_id } = await this.#inherit(older, ref)
+      inherited.push({ ref: older, commitId: commit_id })
     }
     const row = await this.#raise(ref)
     return {
       epoch: Number(row.epoch),
       seq: Number(row.seq),
+      commitId: row.commit_id,
       watermark: Number(row.watermark),
       ahead: rangesOf(row.ahead),
       kafkaOffset: Number(row.kafka_offset),
@@ -152,14 +156,10 @@ export class PostgresLedger implements Ledger {
     return rows.map(({ epoch }) => Number(epoch))
   }
 
-  async acceptOffset(
-    ref: PartitionRef,
-    { epoch, seq }: Pick<Ownership, 'epoch' | 'seq'>,
-    position: number,
-  ): Promise<void> {
+  async acceptOffset(ref: PartitionRef, { commitId }: Pick<Ownership, 'commitId'>, position: number): Promise<void> {
     try {
       await this.#sql`
-        select sys.fn_accept_offset(${ref.group}, ${ref.topic}, ${ref.topicId}, ${ref.partition}, ${epoch}, ${seq}, ${position})`
+        select sys.fn_accept_offset(${ref.group}, ${ref.topic}, ${ref.topicId}, ${ref.partition}, ${commitId}, ${position})`
     } catch (error) {
       if (codeOf(error) !== fencedState) throw error
     }
@@ -201,12 +201,14 @@ export class PostgresLedger implements Ledger {
     }))
   }
 
-  async deleteOutbox({ ref, epoch, seq }: Inherited, upTo: OutboxPosition): Promise<void> {
+  async deleteOutbox({ ref, commitId }: Inherited, upTo: OutboxPosition): Promise<boolean> {
     try {
       await this.#sql`
-        select sys.fn_delete_outbox(${ref.group}, ${ref.topicId}, ${ref.partition}, ${epoch}, ${seq}, ${upTo.seq}, ${upTo.index})`
+        select sys.fn_delete_outbox(${ref.group}, ${ref.topicId}, ${ref.partition}, ${commitId}, ${upTo.seq}, ${upTo.index})`
+      return true
     } catch (error) {
       if (codeOf(error) !== fencedState) throw error
+      return false
     }
   }
 
@@ -290,23 +292,47 @@ export class PostgresLedger implements Ledger {
   async #raise(ref: PartitionRef): Promise<ProgressRow> {
     try {
       const [row] = await this.#sql<ProgressRow[]>`
-        select epoch::text, seq::text, watermark::text, ahead::text, kafka_offset::text
+        select epoch::text, seq::text, commit_id, watermark::text, ahead::text, kafka_offset::text
         from sys.fn_own(${ref.group}, ${ref.topicId}, ${ref.partition}, ${this.#random.uuid()}, ${this.#process}, ${suspectLimit})`
-      if (row === undefined)
-        throw new TenantryError('TENANTRY_NO_ANSWER', 'PostgreSQL raised an epoch and does not say to what')
+      if (row === undefined) throw unanswered()
       return row
     } catch (error) {
-      const code = codeOf(error)
-      if (code === '55P03') await this.#endFrozenHolder(ref)
-      if (code !== missingProgressState) throw error
-      const { group, topic, partition } = ref
-      throw new TenantryError(
+      throw await this.#refusal(ref, error)
+    }
+  }
+
+  async #inherit(older: PartitionRef, heir: PartitionRef): Promise<ProgressRow> {
+    try {
+      const [row] = await this.#sql<ProgressRow[]>`
+        select epoch::text, seq::text, commit_id, watermark::text, ahead::text, kafka_offset::text
+        from sys.fn_inherit(${older.group}, ${older.topicId}, ${older.partition}, ${heir.topicId}, ${heir.partition}, ${this.#random.uuid()})`
+      if (row === undefined) throw unanswered()
+      return row
+    } catch (error) {
+      throw await this.#refusal(older, error)
+    }
+  }
+
+  /** Why `ref` was not raised; whoever has kept it locked for too long is ended first. */
+  async #refusal(ref: PartitionRef, error: unknown): Promise<unknown> {
+    const { group, topic, partition } = ref
+    const code = codeOf(error)
+    if (code === '55P03') await this.#endFrozenHolder(ref)
+    if (code === supersededState)
+      return new TenantryError(
+        supersededCode,
+        `Kafka's metadata says ${topic} is another one than the one that group ${group} has begun last: waiting until all brokers know the newest.`,
+        { group, topic },
+        { cause: error },
+      )
+    if (code === missingProgressState)
+      return new TenantryError(
         noProgressCode,
         `${topic}-${partition} has no row in sys.partition_progress for group ${group}, although the topic was begun with it: restore the row, or begin at a position: tenantry offsets reset --group ${group} --topic ${topic} --partition ${partition} --to OFFSET --skip --reason WHY.`,
         { group, topic, partition },
         { cause: error },
       )
-    }
+    return error
   }
 
   /** The same role may end its own backends. */
@@ -327,7 +353,14 @@ export class PostgresLedger implements Ledger {
   }
 }
 
-type ProgressRow = { epoch: string; seq: string; watermark: string; ahead: string; kafka_offset: string }
+type ProgressRow = {
+  epoch: string
+  seq: string
+  commit_id: string
+  watermark: string
+  ahead: string
+  kafka_offset: string
+}
 
 type OutboxColumns = {
   seq: string
@@ -357,6 +390,10 @@ function recordPlaceOf(row: OutboxColumns): RecordPlace | null {
 function headersOf(names: string, values: string): OutboxRow['headers'] {
   const list = byteaValues(values)
   return byteaValues(names).map((name, place) => [name ?? Buffer.alloc(0), list[place] ?? null])
+}
+
+function unanswered(): TenantryError {
+  return new TenantryError('TENANTRY_NO_ANSWER', 'PostgreSQL raised an epoch and does not say to what')
 }
 
 /** `{[5,9),[12,13)}` */

@@ -38,14 +38,14 @@ export async function lookUp(
           where written.group_name = named.group_name and written.topic_id = named.topic_id
             and written.partition = named.partition and written.seq = named.seq + 1 and written.commit_id = ${commit.id}
         ) as committed,
-        (last.epoch, last.seq) is distinct from (named.epoch, named.seq) as moved
+        last.commit_id is distinct from named.follows as moved
       from unnest(
         ${textArray(partitions.map(({ ref }) => ref.group))}::text[], ${plainArray(partitions.map(({ ref }) => ref.topicId))}::uuid[],
-        ${plainArray(partitions.map(({ ref }) => ref.partition))}::integer[], ${plainArray(partitions.map(({ epoch }) => epoch))}::bigint[],
+        ${plainArray(partitions.map(({ ref }) => ref.partition))}::integer[], ${plainArray(partitions.map(({ follows }) => follows))}::uuid[],
         ${plainArray(partitions.map(({ seq }) => seq))}::bigint[]
-      ) with ordinality as named (group_name, topic_id, partition, epoch, seq, place)
+      ) with ordinality as named (group_name, topic_id, partition, follows, seq, place)
       left join lateral (
-        select progress.epoch, progress.seq
+        select progress.commit_id
         from sys.partition_progress as progress
         where progress.group_name = named.group_name and progress.topic_id = named.topic_id and progress.partition = named.partition
         order by progress.seq desc

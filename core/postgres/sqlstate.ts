@@ -7,6 +7,7 @@ export const missingProgressState = 'TY002'
 export const stateElsewhereState = 'TY004'
 export const leftTransactionState = 'TY005'
 export const wrongWayState = 'TY007'
+export const supersededState = 'TY008'
 
 /** Of a statement in a transaction that an earlier statement broke: says nothing of its own. */
 export const abortedState = '25P02'

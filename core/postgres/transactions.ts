@@ -58,8 +58,9 @@ export type BreakerRequests = { readonly trips: readonly Trip[]; readonly resets
 export type PartitionCommit = {
   readonly ref: PartitionRef
   readonly epoch: number
-  /** The seq of the commit that this one follows. */
+  /** The seq and the id of the commit that this one follows; only the id is never given out again, after a failover. */
   readonly seq: number
+  readonly follows: string
   readonly watermark: number
   readonly ahead: readonly Range[]
   /** The offset last written to Kafka, -1 where none was. */
@@ -226,6 +227,8 @@ export interface Lane {
 export type Ownership = {
   readonly epoch: number
   readonly seq: number
+  /** Of the raise: what the owner's first commit follows. */
+  readonly commitId: string
   readonly watermark: number
   readonly ahead: readonly Range[]
   /** -1 where none was written yet. */
@@ -281,7 +284,8 @@ export type Rerun = { readonly to: number; readonly since: string }
 
 export type RetryRow = { readonly offset: number; readonly attempts: number; readonly firstFailedAt: number }
 
-export type Inherited = { readonly ref: PartitionRef; readonly epoch: number; readonly seq: number }
+/** `commitId`: of its raise, which nobody has followed while it is this owner's. */
+export type Inherited = { readonly ref: PartitionRef; readonly commitId: string }
 
 export type OutboxRow = {
   readonly position: OutboxPosition
@@ -322,12 +326,17 @@ export type TopicProgress = {
   readonly partitions: number
   /** Another id was recorded for this group and topic name: the topic was recreated. */
   readonly recreated: boolean
+  /** Another id was begun after this one: until it is begun again, nothing of it can be taken over. */
+  readonly superseded: boolean
   /** The cluster recorded for this group; '' where none. A different one is refused by the engine. */
   readonly clusterId: string
 }
 
 /** Thrown by `takeOver` for a partition that has no row although its topic was begun with it. */
 export const noProgressCode = 'TENANTRY_PROGRESS_MISSING'
+
+/** Thrown by `takeOver` for a partition of a topic that is not the last of its name to have been begun. */
+export const supersededCode = 'TENANTRY_TOPIC_SUPERSEDED'
 
 /** An offset that Kafka has taken. */
 export type RecordedOffset = {
@@ -352,10 +361,12 @@ export interface Ledger {
     partitions: number,
     starts: readonly Start[],
   ): Promise<void>
+  /** Makes a topic that was begun the newest of its name. */
+  beginAgain(group: string, topic: string, topicId: string): Promise<void>
   /**
    * Raises the epoch: takes the partition's lock (ending a frozen holder after a while) and inserts (epoch + 1, seq + 1);
-   * then that of the partitions which it inherits.
-   * Rejects with `noProgressCode`, or with an infrastructure error.
+   * before that, it takes over what it inherits of earlier topics of that name, which nobody else does then.
+   * Rejects with `noProgressCode`, with `supersededCode`, or with an infrastructure error.
    */
   takeOver(ref: PartitionRef): Promise<Ownership>
   /** The epoch of each as it is now, -1 where there is no row: one that has grown was moved on by somebody. */
@@ -373,14 +384,14 @@ export interface Ledger {
   trust(ref: PartitionRef, epoch: number): Promise<void>
   /**
    * Moves the partition to Kafka's offset, which somebody has set: back, and records run again up to where they had; or
-   * on, and those between are passed over. Nothing where (epoch, seq) is not the last any more. The next to take it over
-   * begins there.
+   * on, and those between are passed over. Nothing where the raise is not its last commit any more. The next to take it
+   * over begins there.
    */
-  acceptOffset(ref: PartitionRef, owned: Pick<Ownership, 'epoch' | 'seq'>, position: number): Promise<void>
+  acceptOffset(ref: PartitionRef, owned: Pick<Ownership, 'commitId'>, position: number): Promise<void>
   /** Committed and perhaps not yet delivered: the rows after `after`, or the first, as many as a page has. */
   readOutbox(ref: PartitionRef, after: OutboxPosition | null): Promise<OutboxPage>
-  /** Deletes what was delivered, up to and including `upTo`; nothing where another has inherited it since. */
-  deleteOutbox(inherited: Inherited, upTo: OutboxPosition): Promise<void>
+  /** Deletes what was delivered, up to and including `upTo`. False: somebody has taken it over since, and nothing was done. */
+  deleteOutbox(inherited: Inherited, upTo: OutboxPosition): Promise<boolean>
   /** The committed states of these tenants; tenants without one are left out. */
   loadStates(group: string, actor: string, tenants: readonly string[]): Promise<readonly StateRow[]>
   /** Parked records of these tenants: one tenant's after the other, each in order, until they have `maxBytes`. */

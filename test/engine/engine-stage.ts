@@ -496,14 +496,21 @@ export class EngineStage {
 
   #ledger(): Ledger {
     return {
-      topicProgress: async () => ({ partitions: this.description.partitions, recreated: false, clusterId: 'cluster' }),
+      topicProgress: async () => ({
+        partitions: this.description.partitions,
+        recreated: false,
+        superseded: false,
+        clusterId: 'cluster',
+      }),
       begin: async () => {},
+      beginAgain: async () => {},
       takeOver: async ({ partition }): Promise<Ownership> => {
         const epoch = (this.#epochs.get(partition) ?? 0) + 1
         this.#epochs.set(partition, epoch)
         return {
           epoch,
           seq: epoch,
+          commitId: `raise ${partition} ${epoch}`,
           watermark: 0,
           ahead: this.ahead,
           kafkaOffset: -1,
@@ -522,7 +529,7 @@ export class EngineStage {
       trust: async ({ partition }) => void this.trusted.push(partition),
       acceptOffset: async () => {},
       readOutbox: async () => ({ rows: [], more: 0 }),
-      deleteOutbox: async () => {},
+      deleteOutbox: async () => true,
       loadStates: async (_group, _actor, tenants) => {
         this.statesAsked += tenants.length
         return tenants.flatMap((tenant) => this.state(tenant) ?? [])

@@ -168,6 +168,34 @@ test('when memory runs short those that wait are parked, the largest first, befo
   assert.is(offsets(stage, sick).length, 71)
 })
 
+test('while memory is full one parked record is read for somebody to go on, of one tenant at a time', async () => {
+  const stage = new EngineStage({ partitions: 3, settings: { budgetRecords: 10 } })
+  const key = Buffer.from(sick)
+  stage.silent.add('full')
+  await stage.assign(2)
+  await stage.send(
+    Array.from({ length: 12 }, () => 'full'),
+    2,
+  )
+  const at = { generation: 0, topicId: '', partition: 0, replays: 0 }
+  const record = { offset: 0, timestamp: 0, key, value: null, headers: [] }
+  stage.parked = [{ tenant: sick, at, record, attempts: 0, firstFailedAt: 0, knownSince: null }]
+  const asked: number[] = []
+  const page = Promise.withResolvers<void>()
+  const { readParked } = stage
+  stage.readParked = async (ref, wanted, maxBytes) => {
+    asked.push(ref.partition)
+    await page.promise
+    return readParked(ref, wanted, maxBytes)
+  }
+  await stage.assign(0, 1)
+  await stage.clock.pass(2_000)
+  assert.is(asked.length, 1)
+  page.resolve()
+  await stage.clock.pass(2_000)
+  assert.equal([asked.length, new Set(asked)], [2, new Set([0, 1])], 'the other follows')
+})
+
 test('a tenant that floods a partition which keeps up is parked; one that is behind waits', async () => {
   for (const [age, parks] of [
     [0, true],

@@ -32,7 +32,7 @@ const shared: BreakerRow = { ...row, tenant: '', failures: 7 }
 async function found(number = 0): Promise<readonly BreakerRow[]> {
   const partition = stage.partition(number)
   const { breakers, ...owned } = await stage.ledger.takeOver(partition.ref)
-  Object.assign(partition, { epoch: owned.epoch, seq: owned.seq })
+  Object.assign(partition, { epoch: owned.epoch, seq: owned.seq, commitId: owned.commitId })
   return [...breakers].sort((a, b) => (a.tenant < b.tenant ? -1 : 1))
 }
 
@@ -51,10 +51,10 @@ test('a breaker is written with a commit, changed by later ones, and gone when i
 })
 
 test('an owner that has been fenced writes no breaker', async () => {
-  const { ref, epoch, seq } = stage.partition(0)
+  const { ref, epoch, seq, commitId } = stage.partition(0)
   await found()
   const current = { ...stage.partition(0) }
-  Object.assign(stage.partition(0), { epoch, seq })
+  Object.assign(stage.partition(0), { epoch, seq, commitId })
   assert.is((await stage.breakers(lane, 0, [row])).kind, 'fenced')
   Object.assign(stage.partition(0), current)
   assert.equal([...(await stage.sql`select from sys.circuit_breaker_state where partition = ${ref.partition}`)], [])

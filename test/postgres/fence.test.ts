@@ -100,3 +100,26 @@ test('a takeover waits for the commit that is under way, and then knows of it', 
   )
   await stage.takeOver(owned)
 })
+
+test('a failover that gives the same epoch and seq out again lets nobody commit whom it had lost', async () => {
+  const lane = await stage.lane()
+  const { ref } = stage.partition(0)
+  const [first = 0] = (
+    await stage.sql<{ seq: number }[]>`select max(seq)::int as seq from sys.partition_progress where partition = 0`
+  ).map(({ seq }) => seq)
+  assert.is((await stage.run(lane, [does('before', 0)])).kind, 'committed')
+  const lost = { ...(await stage.takeOver({ ...stage.partition(0) })) }
+  // A standby is promoted that has neither the commit nor the raise. Who owns the partition now has committed something else.
+  await stage.sql`delete from sys.partition_progress where partition = 0 and seq > ${first}`
+  await stage.sql`delete from effects where what = 'before'`
+  await stage.takeOver(stage.partition(0))
+  assert.is((await stage.run(lane, [does('after', 0)])).kind, 'committed')
+  const now = stage.partition(0)
+  assert.equal([now.epoch, now.seq], [lost.epoch, lost.seq])
+  const commit = stage.commit([does('lost', 0)], [lost])
+  assert.equal(await lane.commit(commit, { kind: 'optimistic' }), { kind: 'fenced', partitions: [0] })
+  assert.equal(await lane.resolve(commit), { kind: 'not-committed', moved: [0] })
+  assert.equal([await effects('lost'), await effects('after')], [0, 1])
+  await stage.ledger.acceptOffset(ref, lost, 0)
+  assert.is((await stage.run(lane, [does('still', 0)])).kind, 'committed')
+})

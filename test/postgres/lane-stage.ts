@@ -21,7 +21,7 @@ export const partitions = 4
 export const failureTime = Date.UTC(2026, 1, 3, 4, 5, 6, 789)
 
 /** What a lane's owner knows of a partition. */
-export type Owned = { readonly ref: PartitionRef; epoch: number; seq: number; watermark: number }
+export type Owned = { readonly ref: PartitionRef; epoch: number; seq: number; commitId: string; watermark: number }
 
 export type Doing = {
   readonly tenant?: string
@@ -58,6 +58,7 @@ export class LaneStage {
       ref: { group: 'g', topic: 't', topicId, partition },
       epoch: 0,
       seq: 0,
+      commitId: '',
       watermark: 0,
     }))
   }
@@ -101,8 +102,8 @@ export class LaneStage {
 
   /** The partition as whoever takes it over now owns it; whoever had it does not hear of it. */
   async takeOver(owned: Owned): Promise<Owned> {
-    const { epoch, seq, watermark } = await this.ledger.takeOver(owned.ref)
-    Object.assign(owned, { epoch, seq, watermark })
+    const { epoch, seq, commitId, watermark } = await this.ledger.takeOver(owned.ref)
+    Object.assign(owned, { epoch, seq, commitId, watermark })
     return owned
   }
 
@@ -142,8 +143,18 @@ export class LaneStage {
 
   /** Commits what is said of a partition's breakers, and nothing else. */
   async breakers(lane: PostgresLane, number: number, breakers: readonly BreakerChange[]): Promise<CommitResult> {
-    const { ref, epoch, seq, watermark } = this.partition(number)
-    const said = { ref, epoch, seq, watermark, ahead: [], kafkaOffset: -1, published: null, breakers }
+    const { ref, epoch, seq, commitId, watermark } = this.partition(number)
+    const said = {
+      ref,
+      epoch,
+      seq,
+      follows: commitId,
+      watermark,
+      ahead: [],
+      kafkaOffset: -1,
+      published: null,
+      breakers,
+    }
     const commit = { id: randomUUID(), partitions: [said], outcomes: [] }
     const result = await lane.commit(commit, { kind: 'optimistic' })
     if (result.kind === 'committed') this.moved(commit)
@@ -156,8 +167,18 @@ export class LaneStage {
     return {
       id: randomUUID(),
       partitions: used.map((number) => {
-        const { ref, epoch, seq, watermark } = this.partition(number, owned)
-        return { ref, epoch, seq, watermark: watermark + 1, ahead: [], kafkaOffset: -1, published: null, breakers: [] }
+        const { ref, epoch, seq, commitId, watermark } = this.partition(number, owned)
+        return {
+          ref,
+          epoch,
+          seq,
+          follows: commitId,
+          watermark: watermark + 1,
+          ahead: [],
+          kafkaOffset: -1,
+          published: null,
+          breakers: [],
+        }
       }),
       outcomes: outcomes.map((outcome) => ({ ...outcome, partition: used.indexOf(outcome.partition) })),
     }
@@ -172,10 +193,11 @@ export class LaneStage {
   }
 
   /** The commit has happened. */
-  moved({ partitions: all }: Commit): void {
+  moved({ id, partitions: all }: Commit): void {
     for (const { ref, watermark } of all) {
       const owned = this.partition(ref.partition)
       owned.seq++
+      owned.commitId = id
       owned.watermark = watermark
     }
   }

@@ -1,6 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import * as assert from 'uvu/assert'
+import { TenantryError } from '../../core/errors.ts'
+import { supersededCode } from '../../core/postgres/transactions.ts'
 import { after, before, test } from '../harness.ts'
+import { eventually } from '../services.ts'
 import { LaneStage } from './lane-stage.ts'
 
 // What was committed for publication, as its next owner reads it.
@@ -121,9 +124,10 @@ test('who takes a recreated topic over inherits the old one, modulo the new coun
   if (even === undefined || odd === undefined) throw new Error('no partitions')
   const { inherited } = await stage.ledger.takeOver(even)
   assert.equal(
-    inherited.map(({ ref, epoch, seq }) => [ref.topicId, ref.partition, epoch, seq]),
-    [0, 2, 4].map((partition) => [old, partition, 2, 2]),
+    inherited.map(({ ref }) => [ref.topicId, ref.partition]),
+    [0, 2, 4].map((partition) => [old, partition]),
   )
+  assert.equal(await stage.ledger.epochs(refs(old, 5)), [2, 1, 2, 1, 2])
   const [, second] = inherited
   if (second === undefined) throw new Error('nothing inherited')
   for (const place of [0, 1, 2])
@@ -131,11 +135,11 @@ test('who takes a recreated topic over inherits the old one, modulo the new coun
       insert into sys.outbox (group_name, topic_id, partition, seq, place, tenant_id, to_topic, message_id, record_key, record_value, record_headers)
       values ('g2', ${old}, 2, 1, ${place}, 'acme', 'out', ${place}, '', '', '[]')`
   const left = async () => (await stage.ledger.readOutbox(second.ref, null)).rows.map(({ messageId }) => messageId)
-  await stage.ledger.deleteOutbox(second, { seq: 1, index: 0 })
+  assert.ok(await stage.ledger.deleteOutbox(second, { seq: 1, index: 0 }))
   assert.equal(await left(), ['1', '2'])
   // Whoever has it now deletes; the one before does not.
   const [, again] = (await stage.ledger.takeOver(even)).inherited
-  await stage.ledger.deleteOutbox(second, { seq: 1, index: 1 })
+  assert.is(await stage.ledger.deleteOutbox(second, { seq: 1, index: 1 }), false)
   assert.equal(await left(), ['1', '2'])
   if (again !== undefined) await stage.ledger.deleteOutbox(again, { seq: 1, index: 2 })
   assert.equal(await left(), [])
@@ -143,6 +147,61 @@ test('who takes a recreated topic over inherits the old one, modulo the new coun
     (await stage.ledger.takeOver(odd)).inherited.map(({ ref }) => ref.partition),
     [1, 3],
   )
-  // The old topic inherits nothing of the new one, which a daemon with old metadata would otherwise shut out.
-  for (const ref of refs(old, 1)) assert.equal((await stage.ledger.takeOver(ref)).inherited, [])
+})
+
+test('a claim of an earlier topic that comes late raises nothing and takes nothing from its heir', async () => {
+  const refs = (topicId: string, count: number) =>
+    Array.from({ length: count }, (_, partition) => ({ group: 'g3', topic: 't3', topicId, partition }))
+  const [first, second, third] = [randomUUID(), randomUUID(), randomUUID()]
+  for (const [topicId, count] of [
+    [first, 6],
+    [second, 4],
+    [third, 3],
+  ] as const) {
+    const starts = refs(topicId, count).map((ref) => ({ ref, position: 0 }))
+    await stage.ledger.begin('g3', 't3', topicId, 'cluster', count, starts)
+    const progress = await stage.ledger.topicProgress('g3', 't3', topicId)
+    assert.equal([progress.partitions, progress.superseded], [count, false])
+  }
+  const rows = async () =>
+    (
+      await stage.sql<{ rows: string }[]>`select count(*) as rows from sys.partition_progress where group_name = 'g3'`
+    )[0]?.rows
+  const before = await rows()
+  const [stale] = refs(second, 1)
+  if (stale === undefined) throw new Error('no partition')
+  // Also what it would inherit is left alone.
+  const refused = await stage.ledger.takeOver(stale).catch((error: unknown) => error)
+  assert.ok(refused instanceof TenantryError && refused.code === supersededCode)
+  assert.is(await rows(), before)
+  const [heir] = refs(third, 1)
+  if (heir === undefined) throw new Error('no partition')
+  assert.is((await stage.ledger.takeOver(heir)).inherited.length, 4)
+  // A daemon that looked before the topic was recreated may begin it late, without having it named the newest.
+  await stage.ledger.begin('g3', 't3', second, 'cluster', 4, [])
+  assert.ok((await stage.ledger.topicProgress('g3', 't3', second)).superseded)
+  await stage.ledger.beginAgain('g3', 't3', second)
+  assert.ok((await stage.ledger.topicProgress('g3', 't3', third)).superseded)
+  assert.is((await stage.ledger.takeOver(stale)).inherited.length, 3)
+})
+
+test('no later topic is begun while one is taken over', async () => {
+  const { ref } = stage.partition(3)
+  const late = { ...ref, topicId: randomUUID(), partition: 0 }
+  const begin = () => stage.ledger.begin(ref.group, ref.topic, late.topicId, 'cluster', 1, [{ ref: late, position: 0 }])
+  const waits = async () =>
+    (
+      await stage.sql`
+      select from pg_locks join pg_database on pg_database.oid = pg_locks.database
+      where datname = current_database() and locktype = 'advisory' and not granted`
+    ).length > 0
+  const begun: { promise?: Promise<void> } = {}
+  await stage.sql.begin(async (sql) => {
+    await sql`select sys.fn_take_over(${ref.group}, ${ref.topicId}, ${ref.partition}, ${randomUUID()})`
+    begun.promise = begin()
+    await eventually(waits)
+    assert.not.ok((await stage.ledger.topicProgress(ref.group, ref.topic, ref.topicId)).superseded)
+  })
+  await begun.promise
+  assert.ok((await stage.ledger.topicProgress(ref.group, ref.topic, ref.topicId)).superseded)
 })

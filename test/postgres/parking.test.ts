@@ -175,7 +175,7 @@ test('what an earlier topic left parked comes before all that its heir has', asy
   for (const topicId of topicIds) {
     const ref = { group: 'heirs', topic: 'again', topicId, partition: 0 }
     await stage.ledger.begin('heirs', 'again', topicId, 'cluster', 1, [{ ref, position: 0 }])
-    const { epoch, seq, parked: found } = await stage.ledger.takeOver(ref)
+    const { epoch, seq, commitId, parked: found } = await stage.ledger.takeOver(ref)
     assert.equal(
       found.map(({ rows }) => rows),
       topicId === topicIds[0] ? [] : [topicIds.indexOf(topicId)],
@@ -186,7 +186,9 @@ test('what an earlier topic left parked comes before all that its heir has', asy
     }
     const commit = {
       id: randomUUID(),
-      partitions: [{ ref, epoch, seq, watermark: 8, ahead: [], kafkaOffset: -1, published: null, breakers: [] }],
+      partitions: [
+        { ref, epoch, seq, follows: commitId, watermark: 8, ahead: [], kafkaOffset: -1, published: null, breakers: [] },
+      ],
       outcomes: [outcome],
     }
     assert.is((await lane.commit(commit, { kind: 'optimistic' })).kind, 'committed')

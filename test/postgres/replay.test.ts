@@ -152,7 +152,7 @@ test('partitions’ owners are told where the first of a tenant is, and a new on
   ])
   const owned = stage.partition(0)
   const { parked: tenants, ...taken } = await stage.ledger.takeOver(owned.ref)
-  Object.assign(owned, { epoch: taken.epoch, seq: taken.seq })
+  Object.assign(owned, { epoch: taken.epoch, seq: taken.seq, commitId: taken.commitId })
   assert.equal(
     [...tenants].sort((a, b) => (a.tenant < b.tenant ? -1 : 1)),
     [

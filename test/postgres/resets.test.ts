@@ -8,7 +8,7 @@ import type { Commit, Outcome } from '../../core/postgres/transactions.ts'
 import { systemRandom } from '../../core/random.ts'
 import { after, before, beforeEach, test } from '../harness.ts'
 import { eventually } from '../services.ts'
-import { LaneStage, type Owned } from './lane-stage.ts'
+import { LaneStage } from './lane-stage.ts'
 
 // A reset is a takeover by nobody: all or none, with what is to run again or be passed over, and who did it.
 
@@ -59,10 +59,10 @@ async function progress(
   ahead: readonly (readonly [number, number])[] = [],
   kafkaOffset = -1,
 ) {
-  const { ref, epoch, seq } = stage.partition(partition)
+  const { ref, epoch, seq, commitId } = stage.partition(partition)
   const commit: Commit = {
     id: randomUUID(),
-    partitions: [{ ref, epoch, seq, watermark, ahead, kafkaOffset, published: null, breakers: [] }],
+    partitions: [{ ref, epoch, seq, follows: commitId, watermark, ahead, kafkaOffset, published: null, breakers: [] }],
     outcomes: [],
   }
   const result = await lane.commit(commit, { kind: 'optimistic' })
@@ -293,11 +293,11 @@ test('a record that runs again may become a dead letter again, and a log that wa
 })
 
 test('a commit that is on its way when the reset comes is waited for, and one that is sent after it is fenced', async () => {
-  const { ref, epoch, seq } = stage.partition(0)
+  const { ref, epoch, seq, commitId } = stage.partition(0)
   const open = postgres(stage.url, { max: 1, onnotice() {} })
   try {
     const resetting = await open.begin(async (tx) => {
-      await tx`select sys.fn_commit_progress(${['g']}, ${[ref.topicId]}::uuid[], ${[0]}::int[], ${[epoch]}::bigint[],
+      await tx`select sys.fn_commit_progress(${['g']}, ${[ref.topicId]}::uuid[], ${[0]}::int[], ${[commitId]}::uuid[], ${[epoch]}::bigint[],
         ${[seq]}::bigint[], ${randomUUID()}, ${[40]}::bigint[], ${['{}']}::int8multirange[], ${[-1]}::bigint[])`
       const moves = reset({ to: [[0, 10]], rerun: true })
       moves.catch(() => {})
@@ -414,8 +414,9 @@ test("a daemon's login may not reset, an operator's may when it was granted, and
 
     // What configuration lets a daemon do by itself it can do where it owns the partition, and nowhere else.
     const ledger = new PostgresLedger({ control: daemon, random: systemRandom, frozenAfterMs: 300 })
-    const owned: Owned = await stage.takeOver(stage.partition(0))
-    await ledger.acceptOffset(ref, { epoch: owned.epoch, seq: owned.seq - 1 }, 5)
+    const before = { ...stage.partition(0) }
+    await stage.takeOver(stage.partition(0))
+    await ledger.acceptOffset(ref, before, 5)
     assert.is((await takenOver()).watermark, 10, 'not the owner any more')
     await stage.takeAllOver()
     await ledger.acceptOffset(ref, stage.partition(0), 5)

@@ -24,9 +24,9 @@ export function fence(commit: Commit): Step {
     point: 'locked',
     locks: () => [...new Set(commit.partitions.map(({ ref }) => `partition ${refKey(ref)}`))].sort(),
     run: ({ tables }) => {
-      const refused = commit.partitions.flatMap(({ ref, epoch, seq }, place) => {
+      const refused = commit.partitions.flatMap(({ ref, follows }, place) => {
         const last = tables.last(ref)
-        return last?.epoch === epoch && last.seq === seq ? [] : [place]
+        return last?.commitId === follows ? [] : [place]
       })
       return refused.length > 0
         ? new ServerError('TY001', 'another commit has moved these partitions on', refused.join(','))

@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer'
 import type { KafkaRecord } from '../../core/kafka/source.ts'
 
 /**
@@ -56,6 +57,12 @@ export function messageIn(record: KafkaRecord): Message {
     read.set(record, message)
   }
   return message
+}
+
+/** Whose the record is; null: nobody's. */
+export function tenantOf(record: KafkaRecord | null): string | null {
+  const key = record?.key ?? null
+  return key !== null && isUtf8(key) ? key.toString() : null
 }
 
 function parsed(value: string): Message | undefined {

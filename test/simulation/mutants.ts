@@ -7,7 +7,7 @@ export type Mutant = { readonly name: string; readonly edits: readonly Edit[]; r
 const fence = 'test/simulation/commit-statements.ts'
 const parking = 'supervisors/parking.ts'
 const partition = 'supervisors/partition.ts'
-const compare = 'return last?.epoch === epoch && last.seq === seq ? [] : [place]'
+const compare = 'return last?.commitId === follows ? [] : [place]'
 
 /** Faults that the simulation must find. Each was a hole in some consumer, or in an earlier form of this one. */
 export const mutants: readonly Mutant[] = [
@@ -19,7 +19,11 @@ export const mutants: readonly Mutant[] = [
         from: 'this.#resolve(plan, result.reason.message)',
         to: 'this.#again(plan)',
       },
-      { file: fence, from: compare, to: 'return last?.epoch === epoch || seq < 0 ? [] : [place]' },
+      {
+        file: fence,
+        from: compare,
+        to: 'return last?.epoch === commit.partitions[place]?.epoch || follows.length < 0 ? [] : [place]',
+      },
     ],
   },
   {
@@ -48,7 +52,7 @@ export const mutants: readonly Mutant[] = [
       {
         file: fence,
         from: compare,
-        to: 'return (last?.epoch === epoch && last.seq === seq) || (commit.outcomes.length > 0 && commit.outcomes.every((one) => one.partition !== place || one.row !== null)) ? [] : [place]',
+        to: 'return last?.commitId === follows || (commit.outcomes.length > 0 && commit.outcomes.every((one) => one.partition !== place || one.row !== null)) ? [] : [place]',
       },
     ],
   },
@@ -195,12 +199,12 @@ export const mutants: readonly Mutant[] = [
     ],
   },
   {
-    name: "a reset does not raise the epoch: a late commit of the old owner's lands",
+    name: "a reset is no commit to follow: a late one of the old owner's lands",
     edits: [
       {
         file: 'test/simulation/operator.ts',
-        from: 'epoch: last.epoch + 1, seq: last.seq + 1,',
-        to: 'epoch: last.epoch, seq: last.seq,',
+        from: 'seq: last.seq + 1, commitId: `operator ${since}`,',
+        to: 'seq: last.seq + 1,',
       },
     ],
   },
@@ -238,7 +242,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: 'the fence compares nothing',
-    edits: [{ file: fence, from: compare, to: 'return epoch + seq + (last?.seq ?? 0) >= 0 ? [] : [place]' }],
+    edits: [{ file: fence, from: compare, to: 'return follows.length + (last?.seq ?? 0) >= 0 ? [] : [place]' }],
   },
   {
     name: 'the fence takes no lock',
@@ -403,6 +407,32 @@ export const mutants: readonly Mutant[] = [
         file: 'test/simulation/simulated-workers.ts',
         from: 'for (const id of mailboxes) thread.boxes.delete(id)',
         to: 'if (mailboxes.length === 0) thread.boxes.clear()',
+      },
+    ],
+  },
+  {
+    name: 'a claim of an earlier topic takes back what its heir has, and the heir does not hear of it',
+    from: 15_200,
+    edits: [
+      {
+        file: 'test/simulation/simulated-ledger.ts',
+        from: 'if (newest?.topicId !== heir.topicId) return superseded(server)',
+        to: "if (newest?.topicId === '') return superseded(server)",
+      },
+      {
+        file: 'supervisors/engine.ts',
+        from: 'this.#event(() => this.#fenced(partition)),',
+        to: 'this.#memberDoubted(partition),',
+      },
+    ],
+  },
+  {
+    name: 'who holds the watermark of a quiet partition is not parked',
+    edits: [
+      {
+        file: parking,
+        from: 'return oldest !== undefined && oldest.record.offset < progress.end',
+        to: 'return oldest !== undefined && oldest.record.offset < 0',
       },
     ],
   },

@@ -63,6 +63,8 @@ export type Change =
       readonly topicId: string
       readonly clusterId: string
       readonly partitions: number
+      /** It is the newest of its name from now on. */
+      readonly again: boolean
     }
   | {
       readonly kind: 'progress'
@@ -145,12 +147,13 @@ type TopicRow = {
   readonly topic: string
   readonly topicId: string
   readonly clusterId: string
-  partitions: number
+  readonly partitions: number
 }
 
 /** The committed contents of the database. Only `apply` changes them, a transaction at a time. */
 export class Tables {
   readonly progress = new Map<string, ProgressRow[]>()
+  /** In the order in which they were begun. */
   readonly topics: TopicRow[] = []
   /** When each was written. */
   readonly keys = new Map<string, number>()
@@ -190,9 +193,11 @@ export class Tables {
   #apply(change: Change, begun: number): void {
     switch (change.kind) {
       case 'topic': {
-        const known = this.topics.find(({ group, topicId }) => group === change.group && topicId === change.topicId)
-        if (known) known.partitions = Math.max(known.partitions, change.partitions)
-        else this.topics.push({ ...change })
+        const { again, ...row } = change
+        const known = this.topics.findIndex(({ group, topicId }) => group === row.group && topicId === row.topicId)
+        const partitions = Math.max(this.topics[known]?.partitions ?? 0, row.partitions)
+        if (known >= 0) this.topics.splice(known, 1)
+        this.topics.splice(known < 0 || again ? this.topics.length : known, 0, { ...row, partitions })
         break
       }
       case 'progress':

@@ -97,9 +97,9 @@ export class SimulatedLane implements Lane {
             tables.progress.get(refKey(ref))?.some(({ commitId }) => commitId === commit.id),
           )
           if (committed) return { kind: 'committed' }
-          const moved = commit.partitions.flatMap(({ ref, epoch, seq }, place) => {
+          const moved = commit.partitions.flatMap(({ ref, follows }, place) => {
             const last = tables.last(ref)
-            return last?.epoch === epoch && last.seq === seq ? [] : [place]
+            return last?.commitId === follows ? [] : [place]
           })
           return { kind: 'not-committed', moved }
         },
@@ -257,8 +257,7 @@ export class SimulatedLane implements Lane {
   }
 
   #checkSettled(commit: Commit, settled: Commit, duplicates: readonly number[]): void {
-    const named = ({ partitions }: Commit) =>
-      partitions.map(({ ref, epoch, seq }) => `${refKey(ref)} ${epoch} ${seq}`).join()
+    const named = ({ partitions }: Commit) => partitions.map(({ ref, follows }) => `${refKey(ref)} ${follows}`).join()
     if (settled.id !== commit.id || named(settled) !== named(commit)) this.#breach('settle returned another commit')
     const name = ({ partitions }: Commit, { partition, record, row }: Outcome) => {
       const ref = partitions[partition]?.ref

@@ -4,6 +4,7 @@ import {
   type Inherited,
   type Ledger,
   type LoneRecord,
+  type LostOwners,
   noProgressCode,
   type OutboxPage,
   type OutboxPosition,
@@ -15,12 +16,13 @@ import {
   type ReplayedTenant,
   type Start,
   type StateRow,
+  supersededCode,
   type TopicProgress,
 } from '../../core/postgres/transactions.ts'
 import { decide, lettersLock } from './operator.ts'
 import type { PostgresClient } from './postgres-client.ts'
-import { ServerError } from './postgres-server.ts'
-import { isAfter, type OwnerRow, position, type ProgressRow, refKey } from './postgres-tables.ts'
+import { type PostgresServer, ServerError, type Transaction } from './postgres-server.ts'
+import { isAfter, position, type ProgressRow, refKey } from './postgres-tables.ts'
 import type { SimulatedOwners } from './simulated-owners.ts'
 
 export type SimulatedLedgerOptions = {
@@ -51,6 +53,7 @@ export class SimulatedLedger implements Ledger {
         return {
           partitions: own?.partitions ?? 0,
           recreated: own === undefined && rows.length > 0,
+          superseded: own !== undefined && own !== rows.at(-1),
           clusterId: rows.at(-1)?.clusterId ?? '',
         }
       },
@@ -78,30 +81,42 @@ export class SimulatedLedger implements Ledger {
             row: { epoch: 0, seq: 0, commitId, watermark: position, ahead: [], kafkaOffset: -1 },
           })
         }
-        changes.push({ kind: 'topic', group, topic, topicId, clusterId, partitions })
+        changes.push({ kind: 'topic', group, topic, topicId, clusterId, partitions, again: false })
+        return true
+      },
+    })
+  }
+
+  async beginAgain(group: string, topic: string, topicId: string): Promise<void> {
+    const { client } = this.#options
+    await client.once('begin again', {
+      locks: [`begin ${group}/${topic}`],
+      run: ({ tables, changes }) => {
+        client.server.chaos.mark('a topic was begun again')
+        const own = tables.topics.find((row) => row.group === group && row.topicId === topicId)
+        if (own) changes.push({ kind: 'topic', ...own, again: true })
         return true
       },
     })
   }
 
   async takeOver(ref: PartitionRef): Promise<Ownership> {
-    const { client, raising } = this.#options
+    const { client, owners, raising } = this.#options
     const { chaos } = client.server
     raising(ref)
     chaos.at('take over sent', client.process)
     const inherited: Inherited[] = []
     for (const older of await this.#inherits(ref)) {
-      const { epoch, seq } = (await this.#raise(older)).row
-      inherited.push({ ref: older, epoch, seq })
+      const { commitId } = await this.#raise(older, ref, ({ changes }) =>
+        changes.push({ kind: 'adopt', ref: older, heir: ref }),
+      )
+      inherited.push({ ref: older, commitId })
     }
-    for (const { ref: older } of inherited)
-      await client.once('adopt', {
-        run: ({ changes }) => {
-          changes.push({ kind: 'adopt', ref: older, heir: ref })
-          return true
-        },
-      })
-    const { row, owner } = await this.#raise(ref)
+    let lost: LostOwners = { count: 0, givenUp: 0, suspects: [] }
+    const row = await this.#raise(ref, ref, (tx, last) => {
+      const { count, givenUp, suspects } = owners.take(tx, client.process.name, ref, last)
+      lost = { count, givenUp, suspects }
+    })
     const left = await client.once('parked', { run: ({ tables }) => tables.parked.get(refKey(ref)) ?? [] })
     const retries = await client.once('retries', {
       run: ({ tables }) => [...(tables.retries.get(refKey(ref))?.values() ?? [])],
@@ -114,6 +129,7 @@ export class SimulatedLedger implements Ledger {
     return {
       epoch: row.epoch,
       seq: row.seq,
+      commitId: row.commitId,
       watermark: row.watermark,
       ahead: row.ahead,
       kafkaOffset: row.kafkaOffset,
@@ -126,7 +142,7 @@ export class SimulatedLedger implements Ledger {
       })),
       breakers,
       rerun: rerun.find((one) => one !== undefined && one.to > row.watermark) ?? null,
-      lost: { count: owner.count, givenUp: owner.givenUp, suspects: owner.suspects },
+      lost,
     }
   }
 
@@ -178,30 +194,28 @@ export class SimulatedLedger implements Ledger {
     })
   }
 
-  async acceptOffset(
-    ref: PartitionRef,
-    { epoch, seq }: Pick<Ownership, 'epoch' | 'seq'>,
-    position: number,
-  ): Promise<void> {
+  async acceptOffset(ref: PartitionRef, { commitId }: Pick<Ownership, 'commitId'>, position: number): Promise<void> {
     const { client } = this.#options
     await client.once('accept', {
       locks: [`partition ${refKey(ref)}`, lettersLock],
       run: (tx) => {
         const last = tx.tables.last(ref)
-        if (last?.epoch !== epoch || last.seq !== seq) return true
+        if (last?.commitId !== commitId) return true
         client.server.chaos.mark("Kafka's offset accepted")
         return decide(tx, client.server.tick(), ref, { what: 'reset', position, dropParked: false })
       },
     })
   }
 
-  async deleteOutbox({ ref, epoch, seq }: Inherited, upTo: OutboxPosition): Promise<void> {
-    await this.#options.client.once('delete outbox', {
+  deleteOutbox({ ref, commitId }: Inherited, upTo: OutboxPosition): Promise<boolean> {
+    return this.#options.client.once('delete outbox', {
       locks: [`partition ${refKey(ref)}`],
       run: ({ tables, changes }) => {
         const last = tables.last(ref)
-        if (last?.epoch === epoch && last.seq === seq) changes.push({ kind: 'unoutbox', ref, upTo })
-        return true
+        const own = last?.commitId === commitId
+        if (own) changes.push({ kind: 'unoutbox', ref, upTo })
+        else this.#options.client.server.chaos.mark('an heir was disinherited')
+        return own
       },
     })
   }
@@ -301,22 +315,29 @@ export class SimulatedLedger implements Ledger {
     })
   }
 
-  async #raise(ref: PartitionRef): Promise<{ readonly row: ProgressRow; readonly owner: OwnerRow }> {
-    const { client, frozenAfterMs, owners } = this.#options
+  /** As sys.fn_raise, for `heir`. The topic's lock is exclusive here, which only waits more. `also` happens with it. */
+  async #raise(
+    ref: PartitionRef,
+    heir: PartitionRef,
+    also: (tx: Transaction, last: ProgressRow) => void,
+  ): Promise<ProgressRow> {
+    const { client, frozenAfterMs } = this.#options
     const { server, process } = client
     const lock = `partition ${refKey(ref)}`
     try {
       return await client.once('raise', {
-        locks: [lock],
+        locks: [lock, `begin ${ref.group}/${ref.topic}`],
         lockTimeoutMs: takeOverLockTimeoutMs,
         run: (tx) => {
           const last = tx.tables.last(ref)
           if (last === undefined) return new ServerError('TY002', 'the partition has no progress row')
+          const newest = tx.tables.topics.findLast(({ group, topic }) => group === ref.group && topic === ref.topic)
+          if (newest?.topicId !== heir.topicId) return superseded(server)
           const row: ProgressRow = { ...last, epoch: last.epoch + 1, seq: last.seq + 1, commitId: server.random.uuid() }
           tx.changes.push({ kind: 'progress', reason: 'raise', ref, row })
-          const owner = owners.take(tx, process.name, ref, last)
+          also(tx, last)
           server.chaos.at('raised', process)
-          return { row, owner }
+          return row
         },
       })
     } catch (thrown) {
@@ -331,6 +352,8 @@ export class SimulatedLedger implements Ledger {
           },
         })
       }
+      if (thrown.code === 'TY008')
+        throw new TenantryError(supersededCode, 'a later topic of this name was begun', { topic: ref.topic })
       if (thrown.code !== 'TY002') throw thrown
       throw new TenantryError(noProgressCode, 'the partition has no progress row', {
         topic: ref.topic,
@@ -338,6 +361,11 @@ export class SimulatedLedger implements Ledger {
       })
     }
   }
+}
+
+function superseded({ chaos }: PostgresServer): ServerError {
+  chaos.mark('a claim of an earlier topic was refused')
+  return new ServerError('TY008', 'the group has begun a later topic of this name')
 }
 
 function isBefore(a: ParkedPosition, b: ParkedPosition): boolean {

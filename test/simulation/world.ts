@@ -10,6 +10,7 @@ import { KafkaGroup, keyOf } from './kafka-group.ts'
 import { operate } from './operator.ts'
 import { PostgresServer } from './postgres-server.ts'
 import { type Applied, refKey } from './postgres-tables.ts'
+import { QuietPartitions } from './quiet-partitions.ts'
 import type { Schedule, Strike, StrikeKind } from './schedule.ts'
 import { SeededRandom } from './seeded-random.ts'
 import { actorsOf, SimulatedDaemon } from './simulated-daemon.ts'
@@ -128,9 +129,9 @@ export class World {
   async run(): Promise<readonly Violation[]> {
     const { options } = this.schedule
     this.workload.start()
+    this.#look(new QuietPartitions(this))
     for (let i = 0; i < options.daemons; i++)
       this.loop.after(this.#random.delay(300), 'start', () => this.startDaemon())
-    this.#look()
     await this.loop.run(options.activeMs, () => this.violations.length > 0)
     if (this.violations.length > 0) return this.violations
     this.heal()
@@ -258,10 +259,11 @@ export class World {
   }
 
   /** Samples what daemons say of themselves. */
-  #look(): void {
+  #look(quiet: QuietPartitions): void {
     this.loop.after(53, 'sample', () => {
       for (const daemon of this.running()) if (daemon.process.state === 'running') daemon.check()
-      this.#look()
+      quiet.look()
+      this.#look(quiet)
     })
   }
 

@@ -122,6 +122,7 @@ test('messages are numbered over actors and dead letters in the order of outcome
   const at = (partition: number, seq: number): PartitionCommit => ({
     ref: { ...ref, partition },
     epoch: 1,
+    follows: '',
     seq,
     watermark: 0,
     ahead: [],
@@ -171,7 +172,9 @@ test('messages are numbered over actors and dead letters in the order of outcome
 test('the message of a dead letter is the very record', () => {
   const { record } = outcome(failed, 2)
   const commit = {
-    partitions: [{ ref, epoch: 1, seq: 0, watermark: 0, ahead: [], kafkaOffset: -1, published: null, breakers: [] }],
+    partitions: [
+      { ref, epoch: 1, seq: 0, follows: '', watermark: 0, ahead: [], kafkaOffset: -1, published: null, breakers: [] },
+    ],
     outcomes: [{ ...outcome(failed, 2), record: { ...record, key: null, value: null } }, outcome(failed, 3)],
   }
   const [empty, full] = [...outboxRows(commit, 'dead')].map(({ row }) => row)
@@ -182,7 +185,9 @@ test('the message of a dead letter is the very record', () => {
 test('what was parked is the dead letter of where it was read, an earlier topic perhaps, with its replays', () => {
   const row = { generation: -1, topicId: 'earlier', partition: 9, replays: 2 }
   const commit = {
-    partitions: [{ ref, epoch: 1, seq: 0, watermark: 0, ahead: [], kafkaOffset: -1, published: null, breakers: [] }],
+    partitions: [
+      { ref, epoch: 1, seq: 0, follows: '', watermark: 0, ahead: [], kafkaOffset: -1, published: null, breakers: [] },
+    ],
     outcomes: [{ ...outcome(failed, 2), row }],
   }
   const [letter] = [...outboxRows(commit, 'dead')].map(({ row: message }) => message)

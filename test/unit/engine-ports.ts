@@ -70,6 +70,7 @@ export function stubLedger(parts: Partial<Ledger> = {}): Ledger {
   return {
     topicProgress: unexpected,
     begin: unexpected,
+    beginAgain: unexpected,
     takeOver: unexpected,
     epochs: unexpected,
     release: unexpected,
@@ -92,6 +93,7 @@ export function stubLedger(parts: Partial<Ledger> = {}): Ledger {
 export const taken: Ownership = {
   epoch: 1,
   seq: 1,
+  commitId: 'raise',
   watermark: 0,
   ahead: [],
   kafkaOffset: -1,

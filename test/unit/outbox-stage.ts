@@ -7,6 +7,7 @@ import type {
   PartitionRef,
 } from '../../core/postgres/transactions.ts'
 import { isAfter } from '../../supervisors/outbox-feed.ts'
+import type { Partition } from '../../supervisors/partition.ts'
 import { OutboxPublisher } from '../../supervisors/outbox-publisher.ts'
 import { HandClock, partition, stubLedger } from './engine-ports.ts'
 
@@ -31,8 +32,11 @@ export class OutboxStage implements Publisher {
   readonly outbox: OutboxPublisher
   readonly partition = partition()
   /** A partition of an earlier topic that this one inherits, and what is in the table of it. */
-  readonly inherited: Inherited = { ref: { group: 'g', topic: 't', topicId: 'old', partition: 0 }, epoch: 7, seq: 70 }
+  readonly inherited: Inherited = { ref: { group: 'g', topic: 't', topicId: 'old', partition: 0 }, commitId: 'raise' }
   left: OutboxRow[] = []
+  /** Somebody else has taken that one over since. */
+  takenOver = false
+  readonly disinherited: Partition[] = []
   /** Committed, by position. */
   table: OutboxRow[] = []
   /** Everything that Kafka took, copies too. */
@@ -52,7 +56,9 @@ export class OutboxStage implements Publisher {
     const ledger = stubLedger({
       readOutbox: (ref, after) => this.#read(ref, after),
       deleteOutbox: async (_inherited, upTo) => {
+        if (this.takenOver) return false
         this.left = this.left.filter(({ position }) => isAfter(position, upTo))
+        return true
       },
       refuseOutbox: (_ref, position) => this.#refuse(position),
     })
@@ -67,6 +73,7 @@ export class OutboxStage implements Publisher {
         published: (_partition, upTo) => {
           this.table = this.table.filter(({ position }) => isAfter(position, upTo))
         },
+        disinherited: (lost) => this.disinherited.push(lost),
         trouble: (key, reason) => {
           if (reason === null) this.troubles.delete(key)
           else this.troubles.set(key, reason)

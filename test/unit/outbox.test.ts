@@ -253,6 +253,17 @@ test('what an earlier topic of this name left goes out before anything of the ne
   assert.equal([stage.left, stage.table, stage.outbox.pending], [[], [], 0])
 })
 
+test('who finds that another has taken over what it inherits says so once, and keeps its rows', async () => {
+  const stage = new OutboxStage()
+  stage.left = [message(90), message(91)]
+  stage.takenOver = true
+  stage.outbox.open(stage.partition, [stage.inherited])
+  await settled()
+  for (let i = 0; i < 3; i++) await stage.clock.turn(1_000)
+  assert.equal(stage.disinherited, [stage.partition])
+  assert.is(stage.left.length, 2)
+})
+
 /** A message cut out of a frame of a worker's, whose text and bytes have 1 MiB each. */
 function cutFromFrame(seq: number): OutboxRow {
   const text = String(seq).padEnd(1 << 20, 'x')

@@ -2,7 +2,7 @@ import * as assert from 'uvu/assert'
 import type { TopicDescription } from '../../core/kafka/source.ts'
 import { TenantryError } from '../../core/errors.ts'
 import { silentLog } from '../../core/log.ts'
-import { noProgressCode, type Ownership as Owned } from '../../core/postgres/transactions.ts'
+import { noProgressCode, type Ownership as Owned, supersededCode } from '../../core/postgres/transactions.ts'
 import { systemRandom } from '../../core/random.ts'
 import type { GroupOptions } from '../../supervisors/engine.ts'
 import { Ownership } from '../../supervisors/ownership.ts'
@@ -25,7 +25,7 @@ function claiming(number: number, describe: (look: number) => TopicDescription) 
   const ledger = stubLedger({
     topicProgress: async (_group, _topic, id) => {
       await asking()
-      return { partitions: recorded.get(id) ?? 0, recreated: false, clusterId: 'cluster' }
+      return { partitions: recorded.get(id) ?? 0, recreated: false, superseded: false, clusterId: 'cluster' }
     },
     begin: async (_group, _topic, id, _cluster, partitions) => {
       recorded.set(id, partitions)
@@ -101,9 +101,57 @@ test('a partition that was added is waited for while brokers have not all heard 
   assert.equal(done, ['owned x'])
 })
 
-/** A claim of a partition that was left with this progress, where Kafka has this offset. */
-function foreign(onForeignOffset: GroupOptions['onForeignOffset'], kafka: number, log = { start: 0, end: 100 }) {
-  let owned: Owned = { ...taken, epoch: 3, seq: 7, kafkaOffset: 40, watermark: 60 }
+test('a topic that brokers go on naming is begun again, where an earlier one was begun after it; one that lags is waited for', async () => {
+  for (const lags of [true, false]) {
+    const clock = new HandClock()
+    let [looks, newest] = [0, 'other']
+    const again: string[] = []
+    const source = stubSource({
+      describe: async () => ({ topic: 't', id: lags && ++looks > 2 ? 'other' : 'x', partitions: 1 }),
+      clusterId: async () => 'cluster',
+      committed: async () => [],
+    })
+    const ledger = stubLedger({
+      topicProgress: async (_group, _topic, id) => ({
+        partitions: 1,
+        recreated: false,
+        superseded: id !== newest,
+        clusterId: 'cluster',
+      }),
+      beginAgain: async (_group, _topic, id) => {
+        again.push(id)
+        newest = id
+      },
+      takeOver: async ({ topicId }) => {
+        if (topicId !== newest) throw new TenantryError(supersededCode, 'another one', {})
+        return taken
+      },
+    })
+    const owned: string[] = []
+    const settings = { promptRaiseMs: 60_000, backoffMinMs: 100, backoffMaxMs: 1_000 }
+    const ownership = new Ownership(ledger, clock, systemRandom, silentLog, settings, {
+      owned: (claimed) => {
+        claimed.phase = 'owned'
+        owned.push(claimed.topicId)
+      },
+      stopped: (_, error) => owned.push(error.code),
+    })
+    void ownership.claim(partition(0, source))
+    await settled()
+    for (let i = 0; i < 8; i++) await clock.turn(1_000)
+    assert.equal([owned, again], lags ? [['other'], []] : [['x'], ['x']])
+  }
+})
+
+/** A claim of a partition that was left with this progress, where Kafka has this offset, and accepting it takes so long. */
+function foreign(
+  onForeignOffset: GroupOptions['onForeignOffset'],
+  kafka: number,
+  log = { start: 0, end: 100 },
+  acceptMs = 0,
+) {
+  const clock = new HandClock()
+  let owned: Owned = { ...taken, epoch: 3, seq: 7, commitId: 'raise 3', kafkaOffset: 40, watermark: 60 }
   const accepted: number[] = []
   const events: string[] = []
   const source = stubSource({
@@ -111,18 +159,23 @@ function foreign(onForeignOffset: GroupOptions['onForeignOffset'], kafka: number
     clusterId: async () => 'cluster',
     committed: async (all) => all.map((at) => ({ ...at, offset: kafka })),
     range: async (all) => all.map((at) => ({ ...at, ...log })),
+    commit: async () => {
+      events.push('proved')
+      return 'committed'
+    },
   })
   const ledger = stubLedger({
-    topicProgress: async () => ({ partitions: 1, recreated: false, clusterId: 'cluster' }),
+    topicProgress: async () => ({ partitions: 1, recreated: false, superseded: false, clusterId: 'cluster' }),
     takeOver: async () => owned,
-    acceptOffset: async (_ref, { epoch, seq }, position) => {
-      assert.equal([epoch, seq], [3, 7])
+    acceptOffset: async (_ref, { commitId }, position) => {
+      assert.is(commitId, 'raise 3')
+      await clock.turn(acceptMs)
       accepted.push(position)
       owned = { ...owned, kafkaOffset: -1, watermark: position }
     },
   })
   const settings = { promptRaiseMs: 60_000, backoffMinMs: 100, backoffMaxMs: 1_000 }
-  const ownership = new Ownership(ledger, new HandClock(), systemRandom, silentLog, settings, {
+  const ownership = new Ownership(ledger, clock, systemRandom, silentLog, settings, {
     owned: (_, { watermark }) => events.push(`owned at ${watermark}`),
     stopped: (_, error) => events.push(`${error.code}: ${error.message}`),
   })
@@ -162,6 +215,12 @@ for (const [kafka, way] of [
     assert.equal([events, accepted], [['owned at 60'], []])
   })
 }
+
+test('who has accepted an offset too late proves membership before taking over', async () => {
+  const { claim, events, accepted } = foreign('accept', 10, { start: 0, end: 100 }, 60_001)
+  await claim()
+  assert.equal([events, accepted], [['proved', 'owned at 10'], [10]])
+})
 
 test('an offset of ours is nobody else’s, and one outside the log is not accepted', async () => {
   for (const kafka of [40, 50, 60]) {

@@ -96,6 +96,8 @@ const groups: readonly { readonly title: string; readonly intro: string; readonl
       TENANTRY_NOT_A_MEMBER: "The group's coordinator does not know this member any more. It joins again by itself.",
       TENANTRY_PARTITION_UNSEEN:
         'A partition was assigned that the broker that was asked does not know yet: it has just been added. It is waited for; nothing to do.',
+      TENANTRY_TOPIC_SUPERSEDED:
+        'The topic was recreated, and the broker that was asked does not know it yet. It is waited for; nothing to do.',
       TENANTRY_TOPIC_MISSING: 'A topic does not exist. Create it, or run `tenantry topics apply`.',
       TENANTRY_START_MISSING:
         'A group sees a topic for the first time, and nothing says where to begin. Set groups.<name>.start.',
