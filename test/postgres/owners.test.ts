@@ -33,7 +33,7 @@ function process(): PostgresLedger {
 
 async function take(ledger: PostgresLedger = process()): Promise<LostOwners> {
   const { lost, ...taken } = await ledger.takeOver(owned.ref)
-  Object.assign(owned, { epoch: taken.epoch, seq: taken.seq, watermark: taken.watermark })
+  Object.assign(owned, taken)
   return lost
 }
 
