@@ -171,6 +171,7 @@ export class Engine {
     })
     this.#ownership = new Ownership(ledger, clock, random, log, settings, {
       owned: (partition, owned) => this.#owned(partition, owned),
+      inVain: (partition) => void this.#giveBack([partition]),
       stopped: (partition, error) => this.#stopPartition(partition, error),
     })
     this.#outbox = new OutboxPublisher(publisher, ledger, clock, settings, {
@@ -337,8 +338,8 @@ export class Engine {
     const abandoned = this.#undone()
     // Progress is in PostgreSQL: a Kafka that is away must not keep the process.
     const patience = sleep(clock, Math.max(lastOffsetsMs, deadline - clock.monotonic()))
-    const owned = [...this.#partitions.values()].filter(({ commits }) => commits)
-    await Promise.race([Promise.all([this.#offsets.write(owned, true), this.#giveBack(owned)]), patience])
+    const all = [...this.#partitions.values()]
+    await Promise.race([Promise.all([this.#offsets.write(all, true), this.#giveBack(all)]), patience])
     return { abandoned }
   }
 
@@ -349,7 +350,7 @@ export class Engine {
     return {
       assigned: (partitions) => this.#event(() => partitions.forEach((at) => this.#assigned(group, at))),
       revoked: (partitions) => this.#event(() => partitions.forEach((at) => this.#revoked(group, at))),
-      lost: (partitions) => this.#event(() => this.#lost(group, partitions)),
+      lost: (partitions) => this.#event(() => partitions.forEach((at) => this.#drop(this.#find(group, at)))),
       records: (batches) => this.#event(() => batches.forEach((batch) => this.#records(group, batch))),
       outOfRange: (at, position, range) => this.#event(() => this.#outOfRange(group, at, position, range)),
       topicChanged: (topic) => this.#event(() => this.#topicChanged(group, topic)),
@@ -528,6 +529,7 @@ export class Engine {
   #drop(partition: Partition | undefined): void {
     if (partition === undefined || partition.phase === 'gone') return
     partition.phase = 'gone'
+    void this.#giveBack([partition])
     for (const mailbox of [...partition.mailboxes.values()]) this.#outcomes.close(mailbox)
     this.#outcomes.dependencies.dropped(partition)
     this.#outbox.drop(partition)
@@ -574,12 +576,6 @@ export class Engine {
     this.#options.clock.after(this.#options.settings.releaseMs, () => this.#release(partition))
   }
 
-  #lost(group: GroupOptions, partitions: readonly TopicPartition[]): void {
-    const ours = partitions.flatMap((at) => this.#find(group, at) ?? [])
-    void this.#giveBack(ours.filter(({ commits }) => commits))
-    for (const partition of ours) this.#drop(partition)
-  }
-
   #finishClosing(): void {
     for (const partition of this.#partitions.values()) {
       if (partition.phase === 'closing' && partition.uncommitted === 0 && !partition.releasing) {
@@ -593,10 +589,12 @@ export class Engine {
 
   /** The next owner is to know that this one was not lost. Not heard, it will think so. */
   async #giveBack(partitions: readonly Partition[]): Promise<void> {
-    if (partitions.length === 0) return
+    const raised = partitions.filter(({ epoch, givenBack }) => epoch >= 0 && !givenBack)
+    if (raised.length === 0) return
+    for (const partition of raised) partition.givenBack = true
     const { ledger, log } = this.#options
     try {
-      await ledger.release(partitions.map(({ ref, epoch }) => ({ ref, epoch })))
+      await ledger.release(raised.map(({ ref, epoch }) => ({ ref, epoch })))
     } catch (error) {
       log.debug('partition.release_not_written', { error: messageOf(error) }, 'The next owner counts this one as lost.')
     }

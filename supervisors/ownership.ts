@@ -24,6 +24,8 @@ export type OwnershipSettings = {
 export type OwnershipEvents = {
   /** The partition is ours under `owned.epoch`; records may be sought from its watermark. */
   owned(partition: Partition, owned: Owned): void
+  /** Its epoch was raised when it was not ours any more. */
+  inVain(partition: Partition): void
   /** The partition stops until an operator decides; `error` names the choice. */
   stopped(partition: Partition, error: TenantryError): void
 }
@@ -119,7 +121,7 @@ export class Ownership {
       if (late) await this.#proveMembership(partition, committed[0])
       if (partition.phase !== 'claiming') return
       owned = await this.#takeOver(partition, committed[0])
-      if (partition.phase !== 'claiming') return
+      if (partition.phase !== 'claiming') return this.#events.inVain(partition)
     }
     partition.suspect = false
     partition.claimAttempts = 0

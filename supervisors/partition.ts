@@ -72,6 +72,8 @@ export class Partition implements TopicPartition {
   fullMailboxes = 0
   /** Must prove membership before its next raise: fenced, or claimed late. */
   suspect = false
+  /** The next owner is told that this one was not lost. */
+  givenBack = false
   /** Its last Kafka offset is being written; then it is released. */
   releasing = false
   claimAttempts = 0

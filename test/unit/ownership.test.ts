@@ -46,6 +46,7 @@ function claiming(number: number, describe: (look: number) => TopicDescription) 
         claimed.phase = 'owned'
         done.push(`owned ${claimed.topicId}`)
       },
+      inVain: () => {},
       stopped: (claimed, error) => {
         claimed.phase = 'stopped'
         done.push(`stopped: ${error.code}`)
@@ -134,6 +135,7 @@ test('a topic that brokers go on naming is begun again, where an earlier one was
         claimed.phase = 'owned'
         owned.push(claimed.topicId)
       },
+      inVain: () => {},
       stopped: (_, error) => owned.push(error.code),
     })
     void ownership.claim(partition(0, source))
@@ -166,7 +168,10 @@ function foreign(
   })
   const ledger = stubLedger({
     topicProgress: async () => ({ partitions: 1, recreated: false, superseded: false, clusterId: 'cluster' }),
-    takeOver: async () => owned,
+    takeOver: async () => {
+      raising()
+      return owned
+    },
     acceptOffset: async (_ref, { commitId }, position) => {
       assert.is(commitId, 'raise 3')
       await clock.turn(acceptMs)
@@ -177,11 +182,16 @@ function foreign(
   const settings = { promptRaiseMs: 60_000, backoffMinMs: 100, backoffMaxMs: 1_000 }
   const ownership = new Ownership(ledger, clock, systemRandom, silentLog, settings, {
     owned: (_, { watermark }) => events.push(`owned at ${watermark}`),
+    inVain: (gone) => events.push(`${gone.epoch} in vain`),
     stopped: (_, error) => events.push(`${error.code}: ${error.message}`),
   })
   const claimed = partition(0, source)
   Object.assign(claimed, { group: { ...claimed.group, onForeignOffset } })
-  return { claim: () => ownership.claim(claimed), events, accepted, claimed }
+  let raising = () => {}
+  const goesMeanwhile = () => {
+    raising = () => void (claimed.phase = 'gone')
+  }
+  return { claim: () => ownership.claim(claimed), goesMeanwhile, events, accepted, claimed }
 }
 
 for (const [kafka, way] of [
@@ -234,4 +244,11 @@ test('an offset of ours is nobody else’s, and one outside the log is not accep
     assert.match(events.join(), /TENANTRY_FOREIGN_OFFSET/)
     assert.equal(accepted, [])
   }
+})
+
+test('what was raised for a partition that had gone meanwhile is said, so that it can be given back', async () => {
+  const { claim, goesMeanwhile, events } = foreign('stop', 40)
+  goesMeanwhile()
+  await claim()
+  assert.equal(events, ['3 in vain'])
 })
