@@ -23,7 +23,15 @@ export type Range = readonly [from: number, to: number]
 
 /** What an operator decided about one partition. */
 export type Act = { readonly topicId: string; readonly partition: number } & (
-  | { readonly kind: 'rerun'; readonly to: number; readonly until: number }
+  | {
+      readonly kind: 'rerun'
+      readonly to: number
+      /** All below it was done, and nothing from `until` on. */
+      readonly done: number
+      readonly until: number
+      /** Some of what was done was parked, and had not run: whose, nobody noted. */
+      readonly parked: boolean
+    }
   | { readonly kind: 'skip'; readonly passed: readonly Range[] }
 )
 
@@ -54,16 +62,17 @@ function logged(partition: number, { offset, key, value }: LogRecord): Logged {
 
 /** What operators did to the group, in order, as PostgreSQL has it. */
 export async function actsOf(sql: postgres.Sql, group: string): Promise<readonly Act[]> {
-  const rows = await sql<{ topicId: string; partition: number; to: number; until: number | null; passed: string }[]>`
-    select topic_id::text as "topicId", partition, to_position::float8 as to, (facts ->> 'rerun_to')::float8 as until,
-      coalesce(facts ->> 'skipped', '{}') as passed
+  const rows = await sql<(Extract<Act, { kind: 'rerun' }> & { passed: string | null })[]>`
+    select topic_id::text as "topicId", partition, to_position::float8 as to, from_position::float8 as done,
+      (facts ->> 'rerun_to')::float8 as until, (facts ->> 'dropped_parked')::integer > 0 as parked,
+      case when facts ->> 'rerun_to' is null then facts ->> 'skipped' end as passed
     from sys.operator_actions
     where group_name = ${group} and facts ? 'rerun_to'
     order by id`
-  return rows.map(({ topicId, partition, to, until, passed }) =>
-    until === null
-      ? { topicId, partition, kind: 'skip', passed: rangesOf(passed) }
-      : { topicId, partition, kind: 'rerun', to, until },
+  return rows.map(({ topicId, partition, to, done, until, parked, passed }) =>
+    passed === null
+      ? { topicId, partition, kind: 'rerun', to, done, until, parked }
+      : { topicId, partition, kind: 'skip', passed: rangesOf(passed) },
   )
 }
 

@@ -52,6 +52,8 @@ async function run(asked: Pick<ChaosOptions, 'minutes' | 'perSecond' | 'seed' | 
       abort.abort()
     })
   }
+  // Nobody reads what we say any more. A broken pipe would end us at once, and leave the servers running.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => abort.abort())
   try {
     const report = await runChaos({ ...asked, signal: abort.signal, say })
     say(`\n${textOf(report)}`)

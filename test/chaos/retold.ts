@@ -70,7 +70,7 @@ function lead(passes: readonly Pass[], places: readonly Set<number>[]): void {
       const ran = before[place - 1]?.offset ?? -1
       const next = before[place]?.offset ?? Number.POSITIVE_INFINITY
       // What was read before the position a reset goes back to is done first, also where it was parked.
-      if (act.kind === 'rerun' && next >= act.to && ran < act.until) places[i]?.add(0)
+      if (act.kind === 'rerun' && next >= (act.parked ? act.to : act.done) && ran < act.until) places[i]?.add(0)
       // What was passed over had not run.
       if (act.kind === 'skip' && place <= passedAt) places[i]?.add(firstFrom(steps, next))
     }

@@ -13,7 +13,9 @@ function chapter(ids: string, acts: readonly Act[] = [], doneBelow?: number): Ch
   return { records: log(ids), acts, ...(doneBelow !== undefined && { done: (offset: number) => offset < doneBelow }) }
 }
 
-const back = (to: number, until: number): Act => ({ topicId: 'x', partition: 0, kind: 'rerun', to, until })
+const back = (to: number, until: number, parked = true): Act => {
+  return { topicId: 'x', partition: 0, kind: 'rerun', to, done: until, until, parked }
+}
 const on = (from: number, to: number): Act => ({ topicId: 'x', partition: 0, kind: 'skip', passed: [[from, to]] })
 
 function whole(rows: string, ...chapters: readonly Chapter[]): boolean {
@@ -30,6 +32,12 @@ test('after a reset back it begins again there, wherever it was, and goes on to 
   for (const rows of ['abcbcde', 'abbcde', 'abcde']) assert.ok(whole(rows, reset), rows)
   // Not to the end; not from the position; twice; from one that was too early; further than was done when it was reset.
   for (const rows of ['abcbcd', 'abcbde', 'abcbcdebcde', 'abcabcde', 'abcdbcde']) assert.not(whole(rows, reset), rows)
+})
+
+test('where nothing was parked, all that was done before a reset back had run', () => {
+  const reset = chapter('abcde', [back(1, 3, false)])
+  assert.ok(whole('abcbcde', reset))
+  for (const rows of ['abbcde', 'abcde']) assert.not(whole(rows, reset), rows)
 })
 
 test('a second reset begins again from wherever the first had come to', () => {
