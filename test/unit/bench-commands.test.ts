@@ -32,12 +32,12 @@ test('a report is written from runs, from a journal, and from a report', () => {
     { 'runs.json': JSON.stringify([rawRun()]), 'all.jsonl': step([rawRun({ scenario: 'state' })]) },
     (folder) => {
       assert.is(bench(folder, 'report', 'runs.json', 'all.jsonl', '--out', 'both').status, 0)
-      const text = readFileSync(join(folder, 'both/README.md'), 'utf8')
-      assert.match(text, '### rows')
-      assert.match(text, '### state')
+      const written = readFileSync(join(folder, 'both/README.md'), 'utf8')
+      assert.match(written, '### rows')
+      assert.match(written, '### state')
       assert.ok(existsSync(join(folder, 'both/rate-state.svg')))
       assert.is(bench(folder, 'report', 'both/runs.json', '--out', 'again').status, 0)
-      assert.is(readFileSync(join(folder, 'again/README.md'), 'utf8'), text)
+      assert.is(readFileSync(join(folder, 'again/README.md'), 'utf8'), written)
     },
   )
 })
