@@ -16,6 +16,7 @@ const rawRun = z.looseObject({
   variant: z.string(),
   messages: z.number(),
   warm_up: z.number(),
+  paced: z.boolean().optional(),
   message_bytes: z.number(),
   tenants: z.number(),
   partitions: z.number(),
