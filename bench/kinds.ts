@@ -5,6 +5,7 @@ type Asked = Pick<Run, 'scenario' | 'subject' | 'driver' | 'variant' | 'messages
   Pick<Run, 'message_bytes' | 'tenants' | 'partitions'> & {
     readonly mode: string
     readonly runtime: string
+    readonly paced?: boolean | undefined
     readonly offered_per_second?: number | undefined
     readonly grown?: { readonly of: string; readonly at: number } | undefined
     readonly search?: readonly unknown[] | undefined
@@ -42,8 +43,8 @@ function wordsOf(run: Asked): readonly string[] {
 }
 
 /** What was asked for, and not what came of it. */
-function sizeOf({ search, offered_per_second: offered, backlog, messages, warm_up: warmUp }: Asked): string {
-  if (search !== undefined) return ''
+function sizeOf({ search, paced, offered_per_second: offered, backlog, messages, warm_up: warmUp }: Asked): string {
+  if (search !== undefined || paced === true) return ''
   // How many of them are measured depends on where the warm-up's last transaction ended.
   if (offered === undefined) return `${(messages + warmUp).toLocaleString('en')} messages`
   const behind = backlog === undefined ? '' : `${backlog.messages.toLocaleString('en')} behind, `

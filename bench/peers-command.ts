@@ -55,6 +55,7 @@ export function peersCommand(): Command {
 async function runPeers(flags: PeersFlags): Promise<void> {
   const quick = flags.quick === true
   const disturbed = flags.disturbed === true
+  const paced = flags.messages === undefined && !quick
   const matches = matchesOf(flags).filter(({ work }) => !disturbed || writesRows(work))
   const others = flags.peers?.map(peerOf) ?? peers
   const ours = chosenConfigurations(flags, ['platformatic']).map(tenantry)
@@ -73,7 +74,7 @@ async function runPeers(flags: PeersFlags): Promise<void> {
       const entered: { readonly contestant: Contestant; readonly records: number }[] = []
       for (const contestant of contestants.filter(({ works }) => works.includes(match.work))) {
         const records = await attempt(failures, contestant, match, async () => {
-          if (flags.messages !== undefined || quick) return flags.messages ?? quickRecords
+          if (!paced) return flags.messages ?? quickRecords
           return recordsFor(flags.most, (some) => besidePeers(contestant, optionsOf(match, some)))
         })
         if (records !== undefined) entered.push({ contestant, records })
@@ -82,7 +83,7 @@ async function runPeers(flags: PeersFlags): Promise<void> {
         for (const { contestant, records } of entered) {
           const run = await attempt(failures, contestant, match, () => play(contestant, optionsOf(match, records)))
           if (run === undefined) continue
-          runs.push(run)
+          runs.push(paced ? { ...run, paced } : run)
           say(
             `[round ${round + 1}] ${run.scenario}, ${contestant.name}: ${run.rate_per_second.toLocaleString('en')}/s; lost ${run.lost}, duplicated ${run.duplicated}, reordered ${run.reordered}`,
           )

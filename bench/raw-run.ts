@@ -16,6 +16,7 @@ const rawRun = z.looseObject({
   variant: z.string(),
   messages: z.number(),
   warm_up: z.number(),
+  paced: z.boolean().optional(),
   message_bytes: z.number(),
   tenants: z.number(),
   partitions: z.number(),
@@ -91,7 +92,7 @@ export type RawRun = z.infer<typeof rawRun>
 const arrayOrReport = z.union([z.array(rawRun), z.object({ runs: z.array(rawRun) }).transform(({ runs }) => runs)])
 
 /**
- * The runs in a file: what `--json` gives, the runs of a report, or the journal of `bench all`, an object with `runs` a
+ * The runs in a file: what `--json` gives, with or without what npm says before it, the runs of a report, or the journal of `bench all`, an object with `runs` a
  * line. Throws TENANTRY_BENCH_NO_RUNS for anything else.
  */
 export function readRuns(file: string): readonly RawRun[] {
@@ -102,7 +103,7 @@ export function readRuns(file: string): readonly RawRun[] {
           .split('\n')
           .filter((line) => line.trim() !== '')
           .flatMap((line) => arrayOrReport.parse(JSON.parse(line)))
-      : arrayOrReport.parse(JSON.parse(text))
+      : arrayOrReport.parse(JSON.parse(/^\s*[[{]/.test(text) ? text : lastLine(text)))
   } catch (error) {
     throw new TenantryError(
       'TENANTRY_BENCH_NO_RUNS',
@@ -111,6 +112,10 @@ export function readRuns(file: string): readonly RawRun[] {
       { cause: error },
     )
   }
+}
+
+function lastLine(text: string): string {
+  return text.trimEnd().split('\n').at(-1) ?? ''
 }
 
 /** Runs as `--json` gives them. */

@@ -27,6 +27,8 @@ export type Run = {
   /** Measured ones, without the warm-up. */
   readonly messages: number
   readonly warm_up: number
+  /** Whether it has as many messages as the subject does in a while, and not as many as were asked for. */
+  readonly paced?: boolean
   readonly message_bytes: number
   readonly tenants: number
   readonly partitions: number

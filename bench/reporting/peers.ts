@@ -29,7 +29,28 @@ export function peersSection(runs: readonly RawRun[]): Section {
   })
   const method =
     'The same topic, messages and work for everybody, in turns. Where the work leaves no rows there is nothing to count what was lost by.'
-  return { title: 'Beside others', text: [method, ...parts].join('\n\n'), pictures }
+  return { title: 'Beside others', text: [method, overview(runs), ...parts].join('\n\n'), pictures }
+}
+
+/** Everybody's rate with each kind of work, side by side. */
+function overview(runs: readonly RawRun[]): string {
+  const calm = [...kindsOf(runs.filter(({ disturbances }) => disturbances === undefined)).values()]
+  const scenarios = [...new Set(calm.map(([{ scenario }]) => scenario))]
+  const names = [...Map.groupBy(calm, nameOf)].toSorted(
+    ([, a], [, b]) => Number(b.some(isOurs)) - Number(a.some(isOurs)),
+  )
+  return markdownTable(
+    ['messages a second', ...scenarios],
+    names.map(([name, kinds]) => [
+      name,
+      ...scenarios.map((scenario) => {
+        const rates = kinds
+          .filter(([run]) => run.scenario === scenario)
+          .flatMap((kind) => kind.map((run) => run.rate_per_second))
+        return spreadOf(rates)?.median.toLocaleString('en', { maximumFractionDigits: 0 }) ?? ''
+      }),
+    ]),
+  )
 }
 
 function compared(kinds: readonly Kind<RawRun>[]): string {

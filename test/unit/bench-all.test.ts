@@ -5,6 +5,7 @@ import * as assert from 'uvu/assert'
 import { runSteps } from '../../bench/all.ts'
 import { Journal } from '../../bench/journal.ts'
 import { planOf, type Step } from '../../bench/plan.ts'
+import { benchProgram } from '../../bench/program.ts'
 import { readRuns } from '../../bench/raw-run.ts'
 import { TenantryError } from '../../core/errors.ts'
 import { test } from '../harness.ts'
@@ -84,6 +85,16 @@ test('a journal with a line of somebody else is refused, and left alone', () =>
     )
     assert.is(readFileSync(file, 'utf8'), before)
   }))
+
+test('every step of a plan is one that the bench takes', async () => {
+  for (const { args } of [true, false].flatMap((quick) => planOf(quick))) {
+    // It must get as far as to refuse what no plan has.
+    const refused = await benchProgram()
+      .parseAsync([...args, '--on', 'nothing'], { from: 'user' })
+      .then(() => 'nothing was refused', String)
+    assert.match(refused, '--on is of confluent', args.join(' '))
+  }
+})
 
 test('no two steps of a plan are the same, and the quick one has every command', () => {
   for (const quick of [false, true]) {

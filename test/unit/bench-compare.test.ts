@@ -111,3 +111,10 @@ test('what a peer loses is no change of ours', () => {
   const peer = (duplicated: number) => rawRun({ subject: 'kafkajs', duplicated })
   assert.equal(changed(compare([peer(0)], [peer(9)]).changes), [])
 })
+
+test('runs that each subject has as many messages for as it does in a while are of one kind, however many those were', () => {
+  const paced = (messages: number, rate_per_second: number) => rawRun({ paced: true, messages, rate_per_second })
+  assert.equal(changed(compare([paced(1_000_000, 60_000)], [paced(500_000, 40_000)]).changes), [
+    'rate/s worse by tolerance',
+  ])
+})

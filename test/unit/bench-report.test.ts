@@ -210,6 +210,8 @@ test('a report says of each sort of run what it is for', () => {
   assert.match(text, /failing.* \| 1\.00 \| 1\.30 \(over 1\.2\) \| 1\.00 \|/) // beside the calm run
   assert.match(text, /kill, consumer.* \| 2 \| kill \| 0\.5; never in 1 \|/)
   assert.match(text, /\| 9,000 \| 3\.0 \| 4,000 \|/)
+  assert.match(text, '| messages a second | transaction | nothing |')
+  assert.match(text, /tenantry node platformatic \| 90,000 \| 50,000 \|\n\| kafkajs \| 4,500 \| 50,000 \|/)
   assert.match(text, /kafkajs \| 1 \| 1,000 \| 4,500 \| ×20 \|/)
   assert.match(text, /kafkajs \| 1 \| 2 \| in 1 \| 0 \| 77 \| 0 \|/)
   assert.match(text, /kafkajs.*\|  \|  \|  \|/) // of nothing there is nothing to count by
