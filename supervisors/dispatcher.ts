@@ -5,6 +5,7 @@ import { copySince } from '../core/postgres/transactions.ts'
 import type { Dispatch, Opening, Workers } from '../core/workers.ts'
 import type { Item, Mailbox } from './mailbox.ts'
 import type { Quarantine } from './quarantine.ts'
+import { slowAfterMs, WorkerCredit } from './worker-credit.ts'
 
 export type DispatcherSettings = {
   /** Records that may be at one worker undecided. */
@@ -18,20 +19,16 @@ export type DispatcherSettings = {
 type Slot = {
   readonly worker: number
   up: boolean
-  /** Records that may be there undecided, and that one mailbox sends in its turn. */
-  readonly credit: number
+  readonly credit: WorkerCredit
+  /** Records that one mailbox may have there, and that it sends in its turn. */
+  readonly most: number
   readonly quantum: number
   readonly ready: Fifo<Mailbox>
   readonly open: Set<Mailbox>
-  records: number
-  bytes: number
   forget: number[]
 }
 
-/**
- * The part of a worker's credit that one mailbox may use, though a turn of it at least: what hangs at the worker must not
- * keep out the others.
- */
+/** The part of a worker's credit that one mailbox may use, though a turn of it at least. */
 const mailboxShare = 1 / 8
 
 /**
@@ -44,34 +41,45 @@ export class Dispatcher {
   readonly #settings: DispatcherSettings
   readonly #quarantine: Quarantine
   readonly #clock: Clock
+  readonly #settled: () => void
   /** The extra worker's is the last. */
   readonly #slots: readonly Slot[]
   #held = false
+  /** Runs while mailboxes wait for credit. */
+  #looking = false
 
-  constructor(workers: Workers, settings: DispatcherSettings, quarantine: Quarantine, clock: Clock) {
+  /** `settled`: at the end of an event of this one's own. */
+  constructor(
+    workers: Workers,
+    settings: DispatcherSettings,
+    quarantine: Quarantine,
+    clock: Clock,
+    settled: () => void,
+  ) {
     this.#workers = workers
     this.#settings = settings
     this.#quarantine = quarantine
     this.#clock = clock
-    const { workerCreditRecords: credit, quantumRecords: quantum } = settings
+    this.#settled = settled
+    const { workerCreditRecords: credit, workerCreditBytes: bytes, quantumRecords: quantum } = settings
+    const share = { up: true, most: Math.max(quantum, credit * mailboxShare), quantum }
     this.#slots = Array.from({ length: workers.count + 1 }, (_, worker) => ({
       worker,
-      ...(worker < workers.count ? { up: true, credit, quantum } : { up: false, credit: 1, quantum: 1 }),
+      ...(worker < workers.count ? share : { up: false, most: 1, quantum: 1 }),
+      credit: new WorkerCredit(worker < workers.count ? credit : 1, bytes),
       ready: new Fifo<Mailbox>(),
       open: new Set<Mailbox>(),
-      records: 0,
-      bytes: 0,
       forget: [],
     }))
   }
 
   /** Records at workers, not yet decided. */
   get inFlight(): number {
-    return this.#slots.reduce((sum, slot) => sum + slot.records, 0)
+    return this.#slots.reduce((sum, { credit }) => sum + credit.records, 0)
   }
 
   get bytesInFlight(): number {
-    return this.#slots.reduce((sum, slot) => sum + slot.bytes, 0)
+    return this.#slots.reduce((sum, { credit }) => sum + credit.bytes, 0)
   }
 
   /** Sends nothing any more: the daemon drains. */
@@ -91,10 +99,7 @@ export class Dispatcher {
 
   /** The worker has answered for `item`: its credit is free again. */
   answered(mailbox: Mailbox, item: Item): void {
-    const slot = this.#slots[mailbox.worker]
-    if (slot === undefined) return
-    slot.records--
-    slot.bytes -= item.bytes
+    this.#slots[mailbox.worker]?.credit.answered(mailbox, item)
   }
 
   /** Before a mailbox's run is raised: the worker forgets it, and owes nothing for it any more. */
@@ -104,8 +109,7 @@ export class Dispatcher {
     // It may belong elsewhere now; its entry in the queue there is passed over.
     if (slot.worker === this.#workers.count) mailbox.ready = false
     if (!mailbox.open) return
-    slot.records -= mailbox.inFlightCount
-    slot.bytes -= mailbox.inFlightBytes
+    slot.credit.withdrawn(mailbox)
     slot.open.delete(mailbox)
     slot.forget.push(mailbox.id)
   }
@@ -117,8 +121,7 @@ export class Dispatcher {
     slot.up = false
     const mailboxes = [...slot.open]
     slot.open.clear()
-    slot.records = 0
-    slot.bytes = 0
+    slot.credit.lost(mailboxes)
     slot.forget = []
     const waiting: Mailbox[] = []
     for (let mailbox = this.#nextReady(slot); mailbox !== undefined; mailbox = this.#nextReady(slot))
@@ -137,7 +140,7 @@ export class Dispatcher {
   /** Whether the worker is there and has nothing to do. */
   idles(worker: number): boolean {
     const slot = this.#slots[worker]
-    return slot !== undefined && slot.up && slot.records === 0 && slot.ready.length === 0
+    return slot !== undefined && slot.up && slot.credit.records === 0 && slot.ready.length === 0
   }
 
   /** Tells workers what to forget and, with `more`, sends what credit allows. Called at the end of every event. */
@@ -154,7 +157,28 @@ export class Dispatcher {
       }
       const dispatches = this.#fill(slot)
       if (dispatches.length > 0) this.#workers.dispatch(worker, dispatches)
+      if (isStarved(slot)) this.#lookSoon()
     })
+  }
+
+  /** While mailboxes wait for credit it is looked who has it and does not go on. */
+  #lookSoon(): void {
+    if (this.#looking) return
+    this.#looking = true
+    this.#clock.after(slowAfterMs / 2, () => this.#look())
+  }
+
+  #look(): void {
+    this.#looking = false
+    const now = this.#clock.monotonic()
+    let found = false
+    for (const slot of this.#slots) {
+      // One record at a time is suspected of what becomes of the extra worker.
+      if (slot.worker === this.#workers.count || !isStarved(slot)) continue
+      if (slot.credit.setAside(slot.open, now)) found = true
+      else this.#lookSoon()
+    }
+    if (found) this.#settled()
   }
 
   /** The next mailbox of the queue whose place is still here. */
@@ -166,30 +190,22 @@ export class Dispatcher {
   }
 
   #fill(slot: Slot): Dispatch[] {
-    const { workerCreditBytes } = this.#settings
     const { credit, quantum } = slot
     const dispatches: Dispatch[] = []
     const now = this.#clock.monotonic()
-    while (slot.records < credit && slot.bytes < workerCreditBytes) {
+    while (credit.isLeft) {
       const mailbox = this.#nextReady(slot)
       if (mailbox === undefined) break
       if (mailbox.inFlightCount === 0) mailbox.runningSince = now
       const records: KafkaRecord[] = []
       let again: Map<number, string> | undefined
-      while (
-        records.length < quantum &&
-        slot.records < credit &&
-        mailbox.dispatchable &&
-        !this.#hasItsShare(mailbox, slot)
-      ) {
+      while (records.length < quantum && credit.isLeft && mailbox.dispatchable && !this.#hasItsShare(mailbox, slot)) {
         const item = mailbox.takeNext()
         if (item === undefined) break
         records.push(item.record)
         const since = copySince(item)
         if (since !== null) again = (again ?? new Map()).set(item.record.offset, since)
-        slot.records++
-        slot.bytes += item.bytes
-        if (slot.bytes >= workerCreditBytes) break
+        credit.took(item)
       }
       if (records.length === 0) continue
       const opening = this.#open(slot, mailbox)
@@ -202,9 +218,10 @@ export class Dispatcher {
     return dispatches
   }
 
-  #hasItsShare({ inFlightCount, inFlightBytes }: Mailbox, { credit, quantum }: Slot): boolean {
+  #hasItsShare(mailbox: Mailbox, { credit, most }: Slot): boolean {
+    const { inFlightCount, inFlightBytes } = mailbox
     return (
-      inFlightCount >= Math.max(quantum, credit * mailboxShare) ||
+      inFlightCount >= Math.min(credit.windowOf(mailbox), most) ||
       (inFlightCount > 0 && inFlightBytes >= this.#settings.workerCreditBytes * mailboxShare)
     )
   }
@@ -225,7 +242,7 @@ export class Dispatcher {
     let best = -1
     let load = Number.POSITIVE_INFINITY
     this.#slots.forEach((slot, worker) => {
-      const own = slot.records + slot.open.size
+      const own = slot.credit.records + slot.open.size
       if (slot.up && worker !== extra && own < load) {
         best = worker
         load = own
@@ -233,4 +250,9 @@ export class Dispatcher {
     })
     return best < 0 ? 0 : best
   }
+}
+
+/** Mailboxes wait, and the worker may have nothing more. */
+function isStarved({ up, ready, credit }: Slot): boolean {
+  return up && ready.length > 0 && !credit.isLeft
 }

@@ -99,6 +99,9 @@ export class Decided implements Outcome {
  */
 export type Waiting = 'nothing' | 'settling' | 'state' | 'retrying' | 'dependency' | 'held' | 'blocked'
 
+/** What a mailbox may have at a worker before anything of it was answered: so many that hang do not fill it. */
+export const firstWindow = 4
+
 /**
  * The FIFO of one (actor, topic, partition, tenant). Its items stand in offset order in three zones:
  * decided (not yet committed), in flight at the worker (not yet decided), and queued. Taking back a run only moves the
@@ -118,6 +121,12 @@ export class Mailbox {
   inFlightCount = 0
   /** Bytes of the items in flight at the worker, for its credit. */
   inFlightBytes = 0
+  /** Records that it may have at the worker. It grows with what is answered: who has answered nothing yet has little there. */
+  window = firstWindow
+  /** How often others had come to hang at the worker when that began. */
+  hangs = 0
+  /** It is slow: what it has at the worker, which does not count there until it answers. */
+  aside: { readonly records: number; readonly bytes: number } | null = null
   run = 1
   worker = -1
   /** Monotonic time at which the oldest in flight was sent, or the one before it decided. */
@@ -254,6 +263,7 @@ export class Mailbox {
     const item = this.items.at(this.decidedCount)
     if (item === undefined) throw new RangeError('a decision for a mailbox with nothing in flight')
     this.decidedCount++
+    this.window++
     this.inFlightCount--
     this.inFlightBytes -= item.bytes
     const decided = new Decided(this, item, result)

@@ -11,6 +11,7 @@ import type { Dispatch, Executing, Workers, WorkersListener } from '../core/work
 import { RestartLimit } from './restart-limit.ts'
 import { abandonedCode, beatMsOf, ThreadWatch, type ThreadWatchSettings } from './thread-watch.ts'
 import { WorkerThread } from './worker-thread.ts'
+import { mostAtWorker } from './worker-credit.ts'
 import { WorkerUtilisation } from './worker-utilisation.ts'
 
 export type WorkerPoolOptions = {
@@ -191,7 +192,7 @@ export class WorkerPool implements Workers {
         handlerTimeoutMs: settings.handlerTimeoutMs,
         tenantWeights: settings.tenantWeights,
         extra: at === this.#extra,
-        places: settings.creditRecords,
+        places: mostAtWorker(settings.creditRecords),
       },
       this.#shapes,
       {

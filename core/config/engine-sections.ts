@@ -82,7 +82,7 @@ export const workers = z
           "Threads that run actors. `auto`: the cores that this process may use (affinity and the container's limit), less one, at least one.",
       }),
     creditRecords: count({
-      doc: 'Records that may be at one worker, running or waiting; one tenant of one partition may have an eighth of them there.',
+      doc: 'Records that may be at one worker, running or waiting; one tenant of one partition may have an eighth of them there. Those of tenants that hang do not count, up to as many again.',
       default: 4_000,
       min: 1,
       max: 1_000_000,

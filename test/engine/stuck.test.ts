@@ -194,12 +194,13 @@ test('a state that cannot be read is waited for, and a turn at a worker that has
 
   const busy = new EngineStage({ settings: { workerCreditRecords: 1 } })
   await busy.assign()
-  busy.silent.add('slow')
-  await busy.send(['slow', 'well'])
+  // The first does not count any more after a while, and the second has its place.
+  busy.silent.add('slow').add('slower')
+  await busy.send(['slow', 'slower', 'well'])
   await busy.clock.pass(6_000)
   assert.equal(
     ask(busy).tenants.map(({ tenant, waitsFor, worker }) => `${tenant} ${waitsFor} ${worker}`),
-    ['slow running 0', 'well turn 0'],
+    ['slow running 0', 'slower running 0', 'well turn 0'],
   )
 })
 

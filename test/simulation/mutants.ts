@@ -309,8 +309,8 @@ export const mutants: readonly Mutant[] = [
     edits: [
       {
         file: 'supervisors/dispatcher.ts',
-        from: '{ up: false, credit: 1, quantum: 1 }',
-        to: '{ up: false, credit, quantum }',
+        from: '{ up: false, most: 1, quantum: 1 }),\n      credit: new WorkerCredit(worker < workers.count ? credit : 1, bytes),',
+        to: '{ up: false, most: quantum, quantum }),\n      credit: new WorkerCredit(credit, bytes),',
       },
     ],
   },

@@ -4,6 +4,7 @@ import type { LogRange, TopicPartition } from '../../core/kafka/source.ts'
 import { silentMetrics } from '../../core/metrics.ts'
 import type { PartitionRef } from '../../core/postgres/transactions.ts'
 import { type ActorRole, Engine } from '../../supervisors/engine.ts'
+import { mostAtWorker } from '../../supervisors/worker-credit.ts'
 import type { EngineStatus } from '../../supervisors/status.ts'
 import type { Chaos } from './chaos.ts'
 import { type EventLoop, Process, VirtualClock } from './event-loop.ts'
@@ -196,7 +197,7 @@ export class SimulatedDaemon {
     const status = this.engine.status()
     const poll = status.partitions.length * options.maxBatch * largestRecord
     // What is at workers may all be decided when half of the budget is to be written already.
-    const atWorkers = (options.workers * options.settings.workerCreditRecords + 1) * writtenBytes
+    const atWorkers = (options.workers * mostAtWorker(options.settings.workerCreditRecords) + 1) * writtenBytes
     if (status.bytesToWrite > options.settings.budgetBytes / 2 + atWorkers)
       violate('G7 over the budget', `${this.process.name}: ${status.bytesToWrite} bytes to be written`)
     if (status.bytes - status.bytesToWrite > options.settings.budgetBytes + poll)
