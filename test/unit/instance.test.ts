@@ -289,7 +289,10 @@ test('records that are looked up keep their order, and the answers for a mailbox
   }
   const decisions: Decision[] = []
   const actor: Actor = { ...recorder, dependencies: { outside: { timeoutMs: 1 } } }
-  const instances = new Instances([actor], services, (decision) => decisions.push(decision), { keys })
+  const instances = new Instances([actor], services, (decision) => decisions.push(decision), {
+    keys,
+    turns: new Turns(still),
+  })
   const go = (offset: number) => record(offset, { turns: 0 })
   instances.dispatch({ mailbox: 1, run: 1, opening: open(), records: [go(0), go(1)] })
   instances.dispatch({ mailbox: 1, run: 1, opening: null, records: [go(2)] })
