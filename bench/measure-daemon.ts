@@ -23,6 +23,8 @@ export type Task = {
   readonly mode: 'message-id' | 'offset'
   readonly messages: Messages
   readonly partitions: number
+  /** Puts into the database what must be there before the daemon starts. */
+  prepare?(database: Database): Promise<void>
 }
 
 export type Place = {
@@ -59,8 +61,9 @@ export async function measureDaemon(
         scenario,
         messages,
         partitions,
-        launch: ({ database, group }) =>
-          Crew.of(
+        launch: async ({ database, group }) => {
+          await task.prepare?.(database)
+          return Crew.of(
             () =>
               new Daemon({
                 configuration,
@@ -79,7 +82,8 @@ export async function measureDaemon(
                 settings: place.settings ?? [],
                 env: place.env ?? {},
               }),
-          ),
+          )
+        },
         describe: ({ first }) => ({ ...descriptionOf(first, servers, configuration, place.settings ?? []), mode }),
         check: (database, records) => verdictOn(servers, database, task, events, records),
       },

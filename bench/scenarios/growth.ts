@@ -28,50 +28,46 @@ export async function growth(place: Place, options: GrowthRunOptions): Promise<R
     ...(payloadBytes !== undefined && { payloadBytes }),
     ...(options.keys > 0 && { dayMs: afterKeysMs }),
   }
+  const messages = new Messages(content)
+  let snapshot: Awaited<ReturnType<typeof openSnapshot>> | undefined
   const task: Task = {
     scenario: 'growth',
     actor: 'effects',
     mode,
-    messages: new Messages(content),
+    messages,
     partitions,
+    // With the daemon there already, each would wait for tables that the other has.
+    async prepare(database) {
+      if (options.keys > 0) await fillKeys(database.sql, { day: place.day, keys: options.keys, tenants })
+      if (options.snapshot) snapshot = await openSnapshot(database.url)
+    },
   }
   const there: Place = {
     ...place,
     settings: [...(place.settings ?? []), ...(workers === undefined ? [] : [`workers.count=${workers}`])],
     env: { ...place.env, BENCH_EFFECTS: String(effects) },
   }
-  // Several daemons share a load once all are there, and keys must be there before the first message: neither can be
-  // when the messages wait already.
-  const waits = grown.of === 'daemons' || options.keys > 0
-  const worked = (topic: string, produced: () => Promise<void>) =>
+  const worked = (topic: string, produced: (crew: Crew<Daemon>) => Promise<void>) =>
     measureDaemon(there, task, topic, async (session) => {
-      const close = await prepare(session, options, place.day)
-      try {
-        await produced()
-        await session.reach(content.records)
-      } finally {
-        await close()
-      }
+      await produced(session.subject)
+      await session.reach(content.records)
+      await snapshot?.close()
+      snapshot = undefined
       return { ...(await findingOf(session, options, content.records)), grown }
     })
-  if (!waits) return worked(await backlogOf(place.servers, content, partitions), async () => {})
-  return withOwnTopic(place.servers, { name: 'growth', day: place.day, partitions }, ({ topic, publisher }) =>
-    worked(topic, () => produce(publisher, topic, task.messages)),
-  )
-}
-
-/** What must be there before the first message; returns how to end it. */
-async function prepare(
-  { subject: crew, database }: Session<Crew<Daemon>>,
-  options: GrowthRunOptions,
-  day: number,
-): Promise<() => Promise<void>> {
-  if (options.keys > 0) await fillKeys(database.sql, { day, keys: options.keys, tenants: options.tenants })
-  while (crew.running.length < options.daemons) await crew.join()
-  if (options.daemons > 1) for (const daemon of crew.running) await crew.ready(daemon)
-  if (!options.snapshot) return async () => {}
-  const snapshot = await openSnapshot(database.url)
-  return () => snapshot.close()
+  try {
+    if (grown.of !== 'daemons') return await worked(await backlogOf(place.servers, content, partitions), async () => {})
+    // Several share a load once all of them are there, and not when the messages wait already.
+    return await withOwnTopic(place.servers, { name: 'growth', day: place.day, partitions }, ({ topic, publisher }) =>
+      worked(topic, async (crew) => {
+        while (crew.running.length < options.daemons) await crew.join()
+        for (const daemon of crew.running) await crew.ready(daemon)
+        await produce(publisher, topic, messages)
+      }),
+    )
+  } finally {
+    await snapshot?.close() // of a run that has failed
+  }
 }
 
 async function findingOf(
