@@ -30,12 +30,19 @@ async function recreate(on: Stage): Promise<void> {
   }
 }
 
-for (const driver of ['platformatic', 'confluent'] as const) {
+const makes = [
+  ['platformatic', 'consumer'],
+  ['platformatic', 'classic'],
+  ['confluent', 'consumer'],
+  ['confluent', 'classic'],
+] as const
+
+for (const [driver, protocol] of makes) {
   test(
-    `a topic that was made anew is read from its beginning alone, by ${driver}`,
+    `a topic that was made anew is read from its beginning alone, by ${driver} with the ${protocol} protocol`,
     async () => {
       const on = await stage()
-      on.start({ set: [`kafka.driver=${driver}`] })
+      on.start({ set: [`kafka.driver=${driver}`, `consumer.protocol=${protocol}`] })
       on.feed(200)
       await on.worked(200)
       await recreate(on)
