@@ -348,7 +348,12 @@ export class Engine {
     const group = this.#options.groups.find(({ name }) => name === groupName)
     if (group === undefined) throw new RangeError(`no group ${groupName}`)
     return {
-      assigned: (partitions) => this.#event(() => partitions.forEach((at) => this.#assigned(group, at))),
+      assigned: (partitions) =>
+        this.#event(() => {
+          // What was known of a topic may be the one before it: that it was made anew may be why they are assigned.
+          for (const { topic } of partitions) this.#ownership.forget(group.name, topic)
+          for (const at of partitions) this.#assigned(group, at)
+        }),
       revoked: (partitions) => this.#event(() => partitions.forEach((at) => this.#revoked(group, at))),
       lost: (partitions) => this.#event(() => partitions.forEach((at) => this.#drop(this.#find(group, at)))),
       records: (batches) => this.#event(() => batches.forEach((batch) => this.#records(group, batch))),

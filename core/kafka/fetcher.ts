@@ -26,6 +26,8 @@ export type FetcherOptions = {
   /** Something can be delivered. */
   readonly arrived: () => void
   readonly outOfRange: (reading: Reading) => void
+  /** Brokers have another topic of its name: either it was made anew, or they lag. */
+  readonly otherTopic: (reading: Reading) => void
   readonly failed: (error: Error) => void
 }
 
@@ -99,7 +101,7 @@ export class Fetcher {
   unreadable(reading: Reading, error: Error): void {
     const position = reading.position
     const token = reading.token
-    reading.seek(position, token)
+    reading.seek(position, token, reading.topicId)
     this.#delay(reading)
     this.#options.failed(error)
   }
@@ -123,6 +125,13 @@ export class Fetcher {
     if (!topology) return void this.#refresh()
     const byLeader = new Map<number, Reading[]>()
     for (const reading of wanted) {
+      const id = topology.topics.get(reading.topic)?.id
+      if (id !== undefined && reading.topicId !== undefined && id !== reading.topicId) {
+        this.#delay(reading)
+        this.#outdated()
+        this.#options.otherTopic(reading)
+        continue
+      }
       const leader = leaderOf(reading, topology)
       if (leader < 0 || !topology.brokers.has(leader)) {
         this.#delay(reading)

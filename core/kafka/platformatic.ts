@@ -89,6 +89,7 @@ export class PlatformaticSource implements Source {
       readings: this.#readings,
       arrived: () => this.#wake?.(),
       outOfRange: (reading) => void this.#outOfRange(reading),
+      otherTopic: (reading) => void this.#otherTopic(reading),
       failed: (error) => trouble.tell(error),
     })
     this.#fetcher = fetcher
@@ -96,11 +97,7 @@ export class PlatformaticSource implements Source {
       cluster: this.#cluster,
       topics,
       clock,
-      changed: (topic) => {
-        fetcher.refresh()
-        this.#membership.topicsChanged()
-        listener.topicChanged(topic)
-      },
+      changed: (topic) => this.#topicChanged(topic),
       failed: (error) => trouble.tell(error),
       answered: () => {
         if (fetcher.healthy && this.#healthy) trouble.clear()
@@ -136,11 +133,36 @@ export class PlatformaticSource implements Source {
     return this.#stopped
   }
 
-  seek(partition: TopicPartition, position: number, token: number): void {
+  seek(partition: TopicPartition & { readonly topicId?: string }, position: number, token: number): void {
     const reading = this.#readings.get(keyOf(partition))
     if (!reading || reading.revoked) return
-    reading.seek(position, token)
+    reading.seek(position, token, partition.topicId)
     this.#fetcher?.wake()
+  }
+
+  #topicChanged(topic: TopicDescription): void {
+    this.#fetcher?.refresh()
+    this.#membership.topicsChanged()
+    this.#listener?.topicChanged(topic)
+  }
+
+  /** Not all partitions of a topic need to ask. */
+  #asking = false
+
+  /** Not by what the fetcher knows, which may be older than what was sought. */
+  async #otherTopic(reading: Reading): Promise<void> {
+    if (this.#asking) return
+    this.#asking = true
+    const { topicId } = reading
+    try {
+      const now = await this.#cluster.describe(reading.topic)
+      if (now !== undefined && now.id !== topicId && reading.topicId === topicId && !this.#stopped)
+        this.#topicChanged(now)
+    } catch (error) {
+      this.#trouble?.tell(errorOf(error))
+    } finally {
+      this.#asking = false
+    }
   }
 
   pause(partitions: readonly TopicPartition[]): void {

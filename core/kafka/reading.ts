@@ -11,6 +11,8 @@ export class Reading implements TopicPartition {
   readonly partition: number
   /** Of the last `seek`; -1 before the first. */
   token = -1
+  /** The topic that the last `seek` meant; undefined: whichever has the name. */
+  topicId: string | undefined
   /** Of what was delivered. */
   position = -1
   /** Of what was fetched. */
@@ -51,8 +53,9 @@ export class Reading implements TopicPartition {
     return this.#end >= 0 && this.fetchPosition >= this.#end
   }
 
-  seek(position: number, token: number): void {
+  seek(position: number, token: number, topicId?: string): void {
     this.token = token
+    this.topicId = topicId
     this.position = position
     this.fetchPosition = position
     this.#told = position

@@ -121,9 +121,10 @@ export interface Source {
   stop(): Promise<void>
   /**
    * Delivers `partition` from `position` on, each batch with `token`; also lifts a pause. What was fetched before never
-   * arrives with the new token. `token` grows with each call for a partition.
+   * arrives with the new token. `token` grows with each call for a partition. With `topicId` nothing is delivered of
+   * another topic of that name, in whose log the position means something else.
    */
-  seek(partition: TopicPartition, position: number, token: number): void
+  seek(partition: TopicPartition & { readonly topicId?: string }, position: number, token: number): void
   /** Stops delivering; at most what is already on its way (one poll) still comes. Survives until `resume` or `seek`. */
   pause(partitions: readonly TopicPartition[]): void
   resume(partitions: readonly TopicPartition[]): void
