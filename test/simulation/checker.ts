@@ -78,6 +78,10 @@ export class Checker {
   readonly #options: CheckerOptions
   #seen = new Map<string, Seen>()
   #keys = new Map<string, Known>()
+  /** Keys that a failover has lost, with the outcomes of their records, which run again. */
+  readonly #lostKeys = new Set<string>()
+  /** Records that were found to be copies of such, before anybody heard of the failover, by the key. */
+  readonly #ofLost = new Map<string, string>()
   #chains = new Map<string, Chain>()
   /** Everything ever committed for publication, where it came from; survives a failover. */
   readonly #outgoing = new Map<string, { readonly from: string; readonly offset: number; readonly index: number }>()
@@ -119,6 +123,7 @@ export class Checker {
 
   /** The database lost its last transactions: everything again, from those that are left. */
   restart(history: readonly Applied[]): void {
+    for (const key of this.#keys.keys()) this.#lostKeys.add(key)
     this.#seen = new Map()
     this.#keys = new Map()
     this.#chains = new Map()
@@ -165,6 +170,11 @@ export class Checker {
   /** Whether the record at `offset` of the partition with this `refKey` has an outcome. */
   ended(key: string, offset: number): boolean {
     return this.#seen.get(key)?.outcomes.has(offset) ?? false
+  }
+
+  /** Copies of what a failover has lost, and has not been processed since. */
+  copiesOfNothing(): string[] {
+    return [...this.#ofLost].flatMap(([key, at]) => (this.#keys.has(key) ? [] : [`${at}: ${key}`]))
   }
 
   /** Offsets of visible records of the partition without an outcome. */
@@ -392,6 +402,7 @@ export class Checker {
     const counts = isKnown(known?.writtenAt, since)
     if (row.kind === 'duplicate') {
       if (known?.owner === at) violate('G1 a duplicate of itself', at)
+      else if (!counts && !heldNow.has(key) && this.#lostKeys.has(key)) this.#ofLost.set(key, at)
       else if (!counts && !heldNow.has(key))
         violate(since === null ? 'G1 a duplicate of nothing' : 'G1 what was to run again did not', at)
       return

@@ -411,22 +411,6 @@ export const mutants: readonly Mutant[] = [
     ],
   },
   {
-    name: 'a claim of an earlier topic takes back what its heir has, and the heir does not hear of it',
-    from: 15_200,
-    edits: [
-      {
-        file: 'test/simulation/simulated-ledger.ts',
-        from: 'if (newest?.topicId !== heir.topicId) return superseded(server)',
-        to: "if (newest?.topicId === '') return superseded(server)",
-      },
-      {
-        file: 'supervisors/engine.ts',
-        from: 'this.#event(() => this.#fenced(partition)),',
-        to: 'this.#memberDoubted(partition),',
-      },
-    ],
-  },
-  {
     name: 'who holds the watermark of a quiet partition is not parked',
     edits: [
       {

@@ -19,7 +19,13 @@ export class Settled {
     const { world } = { world: this.#world }
     if (!world.workload.done) return { rule: 'the workload has not ended', detail: '' }
     return (
-      this.#partitions() ?? this.#outbox() ?? this.#retries() ?? this.#parked() ?? this.#breakers() ?? this.#memory()
+      this.#partitions() ??
+      this.#copies() ??
+      this.#outbox() ??
+      this.#retries() ??
+      this.#parked() ??
+      this.#breakers() ??
+      this.#memory()
     )
   }
 
@@ -66,6 +72,15 @@ export class Settled {
   /** An offset commit that was given up may be applied after a later one: Kafka's offset then is not what was written last. */
   get #reordered(): boolean {
     return this.#world.schedule.hazards['offset delayed'] !== undefined
+  }
+
+  /** What a failover has lost runs again, if Kafka still has it: its copies may say that they are copies. */
+  #copies(): Wanting | null {
+    const { schedule, excuses, checker } = this.#world
+    const gone = schedule.strikes.some(({ kind }) => kind === 'trim log' || kind === 'operator resets')
+    if (gone || excuses.recreated || excuses.reset || this.#anyStopped()) return null
+    const [first] = checker.copiesOfNothing()
+    return first === undefined ? null : { rule: 'G2 a copy of what was lost', detail: first }
   }
 
   #outbox(): Wanting | null {

@@ -164,13 +164,17 @@ export class World {
       this.loop.thaw(daemon.process)
     }
     this.loop.after(1, 'restart', () => {
-      while (this.running().filter(({ draining }) => !draining).length < this.schedule.options.daemons)
-        this.startDaemon()
+      while (this.#staying().length < this.schedule.options.daemons) this.startDaemon()
     })
   }
 
   running(): SimulatedDaemon[] {
     return this.daemons.filter(({ process }) => process.state !== 'dead')
+  }
+
+  /** Who ends by itself counts for nothing. */
+  #staying(): SimulatedDaemon[] {
+    return this.running().filter(({ draining }) => !draining)
   }
 
   startDaemon(): SimulatedDaemon {
@@ -192,7 +196,7 @@ export class World {
       mended: this.mended,
       died: () =>
         this.loop.after(this.#random.delay(1_000), 'restart', () => {
-          if (this.running().length < this.schedule.options.daemons) this.startDaemon()
+          if (this.#staying().length < this.schedule.options.daemons) this.startDaemon()
         }),
       outOfRange: (group, at, range) => {
         const { onOutOfRange } = this.schedule.options
