@@ -121,6 +121,15 @@ export function checkNativeConfig(addon: Addon, options: SourceOptions): void {
 }
 
 /**
+ * With `consumer` also how long the coordinator waits until a member has let go of what it must. librdkafka 2.15.1 may never
+ * say that it has, when the heartbeat that says so meets a coordinator that goes: its partitions stay where they are, and
+ * those that it should get are nobody's, until then. The default of five minutes is too long for that.
+ */
+function maxPollIntervalMs({ protocol, sessionTimeoutMs, releaseTimeoutMs }: SourceOptions): number {
+  return protocol === 'consumer' ? releaseTimeoutMs + 30_000 : Math.max(300_000, sessionTimeoutMs, releaseTimeoutMs * 2)
+}
+
+/**
  * The consumer's settings. Fetching is tuned for few, large requests per partition, with the whole queue bounded, and
  * with a short wait once the bound was met: librdkafka's default of one second stalls a fast consumer.
  */
@@ -145,7 +154,7 @@ export function nativeConfig(options: SourceOptions, callbacks: NativeConfig): N
     'socket.nagle.disable': true,
     'reconnect.backoff.max.ms': 2_000,
     'topic.metadata.refresh.interval.ms': 10_000,
-    'max.poll.interval.ms': Math.max(300_000, options.sessionTimeoutMs, options.releaseTimeoutMs * 2),
+    'max.poll.interval.ms': maxPollIntervalMs(options),
     ...options.passThrough,
     'bootstrap.servers': options.bootstrap.join(','),
     'client.id': options.clientId,
