@@ -146,8 +146,10 @@ export class LoneRuns implements Workers {
         log.debug('partition.trust_not_written', { error: messageOf(error) }, messageOf(error)),
       )
     quarantine.freeAll(partition)
+    // Others wait for a time, or for an operator, and go elsewhere after that by themselves.
     for (const mailbox of [...partition.mailboxes.values()])
-      if (mailbox.worker === this.count && !quarantine.holds(mailbox)) moveOn(mailbox)
+      if (mailbox.worker === this.count && (mailbox.open || mailbox.ready) && !quarantine.holds(mailbox))
+        moveOn(mailbox)
   }
 
   /** Writes down what is to run, or that nothing does, and then lets it run; as long as there is something to do. */

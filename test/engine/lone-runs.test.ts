@@ -89,6 +89,17 @@ test('after a thousand that have ended, the rest runs together', async () => {
   assert.is(stage.lone.at(-1), -1)
 })
 
+test('when the rest runs together again, a tenant that waits after a failure goes on waiting', async () => {
+  const stage = await staged(lost(3), { settings: { trustAfterRecords: 3 } })
+  stage.failures.set(0, 1)
+  await stage.send(['a', 'b', 'c', 'd'])
+  await stage.clock.pass(500)
+  assert.equal([stage.trusted, stage.sentTo], [[0], ['1:0', '1:1', '1:2', '0:3']])
+  await stage.clock.pass(500)
+  assert.is(stage.sentTo.at(-1), '0:0')
+  assert.is(stage.committed.length, 5)
+})
+
 test('PostgreSQL away: the record waits until it is written down, and the daemon says why', async () => {
   const stage = await staged(lost(3))
   const away = Promise.withResolvers<boolean>()
