@@ -90,7 +90,10 @@ export class LoneRuns implements Workers {
   }
 
   owned(partition: Partition, { count, suspects }: LostOwners): void {
-    if (count > 0 && count < lostLimit) this.#doubtful.add(partition)
+    if (count > 0 && count < lostLimit) {
+      this.#doubtful.add(partition)
+      this.clear()
+    }
     if (count < lostLimit) return
     const { log, quarantine, settings } = this.#options
     partition.reason = `its last ${count} owners were lost, so its records run one at a time until ${settings.trustAfterRecords} have ended`
@@ -118,8 +121,8 @@ export class LoneRuns implements Workers {
     else this.#trust(partition)
   }
 
-  /** Nothing runs on the extra thread. */
-  rest(): void {
+  /** What is written down as running is not to be blamed any more: it has ended, or something else may end the process. */
+  clear(): void {
     if (!this.#noted || this.#busy || this.#next !== null) return
     void this.#work()
   }
@@ -191,9 +194,9 @@ export class LoneRuns implements Workers {
       if (this.#doubtful.size === 0) {
         this.#noted = true
         ours = await ledger.runAlone(partition.ref, partition.epoch, record)
-      } else {
-        await this.#noteNone()
       }
+      // One of these may have come meanwhile.
+      if (this.#doubtful.size > 0) await this.#noteNone()
     } else {
       await this.#noteNone()
     }

@@ -73,7 +73,7 @@ export class Losses {
   tick(): void {
     const { dispatcher, outcomes, workers, lone } = this.#options
     this.#idle = dispatcher.idles(this.#extra) ? this.#idle + 1 : 0
-    if (this.#idle > 0) lone.rest()
+    if (this.#idle > 0) lone.clear()
     if (this.#idle < idleTicks) return
     this.#idle = 0
     for (const mailbox of dispatcher.workerLost(this.#extra)) outcomes.moveOn(mailbox)

@@ -140,6 +140,32 @@ test('while another partition is in doubt and runs together, nothing is blamed',
   assert.equal([stage.sentTo, stage.lone], [['1:0', '1:1'], [1]])
 })
 
+test('when a partition in doubt comes, what was written down as running is not blamed any more', async () => {
+  const stage = new EngineStage({ partitions: 2 })
+  stage.lostOwners = lost(3)
+  await stage.assign(0)
+  stage.mute = true
+  await stage.send(['a'])
+  assert.equal([stage.sentTo, stage.lone], [['1:0'], [0]])
+  stage.lostOwners = lost(1)
+  await stage.assign(1)
+  assert.equal(stage.lone, [0, -1])
+})
+
+test('one that comes while a record is written down keeps that from being blamed, too', async () => {
+  const stage = new EngineStage({ partitions: 2 })
+  stage.lostOwners = lost(3)
+  await stage.assign(0)
+  const noted = Promise.withResolvers<boolean>()
+  stage.runAlone = () => noted.promise
+  await stage.send(['a'])
+  stage.lostOwners = lost(1)
+  await stage.assign(1)
+  noted.resolve(true)
+  await stage.clock.pass(0)
+  assert.equal([stage.sentTo, stage.lone], [['1:0'], [-1]])
+})
+
 test('a record that ends the extra thread three times is a dead letter, too', async () => {
   const stage = await staged(lost(3))
   stage.killers.add(1)
