@@ -137,10 +137,15 @@ export class Dispatcher {
     if (slot) slot.up = true
   }
 
+  hasRecords(worker: number): boolean {
+    const slot = this.#slots[worker]
+    return slot !== undefined && slot.credit.records > 0
+  }
+
   /** Whether the worker is there and has nothing to do. */
   idles(worker: number): boolean {
     const slot = this.#slots[worker]
-    return slot !== undefined && slot.up && slot.credit.records === 0 && slot.ready.length === 0
+    return slot !== undefined && slot.up && slot.ready.length === 0 && !this.hasRecords(worker)
   }
 
   /** Tells workers what to forget and, with `more`, sends what credit allows. Called at the end of every event. */

@@ -179,6 +179,15 @@ test('a record that ends the extra thread three times is a dead letter, too', as
   assert.equal(stage.losses, [1, 1, 1])
 })
 
+test('what ended with the extra thread is not written down as running', async () => {
+  const stage = await staged(lost(3))
+  stage.killers.add(0)
+  await stage.send(['a'])
+  await stage.clock.pass(2_000)
+  assert.equal(stage.committed, ['a/0:failed'])
+  assert.is(stage.lone.at(-1), -1)
+})
+
 test('whoever gives a partition back says so: revoked, lost or drained', async () => {
   const revoked = await staged(lost(0))
   void revoked.revoke()
