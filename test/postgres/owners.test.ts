@@ -7,7 +7,7 @@ import type { LostOwners } from '../../core/postgres/transactions.ts'
 import { after, before, beforeEach, test } from '../harness.ts'
 import { LaneStage, type Owned } from './lane-stage.ts'
 
-// What becomes of owners, as migration 0023 keeps it: test/simulation/simulated-owners.ts is its model.
+// What becomes of owners, as migrations 0023 and 0026 keep it: test/simulation/simulated-owners.ts is its model.
 
 let stage: LaneStage
 let lane: PostgresLane
@@ -129,6 +129,16 @@ test('trusted again, its suspects are forgotten, and one lost owner more is enou
   await take(next)
   await next.trust(owned.ref, owned.epoch)
   assert.equal(await take(), { count: 3, givenUp: 0, suspects: [] })
+})
+
+test('one that ends at once after that is one, however long the records ran alone before', async () => {
+  const ledger = process()
+  await take(ledger)
+  await began('10 seconds')
+  await commit()
+  await ledger.trust(owned.ref, owned.epoch)
+  await commit()
+  assert.is((await take()).count, 3)
 })
 
 test('an operator’s word ends everything', async () => {

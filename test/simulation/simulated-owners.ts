@@ -51,6 +51,14 @@ export class SimulatedOwners {
     return true
   }
 
+  /** As fn_trust. */
+  trust({ tables, changes }: Transaction, ref: PartitionRef, epoch: number): void {
+    const row = tables.owners.get(refKey(ref))
+    if (row?.epoch !== epoch) return
+    const trusted = { count: 2, since: this.#loop.now, givenUp: 0, suspects: [], alone: null }
+    changes.push({ kind: 'owner', ref, row: { ...row, ...trusted } })
+  }
+
   /** Nothing that this process has noted runs any more, but for one partition's. */
   end({ tables, changes }: Transaction, process: string, but: PartitionRef | null): void {
     for (const [key, row] of tables.owners) {
