@@ -7,7 +7,7 @@ import type { LostOwners } from '../../core/postgres/transactions.ts'
 import { after, before, beforeEach, test } from '../harness.ts'
 import { LaneStage, type Owned } from './lane-stage.ts'
 
-// What becomes of owners, as migrations 0023 and 0026 keep it: test/simulation/simulated-owners.ts is its model.
+// What becomes of owners, as migrations 0023, 0026 and 0027 keep it: test/simulation/simulated-owners.ts is its model.
 
 let stage: LaneStage
 let lane: PostgresLane
@@ -139,6 +139,24 @@ test('one that ends at once after that is one, however long the records ran alon
   await ledger.trust(owned.ref, owned.epoch)
   await commit()
   assert.is((await take()).count, 3)
+})
+
+test('two records given up on stop the partition until an operator decides, for hours if need be', async () => {
+  for (const offset of [5, 5, 6, 6]) {
+    const ledger = process()
+    await take(ledger)
+    assert.ok(await ledger.runAlone(owned.ref, owned.epoch, record(offset)))
+  }
+  const stopped = process()
+  assert.is((await take(stopped)).givenUp, 2)
+  await began('2 days')
+  const next = process()
+  const { givenUp, suspects } = await take(next)
+  const found = suspects.filter(({ owners }) => owners > 1).map(({ offset }) => offset)
+  assert.equal([givenUp, found.sort((a, b) => a - b)], [2, [5, 6]])
+  await next.release([owned])
+  await began('2 days')
+  assert.is((await take()).givenUp, 2)
 })
 
 test('an operator’s word ends everything', async () => {

@@ -12,7 +12,7 @@ import { type OwnerRow, type ProgressRow, refKey } from './postgres-tables.ts'
 const soonMs = 5_000
 const forgetMs = 3_600_000
 
-/** What migrations/0023_lost_owners.sql makes of the owners of partitions. */
+/** What migrations/0023_lost_owners.sql, 0026_trusted_owners.sql and 0027_stopped_owners.sql make of partitions' owners. */
 export class SimulatedOwners {
   readonly #loop: EventLoop
   readonly #chaos: Chaos
@@ -75,8 +75,8 @@ export class SimulatedOwners {
     last: ProgressRow,
     committedAt: number,
   ): Pick<OwnerRow, 'count' | 'suspects' | 'givenUp'> {
-    if (before === undefined || before.epoch !== last.epoch || this.#loop.now - before.since > forgetMs)
-      return { count: 0, suspects: [], givenUp: 0 }
+    const isOld = before !== undefined && before.givenUp < 2 && this.#loop.now - before.since > forgetMs
+    if (before === undefined || before.epoch !== last.epoch || isOld) return { count: 0, suspects: [], givenUp: 0 }
     const { count, suspects, givenUp, alone } = before
     if (before.process === process) return before
     if (!before.released && alone !== null) {
