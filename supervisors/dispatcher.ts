@@ -82,7 +82,7 @@ export class Dispatcher {
     return this.#slots.reduce((sum, { credit }) => sum + credit.bytes, 0)
   }
 
-  /** Sends nothing any more: the daemon drains. */
+  /** Sends nothing any more: the daemon drains, or has ended. */
   hold(): void {
     this.#held = true
   }
@@ -175,6 +175,7 @@ export class Dispatcher {
 
   #look(): void {
     this.#looking = false
+    if (this.#held) return
     const now = this.#clock.monotonic()
     let found = false
     for (const slot of this.#slots) {

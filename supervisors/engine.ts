@@ -308,6 +308,7 @@ export class Engine {
     this.#stopped = true
     this.#ticker?.cancel()
     this.#outbox.stop()
+    this.#dispatcher.hold()
     this.#lone.stop()
     this.#outcomes.dependencies.stop()
     for (const committer of this.#committers) committer.stop()
