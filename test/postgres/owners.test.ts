@@ -7,7 +7,7 @@ import type { LostOwners } from '../../core/postgres/transactions.ts'
 import { after, before, beforeEach, test } from '../harness.ts'
 import { LaneStage, type Owned } from './lane-stage.ts'
 
-// What becomes of owners, as migrations 0023, 0026 and 0027 keep it: test/simulation/simulated-owners.ts is its model.
+// What becomes of owners, as migrations 0023 and 0026 to 0028 keep it: test/simulation/simulated-owners.ts is its model.
 
 let stage: LaneStage
 let lane: PostgresLane
@@ -119,6 +119,24 @@ test('who has lost the partition cannot note anything', async () => {
   assert.not(await ledger.runAlone(owned.ref, epoch, record(5)))
   await ledger.trust(owned.ref, epoch)
   assert.ok((await take()).count > 0)
+})
+
+test('it is written down without waiting for the disk, and nothing else is', async () => {
+  await take()
+  const { group, topicId, partition } = owned.ref
+  const sql = await stage.sql.reserve()
+  const waits = async () =>
+    (await sql<{ waits: string }[]>`select current_setting('synchronous_commit') as waits`)[0]?.waits
+  await sql`begin`
+  await sql`
+    select sys.fn_run_alone(
+      ${group}, ${topicId}, ${partition}, ${owned.epoch}, ${randomUUID()}, ${topicId}, ${partition}, 5, 0
+    )`
+  const during = await waits()
+  await sql`commit`
+  const later = await waits()
+  sql.release()
+  assert.equal([during, later], ['off', 'on'])
 })
 
 test('trusted again, its suspects are forgotten, and one lost owner more is enough', async () => {
