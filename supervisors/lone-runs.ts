@@ -30,6 +30,8 @@ export type LoneRunsOptions = {
   readonly giveUp: (mailbox: Mailbox, failed: Failed, owners: number) => void
   /** The mailbox need not stay on the extra thread. */
   readonly moveOn: (mailbox: Mailbox) => void
+  /** The partition has another owner: its next commit says so. */
+  readonly touch: (partition: Partition) => void
   readonly trouble: (reason: string | null) => void
   readonly settled: () => void
 }
@@ -174,7 +176,7 @@ export class LoneRuns implements Workers {
   }
 
   async #step(): Promise<void> {
-    const { ledger, workers, mailboxes, giveUp, settled } = this.#options
+    const { ledger, workers, mailboxes, giveUp, touch, settled } = this.#options
     // The dispatcher is not to hear of anything while it fills.
     await Promise.resolve()
     const dispatch = this.#next
@@ -202,8 +204,9 @@ export class LoneRuns implements Workers {
     }
     if (dispatch === null || this.#next !== dispatch) return
     this.#next = null
-    // Another's, and the next commit will say so.
-    if (ours) workers.dispatch(this.count, [dispatch])
+    if (ours) return workers.dispatch(this.count, [dispatch])
+    if (mailbox !== undefined) touch(mailbox.partition)
+    settled()
   }
 
   async #noteNone(): Promise<void> {

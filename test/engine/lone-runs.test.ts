@@ -125,6 +125,19 @@ test('a record whose partition goes while it is written down does not run', asyn
   assert.equal(stage.sentTo, [])
 })
 
+test('a record that is another owner’s by now does not keep the extra thread from others', async () => {
+  const stage = new EngineStage({ partitions: 2 })
+  stage.lostOwners = lost(3)
+  await stage.assign()
+  stage.answer = (commit) =>
+    commit.partitions[0]?.ref.partition === 0 ? { kind: 'fenced', partitions: [0] } : { kind: 'committed', commit }
+  stage.runAlone = async () => false
+  await stage.send(['a'])
+  stage.runAlone = async () => true
+  await stage.send(['b'], 1)
+  assert.equal(stage.sentTo, ['1:0'])
+})
+
 test('while another partition is in doubt and runs together, nothing is blamed', async () => {
   const stage = new EngineStage({ partitions: 2 })
   stage.lostOwners = lost(3)
