@@ -82,7 +82,7 @@ export class Dispatcher {
     return this.#slots.reduce((sum, { credit }) => sum + credit.bytes, 0)
   }
 
-  /** Sends nothing any more: the daemon drains. */
+  /** Sends nothing any more: the daemon drains, or has ended. */
   hold(): void {
     this.#held = true
   }
@@ -137,10 +137,15 @@ export class Dispatcher {
     if (slot) slot.up = true
   }
 
+  hasRecords(worker: number): boolean {
+    const slot = this.#slots[worker]
+    return slot !== undefined && slot.credit.records > 0
+  }
+
   /** Whether the worker is there and has nothing to do. */
   idles(worker: number): boolean {
     const slot = this.#slots[worker]
-    return slot !== undefined && slot.up && slot.credit.records === 0 && slot.ready.length === 0
+    return slot !== undefined && slot.up && slot.ready.length === 0 && !this.hasRecords(worker)
   }
 
   /** Tells workers what to forget and, with `more`, sends what credit allows. Called at the end of every event. */
@@ -170,6 +175,7 @@ export class Dispatcher {
 
   #look(): void {
     this.#looking = false
+    if (this.#held) return
     const now = this.#clock.monotonic()
     let found = false
     for (const slot of this.#slots) {

@@ -159,6 +159,7 @@ export class Engine {
       giveUp: (mailbox, failed, owners) =>
         this.#outcomes.giveUp(mailbox, mailbox.oldestInFlight?.record.offset ?? -1, failed, owners),
       moveOn: (mailbox) => this.#outcomes.moveOn(mailbox),
+      touch: (partition) => this.#committers[partition.lane]?.touch(partition),
       trouble: (reason) => this.#trouble('postgres.lone', reason),
       settled: () => this.#settled(),
     })
@@ -308,6 +309,7 @@ export class Engine {
     this.#stopped = true
     this.#ticker?.cancel()
     this.#outbox.stop()
+    this.#dispatcher.hold()
     this.#lone.stop()
     this.#outcomes.dependencies.stop()
     for (const committer of this.#committers) committer.stop()

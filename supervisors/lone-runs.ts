@@ -30,6 +30,8 @@ export type LoneRunsOptions = {
   readonly giveUp: (mailbox: Mailbox, failed: Failed, owners: number) => void
   /** The mailbox need not stay on the extra thread. */
   readonly moveOn: (mailbox: Mailbox) => void
+  /** The partition has another owner: its next commit says so. */
+  readonly touch: (partition: Partition) => void
   readonly trouble: (reason: string | null) => void
   readonly settled: () => void
 }
@@ -90,7 +92,10 @@ export class LoneRuns implements Workers {
   }
 
   owned(partition: Partition, { count, suspects }: LostOwners): void {
-    if (count > 0 && count < lostLimit) this.#doubtful.add(partition)
+    if (count > 0 && count < lostLimit) {
+      this.#doubtful.add(partition)
+      this.clear()
+    }
     if (count < lostLimit) return
     const { log, quarantine, settings } = this.#options
     partition.reason = `its last ${count} owners were lost, so its records run one at a time until ${settings.trustAfterRecords} have ended`
@@ -118,8 +123,8 @@ export class LoneRuns implements Workers {
     else this.#trust(partition)
   }
 
-  /** Nothing runs on the extra thread. */
-  rest(): void {
+  /** What is written down as running is not to be blamed any more: it has ended, or something else may end the process. */
+  clear(): void {
     if (!this.#noted || this.#busy || this.#next !== null) return
     void this.#work()
   }
@@ -146,8 +151,10 @@ export class LoneRuns implements Workers {
         log.debug('partition.trust_not_written', { error: messageOf(error) }, messageOf(error)),
       )
     quarantine.freeAll(partition)
+    // Others wait for a time, or for an operator, and go elsewhere after that by themselves.
     for (const mailbox of [...partition.mailboxes.values()])
-      if (mailbox.worker === this.count && !quarantine.holds(mailbox)) moveOn(mailbox)
+      if (mailbox.worker === this.count && (mailbox.open || mailbox.ready) && !quarantine.holds(mailbox))
+        moveOn(mailbox)
   }
 
   /** Writes down what is to run, or that nothing does, and then lets it run; as long as there is something to do. */
@@ -169,7 +176,7 @@ export class LoneRuns implements Workers {
   }
 
   async #step(): Promise<void> {
-    const { ledger, workers, mailboxes, giveUp, settled } = this.#options
+    const { ledger, workers, mailboxes, giveUp, touch, settled } = this.#options
     // The dispatcher is not to hear of anything while it fills.
     await Promise.resolve()
     const dispatch = this.#next
@@ -189,16 +196,17 @@ export class LoneRuns implements Workers {
       if (this.#doubtful.size === 0) {
         this.#noted = true
         ours = await ledger.runAlone(partition.ref, partition.epoch, record)
-      } else {
-        await this.#noteNone()
       }
+      // One of these may have come meanwhile.
+      if (this.#doubtful.size > 0) await this.#noteNone()
     } else {
       await this.#noteNone()
     }
     if (dispatch === null || this.#next !== dispatch) return
     this.#next = null
-    // Another's, and the next commit will say so.
-    if (ours) workers.dispatch(this.count, [dispatch])
+    if (ours) return workers.dispatch(this.count, [dispatch])
+    if (mailbox !== undefined) touch(mailbox.partition)
+    settled()
   }
 
   async #noteNone(): Promise<void> {

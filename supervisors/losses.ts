@@ -73,7 +73,8 @@ export class Losses {
   tick(): void {
     const { dispatcher, outcomes, workers, lone } = this.#options
     this.#idle = dispatcher.idles(this.#extra) ? this.#idle + 1 : 0
-    if (this.#idle > 0) lone.rest()
+    // It may have gone with what it ran.
+    if (!dispatcher.hasRecords(this.#extra)) lone.clear()
     if (this.#idle < idleTicks) return
     this.#idle = 0
     for (const mailbox of dispatcher.workerLost(this.#extra)) outcomes.moveOn(mailbox)

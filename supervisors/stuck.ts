@@ -71,7 +71,9 @@ function tenantOf(mailbox: Mailbox, { troubles, extraWorker }: StuckFacts, at: M
   const oldest = oldestOf(mailbox)
   const { what, reason, until, since } = waitsFor(mailbox, troubles)
   const worker = mailbox.open || mailbox.inFlightCount > 0 || mailbox.ready ? mailbox.worker : null
-  const alone = worker === extraWorker ? 'it may have ended a worker thread, and runs by itself' : ''
+  // An owned partition's reason says why all of it runs so.
+  const aloneFor = partition.reason || 'it may have ended a worker thread, and runs by itself'
+  const alone = worker === extraWorker ? aloneFor : ''
   const attempts = (mailbox.oldestInFlight ?? next)?.attempts ?? 0
   return {
     ...partition.facts,

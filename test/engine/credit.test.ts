@@ -57,3 +57,19 @@ test('what a worker has stays bounded, whoever hangs, and what was set aside cou
   assert.is(stage.engine.status().inFlight, 0)
   assert.is(stage.committed.length, 1_020)
 })
+
+for (const drains of [true, false])
+  test(`nobody looks for what hangs when the daemon ${drains ? 'has drained' : 'has stopped'}`, async () => {
+    const stage = new EngineStage({ settings: { workerCreditRecords: 100, quantumRecords: 8 } })
+    await stage.assign()
+    const hanging = many(200, 'hangs')
+    for (const tenant of hanging) stage.silent.add(tenant)
+    await stage.send(times(hanging, 2))
+    await stage.clock.pass(1_000)
+    const draining = drains ? stage.engine.drain(1_000) : null
+    await stage.clock.pass(2_000)
+    assert.is((await draining)?.abandoned, drains ? 200 : undefined)
+    stage.engine.stop()
+    await stage.clock.pass(2_000)
+    assert.is(stage.clock.timers, 0)
+  })

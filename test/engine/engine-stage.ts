@@ -55,6 +55,11 @@ export class ManualClock implements Clock {
     return { cancel: () => void (this.#timers = this.#timers.filter((one) => one !== timer)) }
   }
 
+  /** Timers that are yet to ring. */
+  get timers(): number {
+    return this.#timers.length
+  }
+
   /** Lets `ms` pass: each timer at its time, and after each all promises that it settled. */
   async pass(ms: number): Promise<void> {
     const end = this.#now + ms

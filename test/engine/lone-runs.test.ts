@@ -89,6 +89,17 @@ test('after a thousand that have ended, the rest runs together', async () => {
   assert.is(stage.lone.at(-1), -1)
 })
 
+test('when the rest runs together again, a tenant that waits after a failure goes on waiting', async () => {
+  const stage = await staged(lost(3), { settings: { trustAfterRecords: 3 } })
+  stage.failures.set(0, 1)
+  await stage.send(['a', 'b', 'c', 'd'])
+  await stage.clock.pass(500)
+  assert.equal([stage.trusted, stage.sentTo], [[0], ['1:0', '1:1', '1:2', '0:3']])
+  await stage.clock.pass(500)
+  assert.is(stage.sentTo.at(-1), '0:0')
+  assert.is(stage.committed.length, 5)
+})
+
 test('PostgreSQL away: the record waits until it is written down, and the daemon says why', async () => {
   const stage = await staged(lost(3))
   const away = Promise.withResolvers<boolean>()
@@ -114,6 +125,19 @@ test('a record whose partition goes while it is written down does not run', asyn
   assert.equal(stage.sentTo, [])
 })
 
+test('a record that is another owner’s by now does not keep the extra thread from others', async () => {
+  const stage = new EngineStage({ partitions: 2 })
+  stage.lostOwners = lost(3)
+  await stage.assign()
+  stage.answer = (commit) =>
+    commit.partitions[0]?.ref.partition === 0 ? { kind: 'fenced', partitions: [0] } : { kind: 'committed', commit }
+  stage.runAlone = async () => false
+  await stage.send(['a'])
+  stage.runAlone = async () => true
+  await stage.send(['b'], 1)
+  assert.equal(stage.sentTo, ['1:0'])
+})
+
 test('while another partition is in doubt and runs together, nothing is blamed', async () => {
   const stage = new EngineStage({ partitions: 2 })
   stage.lostOwners = lost(3)
@@ -129,6 +153,32 @@ test('while another partition is in doubt and runs together, nothing is blamed',
   assert.equal([stage.sentTo, stage.lone], [['1:0', '1:1'], [1]])
 })
 
+test('when a partition in doubt comes, what was written down as running is not blamed any more', async () => {
+  const stage = new EngineStage({ partitions: 2 })
+  stage.lostOwners = lost(3)
+  await stage.assign(0)
+  stage.mute = true
+  await stage.send(['a'])
+  assert.equal([stage.sentTo, stage.lone], [['1:0'], [0]])
+  stage.lostOwners = lost(1)
+  await stage.assign(1)
+  assert.equal(stage.lone, [0, -1])
+})
+
+test('one that comes while a record is written down keeps that from being blamed, too', async () => {
+  const stage = new EngineStage({ partitions: 2 })
+  stage.lostOwners = lost(3)
+  await stage.assign(0)
+  const noted = Promise.withResolvers<boolean>()
+  stage.runAlone = () => noted.promise
+  await stage.send(['a'])
+  stage.lostOwners = lost(1)
+  await stage.assign(1)
+  noted.resolve(true)
+  await stage.clock.pass(0)
+  assert.equal([stage.sentTo, stage.lone], [['1:0'], [-1]])
+})
+
 test('a record that ends the extra thread three times is a dead letter, too', async () => {
   const stage = await staged(lost(3))
   stage.killers.add(1)
@@ -140,6 +190,15 @@ test('a record that ends the extra thread three times is a dead letter, too', as
     ['b/1:failed'],
   )
   assert.equal(stage.losses, [1, 1, 1])
+})
+
+test('what ended with the extra thread is not written down as running', async () => {
+  const stage = await staged(lost(3))
+  stage.killers.add(0)
+  await stage.send(['a'])
+  await stage.clock.pass(2_000)
+  assert.equal(stage.committed, ['a/0:failed'])
+  assert.is(stage.lone.at(-1), -1)
 })
 
 test('whoever gives a partition back says so: revoked, lost or drained', async () => {

@@ -162,6 +162,22 @@ test('those that may have ended a thread wait for their turn to run by themselve
   for (const { reason } of ask(stage).tenants) assert.match(reason, /may have ended a worker thread/)
 })
 
+test('where owners were lost, all wait for their turn to run by themselves, and no thread is said to have ended', async () => {
+  const stage = new EngineStage()
+  stage.lostOwners = { count: 3, givenUp: 0, suspects: [] }
+  await stage.assign()
+  stage.mute = true
+  await stage.send(['a', 'b'])
+  await stage.clock.pass(6_000)
+  const { tenants, partitions } = ask(stage)
+  assert.equal(
+    tenants.map(({ tenant, waitsFor, worker }) => `${tenant} ${waitsFor} ${worker}`),
+    ['a running 1', 'b turn 1'],
+  )
+  for (const { reason } of [...tenants, ...partitions]) assert.match(reason, /^its last 3 owners were lost/)
+  assert.is(partitions.length, 1)
+})
+
 test('while PostgreSQL is away everybody waits for the commit, and the answer comes all the same', async () => {
   const stage = new EngineStage()
   await stage.assign()

@@ -7,7 +7,7 @@ import type { LostOwners } from '../../core/postgres/transactions.ts'
 import { after, before, beforeEach, test } from '../harness.ts'
 import { LaneStage, type Owned } from './lane-stage.ts'
 
-// What becomes of owners, as migration 0023 keeps it: test/simulation/simulated-owners.ts is its model.
+// What becomes of owners, as migrations 0023 and 0026 to 0028 keep it: test/simulation/simulated-owners.ts is its model.
 
 let stage: LaneStage
 let lane: PostgresLane
@@ -121,6 +121,24 @@ test('who has lost the partition cannot note anything', async () => {
   assert.ok((await take()).count > 0)
 })
 
+test('it is written down without waiting for the disk, and nothing else is', async () => {
+  await take()
+  const { group, topicId, partition } = owned.ref
+  const sql = await stage.sql.reserve()
+  const waits = async () =>
+    (await sql<{ waits: string }[]>`select current_setting('synchronous_commit') as waits`)[0]?.waits
+  await sql`begin`
+  await sql`
+    select sys.fn_run_alone(
+      ${group}, ${topicId}, ${partition}, ${owned.epoch}, ${randomUUID()}, ${topicId}, ${partition}, 5, 0
+    )`
+  const during = await waits()
+  await sql`commit`
+  const later = await waits()
+  sql.release()
+  assert.equal([during, later], ['off', 'on'])
+})
+
 test('trusted again, its suspects are forgotten, and one lost owner more is enough', async () => {
   const ledger = process()
   await take(ledger)
@@ -129,6 +147,34 @@ test('trusted again, its suspects are forgotten, and one lost owner more is enou
   await take(next)
   await next.trust(owned.ref, owned.epoch)
   assert.equal(await take(), { count: 3, givenUp: 0, suspects: [] })
+})
+
+test('one that ends at once after that is one, however long the records ran alone before', async () => {
+  const ledger = process()
+  await take(ledger)
+  await began('10 seconds')
+  await commit()
+  await ledger.trust(owned.ref, owned.epoch)
+  await commit()
+  assert.is((await take()).count, 3)
+})
+
+test('two records given up on stop the partition until an operator decides, for hours if need be', async () => {
+  for (const offset of [5, 5, 6, 6]) {
+    const ledger = process()
+    await take(ledger)
+    assert.ok(await ledger.runAlone(owned.ref, owned.epoch, record(offset)))
+  }
+  const stopped = process()
+  assert.is((await take(stopped)).givenUp, 2)
+  await began('2 days')
+  const next = process()
+  const { givenUp, suspects } = await take(next)
+  const found = suspects.filter(({ owners }) => owners > 1).map(({ offset }) => offset)
+  assert.equal([givenUp, found.sort((a, b) => a - b)], [2, [5, 6]])
+  await next.release([owned])
+  await began('2 days')
+  assert.is((await take()).givenUp, 2)
 })
 
 test('an operator’s word ends everything', async () => {

@@ -178,11 +178,10 @@ export class SimulatedLedger implements Ledger {
   }
 
   async trust(ref: PartitionRef, epoch: number): Promise<void> {
-    await this.#options.client.once('trust', {
-      run: ({ tables, changes }) => {
-        const row = tables.owners.get(refKey(ref))
-        if (row?.epoch === epoch)
-          changes.push({ kind: 'owner', ref, row: { ...row, count: 2, givenUp: 0, suspects: [], alone: null } })
+    const { client, owners } = this.#options
+    await client.once('trust', {
+      run: (tx) => {
+        owners.trust(tx, ref, epoch)
         return true
       },
     })

@@ -12,7 +12,7 @@ import { type OwnerRow, type ProgressRow, refKey } from './postgres-tables.ts'
 const soonMs = 5_000
 const forgetMs = 3_600_000
 
-/** What migrations/0023_lost_owners.sql makes of the owners of partitions. */
+/** What migrations/0023_lost_owners.sql, 0026_trusted_owners.sql and 0027_stopped_owners.sql make of partitions' owners. */
 export class SimulatedOwners {
   readonly #loop: EventLoop
   readonly #chaos: Chaos
@@ -51,6 +51,14 @@ export class SimulatedOwners {
     return true
   }
 
+  /** As fn_trust. */
+  trust({ tables, changes }: Transaction, ref: PartitionRef, epoch: number): void {
+    const row = tables.owners.get(refKey(ref))
+    if (row?.epoch !== epoch) return
+    const trusted = { count: 2, since: this.#loop.now, givenUp: 0, suspects: [], alone: null }
+    changes.push({ kind: 'owner', ref, row: { ...row, ...trusted } })
+  }
+
   /** Nothing that this process has noted runs any more, but for one partition's. */
   end({ tables, changes }: Transaction, process: string, but: PartitionRef | null): void {
     for (const [key, row] of tables.owners) {
@@ -67,8 +75,8 @@ export class SimulatedOwners {
     last: ProgressRow,
     committedAt: number,
   ): Pick<OwnerRow, 'count' | 'suspects' | 'givenUp'> {
-    if (before === undefined || before.epoch !== last.epoch || this.#loop.now - before.since > forgetMs)
-      return { count: 0, suspects: [], givenUp: 0 }
+    const isOld = before !== undefined && before.givenUp < 2 && this.#loop.now - before.since > forgetMs
+    if (before === undefined || before.epoch !== last.epoch || isOld) return { count: 0, suspects: [], givenUp: 0 }
     const { count, suspects, givenUp, alone } = before
     if (before.process === process) return before
     if (!before.released && alone !== null) {
