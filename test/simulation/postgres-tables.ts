@@ -242,9 +242,12 @@ export class Tables {
         )
         break
       }
-      case 'owner':
-        this.owners.set(refKey(change.ref), change.row)
+      case 'owner': {
+        // An update that has waited for a takeover's looks at the row again, and finds another epoch.
+        const key = refKey(change.ref)
+        if (change.row.epoch >= (this.owners.get(key)?.epoch ?? 0)) this.owners.set(key, change.row)
         break
+      }
       case 'adopt': {
         const own = this.parked.get(refKey(change.heir)) ?? []
         const left = this.parked.get(refKey(change.ref)) ?? []
