@@ -345,13 +345,6 @@ export const mutants: readonly Mutant[] = [
     ],
   },
   {
-    name: 'a record is blamed for a process in which others in doubt ran',
-    from: 1_100,
-    edits: [
-      { file: 'supervisors/lone-runs.ts', from: 'if (this.#doubtful.size === 0) {', to: 'if (true as boolean) {' },
-    ],
-  },
-  {
     name: 'a record that has cost so many owners runs again',
     edits: [{ file: 'supervisors/lone-runs.ts', from: 'if (owners >= suspectLimit) {', to: 'if (owners > 1_000) {' }],
   },
