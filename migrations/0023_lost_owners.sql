@@ -40,7 +40,8 @@ create table sys.suspect_records (
 );
 
 -- Takes a partition over for a process, and judges what became of the owner before. One that was moved on by an operator
--- since, or that began more than an hour ago, says nothing. `suspect_limit`: owners that a record may cost.
+-- since, or that began more than an hour ago, says nothing; but what two records in a row have stopped stays so until an
+-- operator decides. `suspect_limit`: owners that a record may cost.
 create function sys.fn_own(group_name text, topic_id uuid, partition integer, commit_id uuid, process uuid, suspect_limit integer) returns sys.partition_progress
   language plpgsql
 as $$
@@ -64,7 +65,9 @@ begin
   where owner.group_name = fn_own.group_name
     and owner.topic_id = fn_own.topic_id
     and owner.partition = fn_own.partition;
-  if before.epoch is distinct from left_by.epoch or before.since < clock_timestamp() - interval '1 hour' then
+  if before.epoch is distinct from left_by.epoch
+    or (before.given_up < 2 and before.since < clock_timestamp() - interval '1 hour')
+  then
     before.lost := 0;
   elsif before.process = fn_own.process then
     -- It lives.
@@ -121,12 +124,15 @@ end;
 
 -- A record runs alone in its process; nothing that another partition's owner has noted does any more. False: the
 -- partition has another owner.
+-- It waits until that is written down, but not until it is on the disk, or on a standby: it has to outlive this process,
+-- and only costs one more where it does not outlive the server.
 create function sys.fn_run_alone(
   group_name text, topic_id uuid, partition integer, epoch bigint, process uuid, origin_topic_id uuid, origin_partition integer,
   record_offset bigint, replays integer
 ) returns boolean
   language sql
 begin atomic
+  select set_config('synchronous_commit', 'off', true);
   update sys.partition_owners as owner
   set alone_topic_id = null, alone_partition = null, alone_offset = null, alone_replays = null
   where owner.process = fn_run_alone.process
@@ -154,12 +160,14 @@ begin atomic
   where owner.process = fn_run_none_alone.process and owner.alone_offset is not null;
 end;
 
--- So many records have run alone and ended that all run together again. One owner more that is lost, and they run alone.
+-- So many records have run alone and ended that all run together again. It begins anew with that: lost within seconds, it is
+-- one owner more, and they run alone.
 create function sys.fn_trust(group_name text, topic_id uuid, partition integer, epoch bigint) returns void
   language sql
 begin atomic
   update sys.partition_owners as owner
-  set lost = 2, given_up = 0, alone_topic_id = null, alone_partition = null, alone_offset = null, alone_replays = null
+  set lost = 2, given_up = 0, since = clock_timestamp(), alone_topic_id = null, alone_partition = null, alone_offset = null,
+    alone_replays = null
   where owner.group_name = fn_trust.group_name
     and owner.topic_id = fn_trust.topic_id
     and owner.partition = fn_trust.partition

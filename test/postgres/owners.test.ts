@@ -7,7 +7,7 @@ import type { LostOwners } from '../../core/postgres/transactions.ts'
 import { after, before, beforeEach, test } from '../harness.ts'
 import { LaneStage, type Owned } from './lane-stage.ts'
 
-// What becomes of owners, as migrations 0023 and 0026 to 0028 keep it: test/simulation/simulated-owners.ts is its model.
+// What becomes of owners, as migration 0023 keeps it: test/simulation/simulated-owners.ts is its model.
 
 let stage: LaneStage
 let lane: PostgresLane

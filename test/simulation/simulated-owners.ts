@@ -12,7 +12,7 @@ import { type OwnerRow, type ProgressRow, refKey } from './postgres-tables.ts'
 const soonMs = 5_000
 const forgetMs = 3_600_000
 
-/** What migrations/0023_lost_owners.sql, 0026_trusted_owners.sql and 0027_stopped_owners.sql make of partitions' owners. */
+/** What migrations/0023_lost_owners.sql makes of the owners of partitions. */
 export class SimulatedOwners {
   readonly #loop: EventLoop
   readonly #chaos: Chaos
