@@ -156,8 +156,7 @@ export class Engine {
       mailboxes: this.#mailboxes,
       quarantine: this.#quarantine,
       settings,
-      giveUp: (mailbox, failed, owners) =>
-        this.#outcomes.giveUp(mailbox, mailbox.oldestInFlight?.record.offset ?? -1, failed, owners),
+      giveUp: (...givenUp) => this.#outcomes.giveUp(...givenUp),
       moveOn: (mailbox) => this.#outcomes.moveOn(mailbox),
       touch: (partition) => this.#committers[partition.lane]?.touch(partition),
       trouble: (reason) => this.#trouble('postgres.lone', reason),

@@ -26,8 +26,8 @@ export type LoneRunsOptions = {
   readonly mailboxes: Mailboxes
   readonly quarantine: Quarantine
   readonly settings: LoneRunsSettings
-  /** The record that is the mailbox's oldest at the extra thread has failed, without having run; so often before. */
-  readonly giveUp: (mailbox: Mailbox, failed: Failed, owners: number) => void
+  /** The record at `offset`, the mailbox's oldest at the extra thread, has failed without having run; so often before. */
+  readonly giveUp: (mailbox: Mailbox, offset: number, failed: Failed, owners: number) => void
   /** The mailbox need not stay on the extra thread. */
   readonly moveOn: (mailbox: Mailbox) => void
   /** The partition has another owner: its next commit says so. */
@@ -92,11 +92,12 @@ export class LoneRuns implements Workers {
   }
 
   owned(partition: Partition, { count, suspects }: LostOwners): void {
-    if (count > 0 && count < lostLimit) {
+    if (count === 0) return
+    if (count < lostLimit) {
       this.#doubtful.add(partition)
       this.clear()
+      return
     }
-    if (count < lostLimit) return
     const { log, quarantine, settings } = this.#options
     partition.reason = `its last ${count} owners were lost, so its records run one at a time until ${settings.trustAfterRecords} have ended`
     log.warn(
@@ -189,7 +190,7 @@ export class LoneRuns implements Workers {
       const owners = this.#ownersLostTo(partition, record)
       if (owners >= suspectLimit) {
         this.#next = null
-        giveUp(mailbox, this.#failed(mailbox, record, owners), owners)
+        giveUp(mailbox, record.offset, this.#failed(mailbox, record, owners), owners)
         settled()
         return
       }
