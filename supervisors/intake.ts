@@ -13,8 +13,8 @@ export type IntakeSettings = {
 /** Intake resumes when the budget is down to this part of itself: short pauses throw prefetched records away. */
 const resumeAt = 0.6
 
-/** Mailboxes that wait are parked from this part on, before anything is paused, until this much is free. */
-export const shortAt = 0.7
+/** Mailboxes that wait are parked from this part on, before anything is paused, until no more than this is used. */
+const shortAt = 0.7
 export const relievedAt = 0.5
 
 /** It pauses at this part, because what a source has on its way still comes after a pause. */
@@ -75,6 +75,11 @@ export class Intake {
   hold(reason: string, on: boolean): void {
     if (on) this.#holds.add(reason)
     else this.#holds.delete(reason)
+  }
+
+  /** Whether what only waits should give its memory up; a pause goes on until it has, though less than `shortAt` is used. */
+  get short(): boolean {
+    return this.#overBudget || this.used >= shortAt
   }
 
   /** How much of the budget is used: 1 is all of it. */

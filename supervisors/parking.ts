@@ -4,7 +4,7 @@ import type { Log } from '../core/log.ts'
 import type { EngineMetrics } from '../core/metrics.ts'
 import type { Ledger, ParkedPage, ParkedPosition, ParkedRow, ParkedTenant } from '../core/postgres/transactions.ts'
 import type { Dispatcher } from './dispatcher.ts'
-import { type Intake, relievedAt, shortAt } from './intake.ts'
+import { type Intake, relievedAt } from './intake.ts'
 import { Decided, Item, type Mailbox } from './mailbox.ts'
 import type { Mailboxes } from './mailboxes.ts'
 import { Parked } from './parked.ts'
@@ -276,7 +276,7 @@ export class Parking {
   /** Called at the end of every event: makes room where memory is short, and reads where there is room. */
   flush(): void {
     const { intake, clock } = this.#options
-    if (intake.used >= shortAt && clock.monotonic() - this.#relievedAt >= relieveEveryMs) this.#relieve()
+    if (intake.short && clock.monotonic() - this.#relievedAt >= relieveEveryMs) this.#relieve()
     if (this.#failing && this.#queries === 0) {
       // Whether it works again is seen by the next reading, where there is one.
       this.#failing = false

@@ -51,7 +51,7 @@ export async function parking(place: Place, options: ParkingOptions): Promise<Ru
       async ({ subject: crew, database, reach }) => {
         await crew.ready(crew.first)
         const from = Date.now()
-        await reach(tenants + count)
+        await reach(count)
         const parkedAt = Date.now()
         const parked = await rows(database.sql)
         while ((await rows(database.sql)) > 0) await crew.while(pause(200))

@@ -168,6 +168,26 @@ test('when memory runs short those that wait are parked, the largest first, befo
   assert.is(offsets(stage, sick).length, 71)
 })
 
+test('a pause for want of memory ends though only tenants that wait are left in it', async () => {
+  const stage = new EngineStage({
+    retry: { delaysMs: [60_000], byType: new Map(), jitter: 0 },
+    settings: { budgetRecords: 100 },
+  })
+  const stuck = (count: number, from: number) => Array.from({ length: count }, (_, i) => `stuck ${from + i}`)
+  await stage.assign()
+  for (let i = 0; i < 87; i++) stage.failures.set(i, 30)
+  await stage.send(stuck(65, 0))
+  await stage.send(stuck(7, 65))
+  await stage.clock.pass(0)
+  assert.is(stage.parked.length, 22, 'as many as are too many, and none for a while')
+  await stage.send(stuck(15, 72))
+  await stage.send(Array.from({ length: 20 }, () => 'well'))
+  assert.ok(stage.paused.has(0))
+  assert.is(offsets(stage, 'well').length, 20)
+  await stage.clock.pass(2_000)
+  assert.not.ok(stage.paused.has(0))
+})
+
 test('while memory is full one parked record is read for somebody to go on, of one tenant at a time', async () => {
   const stage = new EngineStage({ partitions: 3, settings: { budgetRecords: 10 } })
   const key = Buffer.from(sick)
