@@ -4,7 +4,6 @@ import {
   instanceFencedCode,
   type LogRange,
   type RecordBatch,
-  type Source,
   type SourceListener,
   type TopicDescription,
   type TopicPartition,
@@ -14,12 +13,12 @@ import type { Log } from '../core/log.ts'
 import type { EngineMetrics } from '../core/metrics.ts'
 import type { Lane, Ledger, Ownership as Owned } from '../core/postgres/transactions.ts'
 import type { Random } from '../core/random.ts'
-import type { RetryPolicy } from '../core/retry-policy.ts'
 import type { StuckQuery, StuckReport } from '../core/stuck-report.ts'
 import type { Workers, WorkersListener } from '../core/workers.ts'
 import { Committer, type CommitterSettings } from './committer.ts'
 import { Dispatcher, type DispatcherSettings } from './dispatcher.ts'
 import { loadsOf, type WorkerLoad } from './executing.ts'
+import type { GroupOptions } from './group.ts'
 import { Intake, type IntakeSettings } from './intake.ts'
 import { LoneRuns, type LoneRunsSettings } from './lone-runs.ts'
 import { Losses } from './losses.ts'
@@ -38,35 +37,6 @@ import { States } from './states.ts'
 import { reasonsOf, statusOf, type EngineStatus } from './status.ts'
 import { StoppedPartitions } from './stopped-partitions.ts'
 import { stuckOf } from './stuck.ts'
-
-/** What the engine must know of an actor; the rest is the workers' business. */
-export type ActorRole = {
-  /** Its place in the topology that every worker loaded. */
-  readonly index: number
-  readonly name: string
-  readonly topic: string
-  readonly stateful: boolean
-  /** One record at a time, each after the commit of the one before. */
-  readonly serial: boolean
-  /** What it calls, outside of every commit; a decision names them by their place here. */
-  readonly dependencies: readonly string[]
-  readonly retry: RetryPolicy
-}
-
-export type GroupOptions = {
-  readonly name: string
-  readonly source: Source
-  /** At most one a topic. */
-  readonly actors: readonly ActorRole[]
-  /** Where a topic begins that neither we nor Kafka know for this group; a number is a time in ms. */
-  readonly start: 'earliest' | 'latest' | 'error' | number
-  /** Kafka's offset was set with another tool: stop and say so, go on from our progress, or go on there. */
-  readonly onForeignOffset: 'stop' | 'ignore' | 'accept'
-  /** The log no longer has our position: stop and say so, or go on at its start or end. */
-  readonly onOutOfRange: 'stop' | 'earliest' | 'latest'
-  /** The header that names the tenant; null: the record's key does. */
-  readonly tenantHeader: string | null
-}
 
 export type EngineSettings = CommitterSettings &
   DispatcherSettings &

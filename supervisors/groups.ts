@@ -3,7 +3,7 @@ import type { Topology } from '../actors/topology.ts'
 import type { Config, GroupConfig } from '../core/config/schema.ts'
 import { TenantryError } from '../core/errors.ts'
 import { didYouMean } from '../core/nearest-name.ts'
-import type { ActorRole } from './engine.ts'
+import type { ActorRole } from './group.ts'
 
 export type GroupSettings = { readonly roles: readonly ActorRole[]; readonly config: GroupConfig }
 

@@ -3,7 +3,7 @@ import { Fifo } from '../core/fifo.ts'
 import { detached, type KafkaRecord } from '../core/kafka/source.ts'
 import type { Outcome, ParkedAt, ParkedPosition, Skipped } from '../core/postgres/transactions.ts'
 import type { Done, Duplicate, Failed, Opening } from '../core/workers.ts'
-import type { ActorRole } from './engine.ts'
+import type { ActorRole } from './group.ts'
 import type { Parked } from './parked.ts'
 import type { Partition } from './partition.ts'
 

@@ -1,5 +1,5 @@
 import { Mailbox } from './mailbox.ts'
-import type { ActorRole } from './engine.ts'
+import type { ActorRole } from './group.ts'
 import type { Partition } from './partition.ts'
 
 /**

@@ -11,7 +11,7 @@ import {
   suspectLimit,
 } from '../core/postgres/transactions.ts'
 import type { Random } from '../core/random.ts'
-import type { GroupOptions } from './engine.ts'
+import type { GroupOptions } from './group.ts'
 import type { Partition } from './partition.ts'
 
 export type OwnershipSettings = {

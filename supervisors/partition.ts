@@ -8,7 +8,7 @@ import type {
   Rerun,
   RetryRow,
 } from '../core/postgres/transactions.ts'
-import type { ActorRole, GroupOptions } from './engine.ts'
+import type { ActorRole, GroupOptions } from './group.ts'
 import type { Item, Mailbox } from './mailbox.ts'
 import { Progress } from './progress.ts'
 

@@ -34,7 +34,8 @@ import type {
 } from '../../core/postgres/transactions.ts'
 import type { RetryPolicy } from '../../core/retry-policy.ts'
 import type { Decision, Dispatch, Done, Failed, Workers } from '../../core/workers.ts'
-import { Engine, type EngineSettings, type GroupOptions } from '../../supervisors/engine.ts'
+import { Engine, type EngineSettings } from '../../supervisors/engine.ts'
+import type { GroupOptions } from '../../supervisors/group.ts'
 
 /** Time that passes when a test says so. */
 export class ManualClock implements Clock {

@@ -1,4 +1,5 @@
-import type { EngineSettings, GroupOptions } from '../../supervisors/engine.ts'
+import type { EngineSettings } from '../../supervisors/engine.ts'
+import type { GroupOptions } from '../../supervisors/group.ts'
 import { deadLetterTopic } from './handler.ts'
 import { SeededRandom } from './seeded-random.ts'
 
