@@ -1,6 +1,6 @@
 import { BadRecord } from '../core/bad-record.ts'
 import type { Failure } from '../core/effects.ts'
-import { messageOf, TenantryError } from '../core/errors.ts'
+import { codeOf, messageOf, TenantryError } from '../core/errors.ts'
 
 const rejectedCode = 'TENANTRY_REJECTED'
 const timeoutCode = 'TENANTRY_HANDLER_TIMEOUT'
@@ -44,6 +44,7 @@ export function permanentFailure(reason: string, message: string): Failure {
 
 function judge(thrown: unknown): Pick<Failure, 'kind' | 'reason'> {
   if (thrown instanceof BadRecord) return { kind: 'bad-record', reason: thrown.reason }
+  // Not by class: an actor may import another copy of this package than the daemon runs.
   const code = codeOf(thrown)
   if (code === rejectedCode) return { kind: 'permanent', reason: 'rejected' }
   // Before the dependency that it may have interrupted.
@@ -55,15 +56,6 @@ function judge(thrown: unknown): Pick<Failure, 'kind' | 'reason'> {
 
 function dependencyOf(thrown: unknown): string | undefined {
   return typeof thrown === 'object' && thrown !== null ? blamed.get(thrown) : undefined
-}
-
-/** By code, not by class: an actor may import another copy of this package than the daemon runs. */
-function codeOf(thrown: unknown): string {
-  try {
-    return thrown instanceof Error && 'code' in thrown && typeof thrown.code === 'string' ? thrown.code : ''
-  } catch {
-    return ''
-  }
 }
 
 /** What the same message would run into again, whenever it is tried. */

@@ -1,7 +1,7 @@
 import type { Log } from '../core/log.ts'
-import { messageOf } from '../core/errors.ts'
+import { codeOf, messageOf } from '../core/errors.ts'
 import { type AskedKey, knownKeys } from '../core/postgres/keys.ts'
-import { blameOf, codeOf } from '../core/postgres/sqlstate.ts'
+import { blameOf } from '../core/postgres/sqlstate.ts'
 import type { ReadConnections } from './read-connections.ts'
 
 /** Says which messages were committed before, by whichever daemon. */

@@ -1,9 +1,9 @@
 import type postgres from 'postgres'
 import { backOffMs, type Clock, sleep } from '../core/clock.ts'
-import { errorOf, messageOf, TenantryError } from '../core/errors.ts'
+import { codeOf, errorOf, messageOf, TenantryError } from '../core/errors.ts'
 import { Fifo } from '../core/fifo.ts'
 import { LaneConnection, type LaneLimits } from '../core/postgres/lane-connection.ts'
-import { blameOf, codeOf, isServerError } from '../core/postgres/sqlstate.ts'
+import { blameOf, isServerError } from '../core/postgres/sqlstate.ts'
 import { readValues } from './read-values.ts'
 
 export type ReadConnectionsOptions = {

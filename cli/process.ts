@@ -1,5 +1,5 @@
 import { constants } from 'node:os'
-import { messageOf } from '../core/errors.ts'
+import { codeOf, messageOf } from '../core/errors.ts'
 import type { Lifecycle } from '../core/lifecycle.ts'
 import type { PinoLog } from '../core/pino-log.ts'
 import { exitCode, exitCodeOf } from './exit.ts'
@@ -54,8 +54,7 @@ export class Process {
     if (!this.#failed) {
       this.#failed = true
       this.#failure = error
-      const code = error instanceof Error && 'code' in error ? String(error.code) : ''
-      this.#log.error('daemon.failed', { code, reason: messageOf(error) }, 'The daemon cannot go on.')
+      this.#log.error('daemon.failed', { code: codeOf(error), reason: messageOf(error) }, 'The daemon cannot go on.')
     }
     this.#stop?.()
   }

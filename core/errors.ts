@@ -27,6 +27,15 @@ export function messageOf(thrown: unknown): string {
   }
 }
 
+/** The code of whatever was thrown: ours, PostgreSQL's, a driver's (`CONNECTION_CLOSED`), Node's; '' where it has none. */
+export function codeOf(thrown: unknown): string {
+  try {
+    return thrown instanceof Error && 'code' in thrown && typeof thrown.code === 'string' ? thrown.code : ''
+  } catch {
+    return ''
+  }
+}
+
 /** `error` itself, or an Error that wraps what was thrown. */
 export function errorOf(thrown: unknown): Error {
   return thrown instanceof Error ? thrown : new Error(messageOf(thrown))

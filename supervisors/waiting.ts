@@ -1,5 +1,5 @@
 import type { Clock } from '../core/clock.ts'
-import { messageOf } from '../core/errors.ts'
+import { codeOf, messageOf } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
 
 const firstPauseMs = 200
@@ -38,8 +38,7 @@ export class Waiting {
         if (this.#reasons.delete(what)) this.#log.info('start.found', { what }, 'What the daemon waited for is there.')
         return result
       } catch (thrown) {
-        const code = thrown instanceof Error && 'code' in thrown ? String(thrown.code) : ''
-        if (this.#cancelled || final.has(code)) throw thrown
+        if (this.#cancelled || final.has(codeOf(thrown))) throw thrown
         const reason = messageOf(thrown)
         if (this.#reasons.get(what) !== reason)
           this.#log.warn('start.waiting', { what, reason }, 'The daemon waits for something it needs.')

@@ -1,5 +1,5 @@
 import type postgres from 'postgres'
-import { TenantryError } from '../../core/errors.ts'
+import { codeOf, TenantryError } from '../../core/errors.ts'
 import { plainArray } from '../../core/postgres/array-text.ts'
 
 export const states = ['open', 'discarded', 'replayed'] as const
@@ -54,8 +54,7 @@ export async function checkFilter(sql: postgres.Sql, { jsonPath }: Filter): Prom
   try {
     await sql`select jsonb_path_match('{}', ${jsonPath}::jsonpath)`
   } catch (error) {
-    const code = error instanceof Error && 'code' in error ? String(error.code) : ''
-    if (!/^(42601|22...)$/.test(code)) throw error
+    if (!/^(42601|22...)$/.test(codeOf(error))) throw error
     const reason = error instanceof Error ? error.message.replace(/\.$/, '') : ''
     throw new TenantryError(
       'TENANTRY_USAGE',

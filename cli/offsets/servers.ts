@@ -2,10 +2,9 @@ import postgres from 'postgres'
 import { systemClock } from '../../core/clock.ts'
 import { connectionOf } from '../../core/config/kafka-connection.ts'
 import type { Config } from '../../core/config/schema.ts'
-import { TenantryError } from '../../core/errors.ts'
+import { codeOf, TenantryError } from '../../core/errors.ts'
 import { Cluster } from '../../core/kafka/cluster.ts'
 import { requireSchema } from '../../core/postgres/migrate.ts'
-import { codeOf } from '../../core/postgres/sqlstate.ts'
 import { explained } from '../postgres-errors.ts'
 
 /** Both truths: PostgreSQL's, which counts, and Kafka's. */

@@ -1,4 +1,4 @@
-import { messageOf } from '../../core/errors.ts'
+import { codeOf, messageOf } from '../../core/errors.ts'
 import { type StuckQuery, type StuckReport, stuckReport } from '../../core/stuck-report.ts'
 
 export type Answer = { readonly url: string; readonly report: StuckReport }
@@ -47,11 +47,10 @@ function reasonOf(error: unknown): string {
   if (error instanceof Error && error.name === 'TimeoutError') return `no answer within ${patienceMs / 1_000} s`
   // Node says "fetch failed", and why in the cause; Bun has a code.
   const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error
-  const code = cause instanceof Error && 'code' in cause && typeof cause.code === 'string' ? cause.code : ''
   const known: Readonly<Record<string, string>> = {
     ECONNREFUSED: 'nobody listens there',
     ConnectionRefused: 'nobody listens there',
     ENOTFOUND: 'there is no such host',
   }
-  return known[code] ?? messageOf(cause)
+  return known[codeOf(cause)] ?? messageOf(cause)
 }

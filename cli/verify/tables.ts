@@ -1,5 +1,5 @@
 import type postgres from 'postgres'
-import { messageOf, TenantryError } from '../../core/errors.ts'
+import { codeOf, messageOf, TenantryError } from '../../core/errors.ts'
 
 /** A connection, or a transaction that keeps one view of everything. */
 export type Snapshot = postgres.ISql
@@ -20,8 +20,7 @@ export async function named<T>(place: string, read: () => Promise<T>): Promise<T
     return await read()
   } catch (error) {
     // Classes 42 (no such column, no right) and 22 (a value that does not fit); anything else is not the place's fault.
-    const code = error instanceof Error && 'code' in error ? String(error.code) : ''
-    if (/^(42|22)/.test(code)) throw wrongPlace(place, messageOf(error), error)
+    if (/^(42|22)/.test(codeOf(error))) throw wrongPlace(place, messageOf(error), error)
     throw error
   }
 }

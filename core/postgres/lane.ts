@@ -2,7 +2,7 @@ import type postgres from 'postgres'
 import type { Catalog } from '../catalog.ts'
 import type { Clock } from '../clock.ts'
 import type { Failure } from '../effects.ts'
-import { errorOf, messageOf, TenantryError } from '../errors.ts'
+import { codeOf, errorOf, messageOf, TenantryError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Ask } from './control.ts'
 import { deadLetterSteps } from './dead-letters.ts'
@@ -25,15 +25,7 @@ import { lookUp } from './resolve.ts'
 import { parkingSteps } from './parking.ts'
 import { retrySteps } from './retries.ts'
 import { type Run, runsOf } from './runs.ts'
-import {
-  abortedState,
-  blameOf,
-  codeOf,
-  fencedState,
-  isKnownKey,
-  isServerError,
-  leftTransactionState,
-} from './sqlstate.ts'
+import { abortedState, blameOf, fencedState, isKnownKey, isServerError, leftTransactionState } from './sqlstate.ts'
 import type { Commit, CommitMode, CommitResult, Lane, Resolution } from './transactions.ts'
 
 export type PostgresLaneOptions = {

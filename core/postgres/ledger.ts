@@ -1,12 +1,12 @@
 import type { Random } from '../random.ts'
-import { TenantryError } from '../errors.ts'
+import { codeOf, TenantryError } from '../errors.ts'
 import { plainArray, textArray } from './array-text.ts'
 import { byteaValues } from './array-values.ts'
 import { parkedTenants, readParked, replayedTenants } from './parking.ts'
 import type { Ask } from './control.ts'
 import { askedOfBreakers, leftBreakers } from './breakers.ts'
 import { lostOwners, noteLone, releaseOwned } from './owners.ts'
-import { codeOf, fencedState, missingProgressState, supersededState } from './sqlstate.ts'
+import { fencedState, missingProgressState, supersededState } from './sqlstate.ts'
 import {
   type BreakerRequests,
   type Inherited,

@@ -24,11 +24,6 @@ export function blameOf(sqlstate: string): Blame {
   return infrastructure ? 'infrastructure' : 'statement'
 }
 
-/** The server's code, or the driver's own (`CONNECTION_CLOSED`); '' where there is none. */
-export function codeOf(error: unknown): string {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : ''
-}
-
 /** Whether an insert met a key that is there already. */
 export function isKnownKey(error: {
   readonly code: string
