@@ -112,10 +112,8 @@ export class ReadConnections {
       sql`rollback`,
     ] as const
     try {
-      const [begun, named, read] = await this.#answered(
-        connection,
-        connection.together(() => Promise.allSettled(steps)),
-      )
+      const answers = connection.together(() => Promise.allSettled(steps))
+      const [begun, named, read] = await connection.answer(answers, this.#options.clock, answerDeadlineMs, silent)
       for (const step of [begun, named]) if (step.status === 'rejected') throw step.reason
       if (read.status === 'rejected') throw read.reason
       return { rows: read.value }
@@ -140,18 +138,10 @@ export class ReadConnections {
     })
     return connection
   }
+}
 
-  async #answered<T>(connection: LaneConnection, answer: Promise<T>): Promise<T> {
-    const late = Promise.withResolvers<never>()
-    const timer = this.#options.clock.after(answerDeadlineMs, () =>
-      late.reject(new TenantryError('TENANTRY_LANE_SILENT', 'PostgreSQL did not answer a read in time')),
-    )
-    try {
-      return await Promise.race([answer, connection.closed, late.promise])
-    } finally {
-      timer.cancel()
-    }
-  }
+function silent(): TenantryError {
+  return new TenantryError('TENANTRY_LANE_SILENT', 'PostgreSQL did not answer a read in time')
 }
 
 /** Whether the infrastructure failed and not the statement: the server says so, or nobody has answered. */

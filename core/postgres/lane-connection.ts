@@ -1,5 +1,6 @@
 import { type Socket, connect } from 'node:net'
 import postgres from 'postgres'
+import type { Clock } from '../clock.ts'
 import { TenantryError } from '../errors.ts'
 
 export type LaneLimits = {
@@ -114,6 +115,17 @@ export class LaneConnection {
     // The driver sends in a microtask.
     setImmediate(() => this.#socket.uncork())
     return send()
+  }
+
+  /** The answer to what was sent. Rejects with the server's error, when the connection has gone, or as `late` after `ms`. */
+  async answer<T>(asked: PromiseLike<T>, clock: Clock, ms: number, late: () => TenantryError): Promise<T> {
+    const deadline = Promise.withResolvers<never>()
+    const timer = clock.after(ms, () => deadline.reject(late()))
+    try {
+      return await Promise.race([asked, this.closed, deadline.promise])
+    } finally {
+      timer.cancel()
+    }
   }
 
   /** Cuts the connection at once. Its backend may go on with what it has received. */

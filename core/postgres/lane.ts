@@ -214,17 +214,11 @@ export class PostgresLane implements Lane {
   /** The answer, or an error: the server's, the closed connection's, the deadline's. */
   async #answered<T extends object>(connection: LaneConnection, query: PromiseLike<T>): Promise<T | Error> {
     const { clock, answerDeadlineMs } = this.#options
-    const late = Promise.withResolvers<never>()
-    const timer = clock.after(answerDeadlineMs, () =>
-      late.reject(new TenantryError('TENANTRY_COMMIT_UNANSWERED', 'PostgreSQL did not answer a commit in time')),
-    )
+    const late = () => new TenantryError('TENANTRY_COMMIT_UNANSWERED', 'PostgreSQL did not answer a commit in time')
     try {
-      return await Promise.race([query, connection.closed, late.promise])
+      return await connection.answer(query, clock, answerDeadlineMs, late)
     } catch (error) {
       return errorOf(error)
-    } finally {
-      timer.cancel()
-      late.promise.catch(() => {})
     }
   }
 
