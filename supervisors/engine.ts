@@ -145,16 +145,14 @@ export class Engine {
       stopped: (partition, error) => this.#stopPartition(partition, error),
     })
     this.#outbox = new OutboxPublisher(publisher, ledger, clock, settings, {
-      refused: (ref, row, reason) => {
+      refused: ({ group, topic, partition }, { topic: to, deadLetterOf }, reason) =>
         log.error(
           'outbox.refused',
-          { group: ref.group, topic: ref.topic, partition: ref.partition, to: row.topic, reason },
-          row.deadLetterOf === null
+          { group, topic, partition, to, reason },
+          deadLetterOf === null
             ? 'Kafka refuses a message for good; it becomes a dead letter.'
             : 'Kafka refuses the message of a dead letter; it is a row alone, which says so.',
-        )
-        return ledger.refuseOutbox(ref, row.position, reason)
-      },
+        ),
       delivered: (count) => options.metrics.published(count),
       published: (partition, position) => {
         if (!partition.commits) return

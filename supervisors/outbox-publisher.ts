@@ -25,8 +25,8 @@ type Pending = {
 type Away = { resting: boolean; failures: number; reason: string }
 
 export type OutboxEvents = {
-  /** Kafka will never take this message. Resolves when that is recorded; until then the row must not be deleted. */
-  refused(ref: PartitionRef, row: OutboxRow, reason: string): Promise<void>
+  /** Kafka will never take this message. */
+  refused(ref: PartitionRef, row: OutboxRow, reason: string): void
   delivered(count: number): void
   /** Everything of this partition up to `position` is out, and its rows may be deleted. */
   published(partition: Partition, position: OutboxPosition): void
@@ -301,7 +301,10 @@ export class OutboxPublisher {
     const over = () => {
       if (failures > 0) this.#events.trouble('postgres.refused', null)
     }
-    this.#events.refused(pending.feed.ref, pending.row, reason).then(
+    const { feed, row } = pending
+    this.#events.refused(feed.ref, row, reason)
+    // Until it is recorded, the row must not be deleted.
+    this.#ledger.refuseOutbox(feed.ref, row.position, reason).then(
       () => {
         pending.state = 'refused'
         over()

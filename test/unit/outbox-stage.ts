@@ -68,7 +68,7 @@ export class OutboxStage implements Publisher {
       this.clock,
       { backoffMinMs: 100, backoffMaxMs: 1_000, outboxMaxPending: 1_000, ...settings },
       {
-        refused: (ref, row, reason) => ledger.refuseOutbox(ref, row.position, reason),
+        refused() {},
         delivered() {},
         published: (_partition, upTo) => {
           this.table = this.table.filter(({ position }) => isAfter(position, upTo))
