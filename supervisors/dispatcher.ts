@@ -3,6 +3,7 @@ import { Fifo } from '../core/fifo.ts'
 import type { KafkaRecord } from '../core/kafka/source.ts'
 import { copySince } from '../core/postgres/transactions.ts'
 import type { Dispatch, Opening, Workers } from '../core/workers.ts'
+import type { LoneRuns } from './lone-runs.ts'
 import type { Item, Mailbox } from './mailbox.ts'
 import type { Quarantine } from './quarantine.ts'
 import { slowAfterMs, WorkerCredit } from './worker-credit.ts'
@@ -38,6 +39,7 @@ const mailboxShare = 1 / 8
  */
 export class Dispatcher {
   readonly #workers: Workers
+  readonly #lone: LoneRuns
   readonly #settings: DispatcherSettings
   readonly #quarantine: Quarantine
   readonly #clock: Clock
@@ -48,15 +50,17 @@ export class Dispatcher {
   /** Runs while mailboxes wait for credit. */
   #looking = false
 
-  /** `settled`: at the end of an event of this one's own. */
+  /** `lone`: the way to the extra worker. `settled`: at the end of an event of this one's own. */
   constructor(
     workers: Workers,
+    lone: LoneRuns,
     settings: DispatcherSettings,
     quarantine: Quarantine,
     clock: Clock,
     settled: () => void,
   ) {
     this.#workers = workers
+    this.#lone = lone
     this.#settings = settings
     this.#quarantine = quarantine
     this.#clock = clock
@@ -150,18 +154,21 @@ export class Dispatcher {
 
   /** Tells workers what to forget and, with `more`, sends what credit allows. Called at the end of every event. */
   flush(more: boolean): void {
+    const extra = this.#workers.count
     this.#slots.forEach((slot, worker) => {
       if (slot.forget.length > 0) {
+        if (worker === extra) this.#lone.forget(slot.forget)
         this.#workers.forget(worker, slot.forget)
         slot.forget = []
       }
       if (!more || this.#held || slot.ready.length === 0) return
       if (!slot.up) {
-        if (worker === this.#workers.count) this.#workers.openExtra()
+        if (worker === extra) this.#workers.openExtra()
         return
       }
       const dispatches = this.#fill(slot)
-      if (dispatches.length > 0) this.#workers.dispatch(worker, dispatches)
+      if (worker === extra) for (const dispatch of dispatches) this.#lone.dispatch(dispatch)
+      else if (dispatches.length > 0) this.#workers.dispatch(worker, dispatches)
       if (isStarved(slot)) this.#lookSoon()
     })
   }

@@ -132,7 +132,7 @@ export class Engine {
       trouble: (reason) => this.#trouble('postgres.lone', reason),
       settled: () => this.#settled(),
     })
-    this.#dispatcher = new Dispatcher(this.#lone, settings, this.#quarantine, clock, () => this.#settled())
+    this.#dispatcher = new Dispatcher(workers, this.#lone, settings, this.#quarantine, clock, () => this.#settled())
     this.#intake = new Intake(settings)
     this.#states = new States(ledger, clock, {
       loaded: (mailbox, state) => this.#outcomes.stateLoaded(mailbox, state),

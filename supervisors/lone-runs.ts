@@ -37,13 +37,14 @@ export type LoneRunsOptions = {
 }
 
 /**
- * The way to the workers, for partitions whose owners were lost again and again: something in them may end any process
- * that runs it. Their records run on the extra thread, which runs one at a time, each written down before it does; so the
- * next owner knows which it was; unless another partition is in doubt, and does not run so. One that has cost
- * `suspectLimit` owners does not run any more.
+ * The way to the extra thread, also for partitions whose owners were lost again and again: something in them may end any
+ * process that runs it. Their records run there, one at a time, each written down before it does; so the next owner knows
+ * which it was; unless another partition is in doubt, and does not run so. One that has cost `suspectLimit` owners does
+ * not run any more.
  */
-export class LoneRuns implements Workers {
+export class LoneRuns {
   readonly #options: LoneRunsOptions
+  readonly #extra: number
   readonly #suspects = new Map<Partition, LostOwners['suspects']>()
   /** Records that have ended since it was taken over. */
   readonly #ended = new Map<Partition, number>()
@@ -58,37 +59,24 @@ export class LoneRuns implements Workers {
 
   constructor(options: LoneRunsOptions) {
     this.#options = options
+    this.#extra = options.workers.count
   }
 
-  get count(): number {
-    return this.#options.workers.count
-  }
-
-  openExtra(): void {
-    this.#options.workers.openExtra()
-  }
-
-  closeExtra(): void {
-    this.#options.workers.closeExtra()
-  }
-
-  dispatch(worker: number, dispatches: readonly Dispatch[]): void {
-    const [first] = dispatches
-    const lone = first !== undefined && worker === this.count && (this.#noted || this.#ended.size > 0)
-    if (!lone) return this.#options.workers.dispatch(worker, dispatches)
-    // There is no more than one: that is all the credit the extra thread has.
-    this.#next = first
+  /** For the extra thread. There is no more than one at a time: that is all the credit it has. */
+  dispatch(dispatch: Dispatch): void {
+    if (!this.#noted && this.#ended.size === 0) return this.#options.workers.dispatch(this.#extra, [dispatch])
+    this.#next = dispatch
     if (!this.#busy) void this.#work()
   }
 
-  forget(worker: number, mailboxes: readonly number[]): void {
-    if (worker === this.count && this.#next !== null && mailboxes.includes(this.#next.mailbox)) this.#next = null
-    this.#options.workers.forget(worker, mailboxes)
+  /** The runs of these mailboxes on the extra thread have ended. */
+  forget(mailboxes: readonly number[]): void {
+    if (this.#next !== null && mailboxes.includes(this.#next.mailbox)) this.#next = null
   }
 
-  /** The thread has gone; what it was to get goes back to its mailbox. */
-  lost(worker: number): void {
-    if (worker === this.count) this.#next = null
+  /** The extra thread has gone; what it was to get goes back to its mailbox. */
+  lost(): void {
+    this.#next = null
   }
 
   owned(partition: Partition, { count, suspects }: LostOwners): void {
@@ -154,7 +142,7 @@ export class LoneRuns implements Workers {
     quarantine.freeAll(partition)
     // Others wait for a time, or for an operator, and go elsewhere after that by themselves.
     for (const mailbox of [...partition.mailboxes.values()])
-      if (mailbox.worker === this.count && (mailbox.open || mailbox.ready) && !quarantine.holds(mailbox))
+      if (mailbox.worker === this.#extra && (mailbox.open || mailbox.ready) && !quarantine.holds(mailbox))
         moveOn(mailbox)
   }
 
@@ -205,7 +193,7 @@ export class LoneRuns implements Workers {
     }
     if (dispatch === null || this.#next !== dispatch) return
     this.#next = null
-    if (ours) return workers.dispatch(this.count, [dispatch])
+    if (ours) return workers.dispatch(this.#extra, [dispatch])
     if (mailbox !== undefined) touch(mailbox.partition)
     settled()
   }

@@ -39,7 +39,7 @@ export class Losses {
 
   lost(worker: number, error: Error, executing: readonly Executing[]): void {
     const { dispatcher, outcomes, mailboxes, quarantine, lone } = this.#options
-    lone.lost(worker)
+    if (worker === this.#extra) lone.lost()
     const givenUp = new Map<Mailbox, number>()
     for (const one of executing) {
       // Perhaps its run was taken back, and the thread had not heard of it: it was its code all the same.
