@@ -30,11 +30,12 @@ import { offsetsCommand, Ownership, type OwnershipSettings } from './ownership.t
 import { Parking, type ParkingSettings } from './parking.ts'
 import { Partition } from './partition.ts'
 import { Quarantine } from './quarantine.ts'
+import { Readiness } from './readiness.ts'
 import { Replays } from './replays.ts'
 import { nobody, route, sizeOf } from './router.ts'
 import { type Decided, Item, type Mailbox } from './mailbox.ts'
 import { States } from './states.ts'
-import { reasonsOf, statusOf, type EngineStatus } from './status.ts'
+import { statusOf, type EngineStatus } from './status.ts'
 import { StoppedPartitions } from './stopped-partitions.ts'
 import { stuckOf } from './stuck.ts'
 
@@ -103,8 +104,7 @@ export class Engine {
   readonly #losses: Losses
   readonly #offsets: OffsetWriter
   readonly #stoppedPartitions: StoppedPartitions
-  /** What keeps the daemon from being ready, by what it concerns. */
-  readonly #troubles = new Map<string, string>()
+  readonly #readiness: Readiness
   #token = 0
   #ticker: Timer | null = null
   #drained: (() => void) | null = null
@@ -113,6 +113,7 @@ export class Engine {
 
   constructor(options: EngineOptions) {
     this.#options = options
+    this.#readiness = new Readiness(options.log, options.failed)
     const { clock, random, log, settings, ledger, workers, publisher } = options
     this.#mailboxes = new Mailboxes(settings.idleMailboxes, settings.idleStateBytes, (mailbox) => {
       this.#dispatcher.withdraw(mailbox)
@@ -129,7 +130,7 @@ export class Engine {
       giveUp: (...givenUp) => this.#outcomes.giveUp(...givenUp),
       moveOn: (mailbox) => this.#outcomes.moveOn(mailbox),
       touch: (partition) => this.#committers[partition.lane]?.touch(partition),
-      trouble: (reason) => this.#trouble('postgres.lone', reason),
+      trouble: (reason) => this.#readiness.trouble('postgres.lone', reason),
       settled: () => this.#settled(),
     })
     this.#dispatcher = new Dispatcher(workers, this.#lone, settings, this.#quarantine, clock, () => this.#settled())
@@ -137,7 +138,7 @@ export class Engine {
     this.#states = new States(ledger, clock, {
       loaded: (mailbox, state) => this.#outcomes.stateLoaded(mailbox, state),
       settled: () => this.#settled(),
-      trouble: (reason) => this.#trouble('postgres.states', reason),
+      trouble: (reason) => this.#readiness.trouble('postgres.states', reason),
     })
     this.#ownership = new Ownership(ledger, clock, random, log, settings, {
       owned: (partition, owned) => this.#owned(partition, owned),
@@ -160,7 +161,7 @@ export class Engine {
         this.#settled()
       },
       disinherited: (partition) => this.#event(() => this.#fenced(partition)),
-      trouble: (key, reason) => this.#trouble(key, reason),
+      trouble: (key, reason) => this.#readiness.trouble(key, reason),
     })
     const push = (decided: Decided) => this.#committers[decided.mailbox.partition.lane]?.push(decided)
     this.#parking = new Parking({
@@ -174,7 +175,7 @@ export class Engine {
       intake: this.#intake,
       states: this.#states,
       push,
-      trouble: (reason) => this.#trouble('postgres.parked', reason),
+      trouble: (reason) => this.#readiness.trouble('postgres.parked', reason),
       settled: () => this.#settled(),
     })
     this.#replays = new Replays({
@@ -186,7 +187,7 @@ export class Engine {
         this.#parking.noticed(mailbox, first)
         if (!pending) this.#outcomes.dependencies.broughtBack(mailbox)
       },
-      trouble: (reason) => this.#trouble('postgres.replays', reason),
+      trouble: (reason) => this.#readiness.trouble('postgres.replays', reason),
       settled: () => this.#settled(),
     })
     this.#outcomes = new Outcomes({
@@ -207,7 +208,7 @@ export class Engine {
       ),
       touch: (partition) => this.#committers[partition.lane]?.touch(partition),
       push,
-      trouble: (key, reason) => this.#trouble(key, reason),
+      trouble: (key, reason) => this.#readiness.trouble(key, reason),
       settled: () => this.#settled(),
     })
     this.#losses = new Losses({
@@ -234,10 +235,10 @@ export class Engine {
             takeBackFrom: (decided) => this.#outcomes.takeBackFrom(decided),
             suspect: (decided) => this.#outcomes.suspect(decided),
             judge: (suspects) => this.#outcomes.judge(suspects),
-            trouble: (reason) => this.#trouble(`postgres.lane${index}`, reason),
+            trouble: (reason) => this.#readiness.trouble(`postgres.lane${index}`, reason),
             owned: () =>
               [...this.#partitions.values()].find((partition) => partition.lane === index && partition.commits),
-            fatal: (error) => this.#fatal(error),
+            fatal: (error) => this.#readiness.fatal(error),
             settled: () => this.#settled(),
           },
           settings,
@@ -329,7 +330,7 @@ export class Engine {
       outOfRange: (at, position, range) => this.#event(() => this.#outOfRange(group, at, position, range)),
       topicChanged: (topic) => this.#event(() => this.#topicChanged(group, topic)),
       troubled: (reason) => this.#kafkaTroubled(group, reason),
-      recovered: () => this.#trouble(`kafka.${group.name}`, null),
+      recovered: () => this.#readiness.trouble(`kafka.${group.name}`, null),
     }
   }
 
@@ -338,7 +339,7 @@ export class Engine {
     return statusOf({
       partitions: this.#partitions.values(),
       mailboxes: this.#mailboxes,
-      troubles: this.#troubles,
+      reasons: this.reasons,
       bytes: this.#intake.bytes,
       bytesToWrite: this.#intake.bytesToWrite,
       paused: this.#intake.reasons,
@@ -356,7 +357,7 @@ export class Engine {
       {
         partitions: this.#partitions.values(),
         mailboxes: this.#mailboxes.values(),
-        troubles: this.#troubles,
+        troubles: this.#readiness.troubles,
         reasons: this.reasons,
         paused: this.#intake.reasons,
         extraWorker: this.#options.workers.count,
@@ -373,7 +374,7 @@ export class Engine {
 
   /** What keeps the daemon from being ready; empty when nothing does. */
   get reasons(): readonly string[] {
-    return reasonsOf(this.#partitions.values(), this.#troubles)
+    return this.#readiness.reasons(this.#partitions.values())
   }
 
   #event(handle: () => void): void {
@@ -401,35 +402,10 @@ export class Engine {
     return undone
   }
 
-  #trouble(key: string, reason: string | null): void {
-    if (reason === null) {
-      if (this.#troubles.delete(key)) this.#options.log.info('trouble.ended', { what: key }, 'It works again.')
-    } else {
-      if (this.#troubles.get(key) !== reason)
-        this.#options.log.warn(
-          'trouble',
-          { what: key, reason },
-          'Something the daemon needs is away; it waits and tries again.',
-        )
-      this.#troubles.set(key, reason)
-    }
-  }
-
   #kafkaTroubled(group: GroupOptions, reason: Error): void {
-    this.#trouble(`kafka.${group.name}`, reason.message)
+    this.#readiness.trouble(`kafka.${group.name}`, reason.message)
     // Not as if nothing had happened: an operator has given two daemons one name, and this one will never work again.
-    if (reason instanceof TenantryError && reason.code === instanceFencedCode) this.#fatal(reason)
-  }
-
-  #fatal(error: TenantryError): void {
-    if (this.#troubles.has('fatal')) return
-    this.#options.log.error(
-      'engine.fatal',
-      { code: error.code, ...error.facts, error: error.message },
-      'The daemon cannot do its work any more.',
-    )
-    this.#troubles.set('fatal', error.message)
-    this.#options.failed(error)
+    if (reason instanceof TenantryError && reason.code === instanceFencedCode) this.#readiness.fatal(reason)
   }
 
   // Ownership

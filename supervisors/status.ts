@@ -53,7 +53,7 @@ export type EngineStatus = {
 export function statusOf(engine: {
   partitions: Iterable<Partition>
   mailboxes: Mailboxes
-  troubles: ReadonlyMap<string, string>
+  reasons: readonly string[]
   bytes: number
   bytesToWrite: number
   paused: readonly string[]
@@ -75,7 +75,7 @@ export function statusOf(engine: {
   }
   return {
     partitions: partitions.map(partitionStatus),
-    reasons: reasonsOf(partitions, engine.troubles),
+    reasons: engine.reasons,
     mailboxes,
     queued,
     inFlight: engine.inFlight,
@@ -88,16 +88,6 @@ export function statusOf(engine: {
     blocked: blocked.map(blockedTenant),
     breakers: engine.breakers,
   }
-}
-
-/** Why a daemon with these partitions and troubles is not ready, one sentence each. */
-export function reasonsOf(partitions: Iterable<Partition>, troubles: ReadonlyMap<string, string>): string[] {
-  const reasons = [...troubles].map(([what, reason]) => `${what}: ${reason}`)
-  for (const { topic, partition, phase, reason } of partitions) {
-    if (phase !== 'claiming' && phase !== 'stopped') continue
-    reasons.push(`${topic}-${partition} is ${phase}${reason === '' ? '' : `: ${reason}`}`)
-  }
-  return reasons
 }
 
 /** Under what a tenant is counted that waits; null: it does not. */

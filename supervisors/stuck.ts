@@ -3,7 +3,8 @@ import type { StuckPartition, StuckQuery, StuckReport, StuckTenant } from '../co
 import type { Item, Mailbox } from './mailbox.ts'
 import { Most } from './most.ts'
 import type { Partition } from './partition.ts'
-import { type Troubles, waitsFor } from './waits-for.ts'
+import type { Troubles } from './readiness.ts'
+import { waitsFor } from './waits-for.ts'
 
 export type StuckFacts = {
   readonly partitions: Iterable<Partition>

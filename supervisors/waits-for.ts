@@ -1,4 +1,5 @@
 import type { Mailbox } from './mailbox.ts'
+import type { Troubles } from './readiness.ts'
 
 /** All that a mailbox may wait for; docs/architecture.md says until when. */
 export const waits = [
@@ -22,9 +23,6 @@ export type WaitsFor = {
   /** Monotonic time since which it has. */
   readonly since?: number
 }
-
-/** Reasons why something that the daemon needs is away, by what it concerns. */
-export type Troubles = ReadonlyMap<string, string>
 
 /** What the mailbox's oldest unfinished record waits for. */
 export function waitsFor(mailbox: Mailbox, troubles: Troubles): WaitsFor {
