@@ -1,20 +1,14 @@
 import { type Clock, sleep, type Timer } from '../core/clock.ts'
-import { messageOf, TenantryError } from '../core/errors.ts'
-import {
-  instanceFencedCode,
-  type LogRange,
-  type RecordBatch,
-  type SourceListener,
-  type TopicDescription,
-  type TopicPartition,
-} from '../core/kafka/source.ts'
+import { TenantryError } from '../core/errors.ts'
+import { instanceFencedCode, type RecordBatch, type SourceListener } from '../core/kafka/source.ts'
 import type { Publisher } from '../core/kafka/publisher.ts'
 import type { Log } from '../core/log.ts'
 import type { EngineMetrics } from '../core/metrics.ts'
-import type { Lane, Ledger, Ownership as Owned } from '../core/postgres/transactions.ts'
+import type { Lane, Ledger } from '../core/postgres/transactions.ts'
 import type { Random } from '../core/random.ts'
 import type { StuckQuery, StuckReport } from '../core/stuck-report.ts'
 import type { Workers, WorkersListener } from '../core/workers.ts'
+import { Assignments, type AssignmentsSettings } from './assignments.ts'
 import { Committer, type CommitterSettings } from './committer.ts'
 import { Dispatcher, type DispatcherSettings } from './dispatcher.ts'
 import { loadsOf, type WorkerLoad } from './executing.ts'
@@ -26,23 +20,21 @@ import { Mailboxes } from './mailboxes.ts'
 import { OffsetWriter } from './offset-writer.ts'
 import { OutboxPublisher, type OutboxSettings } from './outbox-publisher.ts'
 import { Outcomes, type OutcomesSettings } from './outcomes.ts'
-import { offsetsCommand, Ownership, type OwnershipSettings } from './ownership.ts'
 import { Parking, type ParkingSettings } from './parking.ts'
-import { Partition } from './partition.ts'
+import type { Partition } from './partition.ts'
 import { Quarantine } from './quarantine.ts'
 import { Readiness } from './readiness.ts'
 import { Replays } from './replays.ts'
-import { nobody, route, sizeOf } from './router.ts'
+import { mailboxKey, nobody, route, sizeOf } from './router.ts'
 import { type Decided, Item, type Mailbox } from './mailbox.ts'
 import { States } from './states.ts'
 import { statusOf, type EngineStatus } from './status.ts'
-import { StoppedPartitions } from './stopped-partitions.ts'
 import { stuckOf } from './stuck.ts'
 
-export type EngineSettings = CommitterSettings &
+export type EngineSettings = AssignmentsSettings &
+  CommitterSettings &
   DispatcherSettings &
   IntakeSettings &
-  OwnershipSettings &
   OutboxSettings &
   OutcomesSettings &
   ParkingSettings &
@@ -50,8 +42,6 @@ export type EngineSettings = CommitterSettings &
     readonly maxIdLength: number
     /** How often Kafka's offsets follow the watermark. */
     readonly offsetIntervalMs: number
-    /** A revoked partition is released after this time, whatever of it is still undone. */
-    readonly releaseMs: number
     /** Empty mailboxes whose instances stay warm. */
     readonly idleMailboxes: number
     /** Bytes of these instances' states, about. */
@@ -88,12 +78,11 @@ const lastOffsetsMs = 500
  */
 export class Engine {
   readonly #options: EngineOptions
-  readonly #partitions = new Map<string, Partition>()
   readonly #mailboxes: Mailboxes
   readonly #dispatcher: Dispatcher
   readonly #committers: readonly Committer[]
   readonly #states: States
-  readonly #ownership: Ownership
+  readonly #assignments: Assignments
   readonly #outbox: OutboxPublisher
   readonly #intake: Intake
   readonly #parking: Parking
@@ -103,9 +92,7 @@ export class Engine {
   readonly #lone: LoneRuns
   readonly #losses: Losses
   readonly #offsets: OffsetWriter
-  readonly #stoppedPartitions: StoppedPartitions
   readonly #readiness: Readiness
-  #token = 0
   #ticker: Timer | null = null
   #drained: (() => void) | null = null
   #draining = false
@@ -140,11 +127,6 @@ export class Engine {
       settled: () => this.#settled(),
       trouble: (reason) => this.#readiness.trouble('postgres.states', reason),
     })
-    this.#ownership = new Ownership(ledger, clock, random, log, settings, {
-      owned: (partition, owned) => this.#owned(partition, owned),
-      inVain: (partition) => void this.#giveBack([partition]),
-      stopped: (partition, error) => this.#stopPartition(partition, error),
-    })
     this.#outbox = new OutboxPublisher(publisher, ledger, clock, settings, {
       refused: ({ group, topic, partition }, { topic: to, deadLetterOf }, reason) =>
         log.error(
@@ -160,7 +142,7 @@ export class Engine {
         partition.published = position
         this.#settled()
       },
-      disinherited: (partition) => this.#event(() => this.#fenced(partition)),
+      disinherited: (partition) => this.#event(() => this.#assignments.fenced(partition)),
       trouble: (key, reason) => this.#readiness.trouble(key, reason),
     })
     const push = (decided: Decided) => this.#committers[decided.mailbox.partition.lane]?.push(decided)
@@ -182,7 +164,7 @@ export class Engine {
       clock,
       ledger,
       found: (partition, tenant, first) => {
-        const mailbox = this.#mailbox(partition, Buffer.from(tenant).toString('latin1'), tenant)
+        const mailbox = this.#mailbox(partition, mailboxKey(tenant), tenant)
         const { pending } = mailbox
         this.#parking.noticed(mailbox, first)
         if (!pending) this.#outcomes.dependencies.broughtBack(mailbox)
@@ -230,22 +212,60 @@ export class Engine {
             committed: (plan, elapsedMs) => this.#outcomes.committed(plan, elapsedMs),
             missed: (plan, reason) =>
               options.metrics.commitFailed(plan.partitions[0]?.partition.group.name ?? '', reason),
-            fenced: (partition) => this.#fenced(partition),
+            fenced: (partition) => this.#assignments.fenced(partition),
             takeBackAfter: (decided) => this.#outcomes.takeBackAfter(decided),
             takeBackFrom: (decided) => this.#outcomes.takeBackFrom(decided),
             suspect: (decided) => this.#outcomes.suspect(decided),
             judge: (suspects) => this.#outcomes.judge(suspects),
             trouble: (reason) => this.#readiness.trouble(`postgres.lane${index}`, reason),
             owned: () =>
-              [...this.#partitions.values()].find((partition) => partition.lane === index && partition.commits),
+              [...this.#assignments.values()].find((partition) => partition.lane === index && partition.commits),
             fatal: (error) => this.#readiness.fatal(error),
             settled: () => this.#settled(),
           },
           settings,
         ),
     )
-    this.#offsets = new OffsetWriter(clock, log, ledger, (partition) => this.#memberDoubted(partition))
-    this.#stoppedPartitions = new StoppedPartitions(clock, log, ledger, (partition) => this.#decidedUpon(partition))
+    // The coordinator says that this member is out: the partition may have another owner already.
+    this.#offsets = new OffsetWriter(clock, log, ledger, (partition) => (partition.suspect = true))
+    this.#assignments = new Assignments({
+      clock,
+      random,
+      log,
+      metrics: options.metrics,
+      settings,
+      lanes: options.lanes.length,
+      ledger,
+      offsets: this.#offsets,
+      dispatcher: this.#dispatcher,
+      mailboxes: this.#mailboxes,
+      outcomes: this.#outcomes,
+      parking: this.#parking,
+      outbox: this.#outbox,
+      quarantine: this.#quarantine,
+      lone: this.#lone,
+      settled: () => this.#settled(),
+    })
+  }
+
+  /** The listener for one group's source. */
+  listener(groupName: string): SourceListener {
+    const group = this.#options.groups.find(({ name }) => name === groupName)
+    if (group === undefined) throw new RangeError(`no group ${groupName}`)
+    return {
+      assigned: (partitions) => this.#event(() => this.#assignments.assigned(group, partitions)),
+      revoked: (partitions) => this.#event(() => partitions.forEach((at) => this.#assignments.revoked(group, at))),
+      lost: (partitions) => this.#event(() => partitions.forEach((at) => this.#assignments.lost(group, at))),
+      records: (batches) => this.#event(() => batches.forEach((batch) => this.#records(group, batch))),
+      outOfRange: (at, position, range) => this.#event(() => this.#assignments.outOfRange(group, at, position, range)),
+      topicChanged: (topic) => this.#event(() => this.#assignments.topicChanged(group, topic)),
+      troubled: (reason) => {
+        this.#readiness.trouble(`kafka.${group.name}`, reason.message)
+        // Not as if nothing had happened: an operator has given two daemons one name, and this one will never work again.
+        if (reason instanceof TenantryError && reason.code === instanceFencedCode) this.#readiness.fatal(reason)
+      },
+      recovered: () => this.#readiness.trouble(`kafka.${group.name}`, null),
+    }
   }
 
   readonly workersListener: WorkersListener = {
@@ -281,7 +301,7 @@ export class Engine {
     this.#lone.stop()
     this.#outcomes.dependencies.stop()
     for (const committer of this.#committers) committer.stop()
-    for (const partition of this.#partitions.values()) partition.phase = 'gone'
+    this.#assignments.stop()
   }
 
   /**
@@ -290,7 +310,7 @@ export class Engine {
    */
   async drain(deadlineMs: number): Promise<{ abandoned: number }> {
     this.#draining = true
-    for (const partition of [...this.#partitions.values()]) if (partition.phase === 'claiming') this.#drop(partition)
+    this.#assignments.hold()
     this.#intake.hold('drain', true)
     this.#outcomes.dependencies.stop()
     this.#dispatcher.hold()
@@ -308,36 +328,15 @@ export class Engine {
     const abandoned = this.#undone()
     // Progress is in PostgreSQL: a Kafka that is away must not keep the process.
     const patience = sleep(clock, Math.max(lastOffsetsMs, deadline - clock.monotonic()))
-    const all = [...this.#partitions.values()]
-    await Promise.race([Promise.all([this.#offsets.write(all, true), this.#giveBack(all)]), patience])
+    const all = [...this.#assignments.values()]
+    await Promise.race([Promise.all([this.#offsets.write(all, true), this.#assignments.giveBack(all)]), patience])
     return { abandoned }
-  }
-
-  /** The listener for one group's source. */
-  listener(groupName: string): SourceListener {
-    const group = this.#options.groups.find(({ name }) => name === groupName)
-    if (group === undefined) throw new RangeError(`no group ${groupName}`)
-    return {
-      assigned: (partitions) =>
-        this.#event(() => {
-          // What was known of a topic may be the one before it: that it was made anew may be why they are assigned.
-          for (const { topic } of partitions) this.#ownership.forget(group.name, topic)
-          for (const at of partitions) this.#assigned(group, at)
-        }),
-      revoked: (partitions) => this.#event(() => partitions.forEach((at) => this.#revoked(group, at))),
-      lost: (partitions) => this.#event(() => partitions.forEach((at) => this.#drop(this.#find(group, at)))),
-      records: (batches) => this.#event(() => batches.forEach((batch) => this.#records(group, batch))),
-      outOfRange: (at, position, range) => this.#event(() => this.#outOfRange(group, at, position, range)),
-      topicChanged: (topic) => this.#event(() => this.#topicChanged(group, topic)),
-      troubled: (reason) => this.#kafkaTroubled(group, reason),
-      recovered: () => this.#readiness.trouble(`kafka.${group.name}`, null),
-    }
   }
 
   /** What is owned, what waits and for what. */
   status(): EngineStatus {
     return statusOf({
-      partitions: this.#partitions.values(),
+      partitions: this.#assignments.values(),
       mailboxes: this.#mailboxes,
       reasons: this.reasons,
       bytes: this.#intake.bytes,
@@ -355,7 +354,7 @@ export class Engine {
     const { clock } = this.#options
     return stuckOf(
       {
-        partitions: this.#partitions.values(),
+        partitions: this.#assignments.values(),
         mailboxes: this.#mailboxes.values(),
         troubles: this.#readiness.troubles,
         reasons: this.reasons,
@@ -374,241 +373,11 @@ export class Engine {
 
   /** What keeps the daemon from being ready; empty when nothing does. */
   get reasons(): readonly string[] {
-    return this.#readiness.reasons(this.#partitions.values())
+    return this.#readiness.reasons(this.#assignments.values())
   }
-
-  #event(handle: () => void): void {
-    if (this.#stopped) return
-    handle()
-    this.#settled()
-  }
-
-  /** The end of every event: what has become possible is commanded. */
-  #settled(): void {
-    if (this.#stopped) return
-    this.#parking.flush()
-    for (const committer of this.#committers) committer.pump()
-    this.#finishClosing()
-    this.#intake.hold('outbox', this.#outbox.pending > this.#options.settings.outboxMaxPending)
-    this.#intake.update(this.#partitions.values())
-    this.#states.flush()
-    this.#dispatcher.flush(!this.#intake.crowded)
-    if (this.#drained && this.#undone() === 0 && this.#outbox.pending === 0) this.#drained()
-  }
-
-  #undone(): number {
-    let undone = this.#dispatcher.inFlight
-    for (const partition of this.#partitions.values()) undone += partition.uncommitted
-    return undone
-  }
-
-  #kafkaTroubled(group: GroupOptions, reason: Error): void {
-    this.#readiness.trouble(`kafka.${group.name}`, reason.message)
-    // Not as if nothing had happened: an operator has given two daemons one name, and this one will never work again.
-    if (reason instanceof TenantryError && reason.code === instanceFencedCode) this.#readiness.fatal(reason)
-  }
-
-  // Ownership
-
-  #key(group: GroupOptions, at: TopicPartition): string {
-    return `${group.name}\n${at.topic}\n${at.partition}`
-  }
-
-  #find(group: GroupOptions, at: TopicPartition): Partition | undefined {
-    return this.#partitions.get(this.#key(group, at))
-  }
-
-  #assigned(group: GroupOptions, at: TopicPartition): void {
-    this.#drop(this.#find(group, at))
-    this.#claim(group, at, this.#options.clock.monotonic())
-  }
-
-  /** `again` is for a partition that we had: it must prove membership. */
-  #claim(group: GroupOptions, at: TopicPartition, assignedAt: number, again?: { kafkaOffset: number }): void {
-    const actor = group.actors.find(({ topic }) => topic === at.topic)
-    if (actor === undefined || this.#draining) return
-    const lane = at.partition % this.#options.lanes.length
-    const partition = new Partition(group, actor, at, lane, assignedAt)
-    if (again) {
-      partition.suspect = true
-      partition.writtenBefore = again.kafkaOffset
-    }
-    this.#partitions.set(this.#key(group, at), partition)
-    void this.#ownership.claim(partition)
-  }
-
-  #owned(partition: Partition, owned: Owned): void {
-    const { log, metrics } = this.#options
-    partition.own(owned, this.#options.clock.monotonic())
-    partition.token = ++this.#token
-    metrics.tookOver(partition.group.name)
-    log.info(
-      'partition.owned',
-      { ...partition.facts, epoch: owned.epoch, watermark: owned.watermark, ahead: owned.ahead.length },
-      'Took a partition over.',
-    )
-    this.#lone.owned(partition, owned.lost)
-    this.#outcomes.dependencies.owned(partition, owned.breakers)
-    for (const parked of owned.parked) {
-      const key = Buffer.from(parked.tenant).toString('latin1')
-      const mailbox = this.#mailboxes.create(key, parked.tenant, partition, partition.actor)
-      this.#parking.inherit(mailbox, parked)
-      this.#outcomes.dependencies.keeps(mailbox)
-    }
-    this.#outbox.open(partition, owned.inherited)
-    partition.group.source.seek(partition, owned.watermark, partition.token)
-    this.#settled()
-  }
-
-  #stopPartition(partition: Partition, error: TenantryError): void {
-    partition.phase = 'stopped'
-    partition.reason = error.message
-    this.#options.log.error('partition.stopped', { ...partition.facts, code: error.code }, error.message)
-  }
-
-  /** An operator has moved a stopped partition on. */
-  #decidedUpon(partition: Partition): void {
-    this.#event(() => {
-      this.#options.log.info('partition.resumed', partition.facts, 'An operator has decided; taking it over again.')
-      this.#drop(partition)
-      this.#claim(partition.group, partition, partition.assignedAt, partition)
-    })
-  }
-
-  /** Not ours any more: nothing of it is dispatched, committed or published from here on. */
-  #drop(partition: Partition | undefined): void {
-    if (partition === undefined || partition.phase === 'gone') return
-    partition.phase = 'gone'
-    void this.#giveBack([partition])
-    for (const mailbox of [...partition.mailboxes.values()]) this.#outcomes.close(mailbox)
-    this.#outcomes.dependencies.dropped(partition)
-    this.#outbox.drop(partition)
-    this.#quarantine.drop(partition)
-    this.#lone.dropped(partition)
-    const key = this.#key(partition.group, partition)
-    if (this.#partitions.get(key) === partition) this.#partitions.delete(key)
-  }
-
-  #fenced(partition: Partition): void {
-    // Stopped, it stays so, and is named.
-    if (partition.phase === 'gone' || partition.phase === 'stopped') return
-    const { log, metrics } = this.#options
-    metrics.fenced(partition.group.name)
-    log.warn(
-      'partition.fenced',
-      { ...partition.facts, epoch: partition.epoch, seq: partition.seq },
-      'Another owner has moved this partition on; its decisions were dropped.',
-    )
-    const assigned = partition.phase === 'owned'
-    this.#drop(partition)
-    if (assigned) this.#claim(partition.group, partition, partition.assignedAt, partition)
-    else partition.group.source.release([partition])
-  }
-
-  /** The coordinator says that this member is out: the partition may have another owner already. */
-  #memberDoubted(partition: Partition): void {
-    partition.suspect = true
-  }
-
-  #revoked(group: GroupOptions, at: TopicPartition): void {
-    const partition = this.#find(group, at)
-    if (partition?.phase !== 'owned') {
-      this.#drop(partition)
-      group.source.release([at])
-      return
-    }
-    partition.phase = 'closing'
-    for (const mailbox of [...partition.mailboxes.values()]) {
-      this.#dispatcher.withdraw(mailbox)
-      mailbox.raiseRun(mailbox.decidedCount)
-      this.#outcomes.dropQueued(mailbox)
-    }
-    this.#options.clock.after(this.#options.settings.releaseMs, () => this.#release(partition))
-  }
-
-  #finishClosing(): void {
-    for (const partition of this.#partitions.values()) {
-      if (partition.phase === 'closing' && partition.uncommitted === 0 && !partition.releasing) {
-        partition.releasing = true
-        void Promise.all([this.#offsets.write([partition]), this.#giveBack([partition])]).then(() =>
-          this.#release(partition),
-        )
-      }
-    }
-  }
-
-  /** The next owner is to know that this one was not lost. Not heard, it will think so. */
-  async #giveBack(partitions: readonly Partition[]): Promise<void> {
-    const raised = partitions.filter(({ epoch, givenBack }) => epoch >= 0 && !givenBack)
-    if (raised.length === 0) return
-    for (const partition of raised) partition.givenBack = true
-    const { ledger, log } = this.#options
-    try {
-      await ledger.release(raised.map(({ ref, epoch }) => ({ ref, epoch })))
-    } catch (error) {
-      log.debug('partition.release_not_written', { error: messageOf(error) }, 'The next owner counts this one as lost.')
-    }
-  }
-
-  #release(partition: Partition): void {
-    if (partition.phase !== 'closing' || this.#stopped) return
-    this.#drop(partition)
-    partition.group.source.release([partition])
-    this.#settled()
-  }
-
-  #outOfRange(group: GroupOptions, at: TopicPartition, position: number, range: LogRange): void {
-    const partition = this.#find(group, at)
-    if (partition?.phase !== 'owned') return
-    const { log } = this.#options
-    const facts = { ...partition.facts, position, start: range.start, end: range.end }
-    const next = group.onOutOfRange === 'earliest' ? range.start : range.end
-    // Going back would meet offsets that progress says are done: after a truncation only an operator knows.
-    if (group.onOutOfRange === 'stop' || next < partition.position) {
-      partition.phase = 'stopped'
-      const to = position < range.start ? 'earliest' : 'latest'
-      partition.reason = `Position ${position} is outside the log (${range.start} to ${range.end}): records were deleted or the log was truncated. To go on: ${offsetsCommand('reset', partition)} --to ${to} --skip.`
-      for (const mailbox of [...partition.mailboxes.values()]) this.#outcomes.close(mailbox)
-      log.error('partition.out_of_range', facts, partition.reason)
-      return
-    }
-    log.error(
-      'partition.out_of_range',
-      { ...facts, next },
-      'The log no longer has our position; going on elsewhere, as configured.',
-    )
-    partition.pass(partition.position, next)
-    if (partition.caughtUp) this.#parking.caughtUp(partition)
-    partition.token = ++this.#token
-    group.source.seek(partition, next, partition.token)
-  }
-
-  #topicChanged(group: GroupOptions, topic: TopicDescription): void {
-    this.#ownership.forget(group.name, topic.topic)
-    for (const partition of [...this.#partitions.values()]) {
-      if (
-        partition.group !== group ||
-        partition.topic !== topic.topic ||
-        partition.topicId === '' ||
-        partition.topicId === topic.id
-      )
-        continue
-      this.#options.log.warn(
-        'topic.recreated',
-        { ...partition.facts, topicId: topic.id },
-        'The topic was recreated; taking the new one over from its start.',
-      )
-      const closing = partition.phase === 'closing'
-      this.#drop(partition)
-      if (closing) group.source.release([partition])
-      else this.#claim(group, partition, partition.assignedAt, { kafkaOffset: -1 })
-    }
-  }
-
-  // Records
 
   #records(group: GroupOptions, batch: RecordBatch): void {
-    const partition = this.#find(group, batch)
+    const partition = this.#assignments.find(group, batch)
     if (partition?.phase !== 'owned' || batch.token !== partition.token) return
     partition.end = batch.end
     const behind = !partition.caughtUp
@@ -653,12 +422,37 @@ export class Engine {
     return mailbox
   }
 
+  #event(handle: () => void): void {
+    if (this.#stopped) return
+    handle()
+    this.#settled()
+  }
+
+  /** The end of every event: what has become possible is commanded. */
+  #settled(): void {
+    if (this.#stopped) return
+    this.#parking.flush()
+    for (const committer of this.#committers) committer.pump()
+    this.#assignments.flush()
+    this.#intake.hold('outbox', this.#outbox.pending > this.#options.settings.outboxMaxPending)
+    this.#intake.update(this.#assignments.values())
+    this.#states.flush()
+    this.#dispatcher.flush(!this.#intake.crowded)
+    if (this.#drained && this.#undone() === 0 && this.#outbox.pending === 0) this.#drained()
+  }
+
+  #undone(): number {
+    let undone = this.#dispatcher.inFlight
+    for (const partition of this.#assignments.values()) undone += partition.uncommitted
+    return undone
+  }
+
   /** Once a second or so: progress that no record carries, Kafka's offsets, and batches that old records keep. */
   #tick(): void {
     this.#ticker = this.#options.clock.after(this.#options.settings.offsetIntervalMs, () => {
       if (this.#stopped) return
       const now = this.#options.clock.monotonic()
-      for (const partition of this.#partitions.values()) {
+      for (const partition of this.#assignments.values()) {
         if (!partition.commits) continue
         const quiet = partition.uncommitted === 0 && now - partition.committedAt > quietCommitMs
         if (quiet || partition.gaps.length > 0 || partition.published !== null)
@@ -667,11 +461,11 @@ export class Engine {
       for (const mailbox of this.#mailboxes.values()) if (mailbox.items.length > 0) mailbox.detachOld()
       this.#parking.look()
       this.#losses.tick()
-      if (!this.#draining) this.#replays.look(this.#partitions.values())
+      if (!this.#draining) this.#replays.look(this.#assignments.values())
       this.#settled()
       this.#outcomes.dependencies.look()
-      this.#offsets.follow(this.#partitions.values())
-      void this.#stoppedPartitions.look(this.#partitions.values())
+      this.#offsets.follow(this.#assignments.values())
+      this.#assignments.look()
       this.#tick()
     })
   }

@@ -36,6 +36,11 @@ export function route(record: KafkaRecord, options: RouterOptions): Route {
   return { key, tenant: bytes.toString() }
 }
 
+/** The key of a tenant's mailbox, as `route` gives it for records. */
+export function mailboxKey(tenant: string): string {
+  return Buffer.from(tenant).toString('latin1')
+}
+
 /** The last header of that name, as Kafka's own `lastHeader` has it. */
 function headerOf(record: KafkaRecord, name: string): Buffer | null {
   let found: Buffer | null = null
