@@ -6,6 +6,7 @@ import type { EngineMetrics } from '../core/metrics.ts'
 import type { Ledger, Ownership as Owned } from '../core/postgres/transactions.ts'
 import type { Random } from '../core/random.ts'
 import type { Dispatcher } from './dispatcher.ts'
+import type { FeedBack } from './feed-back.ts'
 import type { GroupOptions } from './group.ts'
 import type { LoneRuns } from './lone-runs.ts'
 import type { Mailboxes } from './mailboxes.ts'
@@ -13,7 +14,6 @@ import type { OffsetWriter } from './offset-writer.ts'
 import type { OutboxPublisher } from './outbox-publisher.ts'
 import type { Outcomes } from './outcomes.ts'
 import { offsetsCommand, Ownership, type OwnershipSettings } from './ownership.ts'
-import type { Parking } from './parking.ts'
 import { Partition } from './partition.ts'
 import type { Quarantine } from './quarantine.ts'
 import { mailboxKey } from './router.ts'
@@ -37,7 +37,7 @@ export type AssignmentsOptions = {
   readonly dispatcher: Dispatcher
   readonly mailboxes: Mailboxes
   readonly outcomes: Outcomes
-  readonly parking: Parking
+  readonly feedBack: FeedBack
   readonly outbox: OutboxPublisher
   readonly quarantine: Quarantine
   readonly lone: LoneRuns
@@ -110,7 +110,7 @@ export class Assignments {
   outOfRange(group: GroupOptions, at: TopicPartition, position: number, range: LogRange): void {
     const partition = this.find(group, at)
     if (partition?.phase !== 'owned') return
-    const { log, outcomes, parking } = this.#options
+    const { log, outcomes, feedBack } = this.#options
     const facts = { ...partition.facts, position, start: range.start, end: range.end }
     const next = group.onOutOfRange === 'earliest' ? range.start : range.end
     // Going back would meet offsets that progress says are done: after a truncation only an operator knows.
@@ -128,7 +128,7 @@ export class Assignments {
       'The log no longer has our position; going on elsewhere, as configured.',
     )
     partition.pass(partition.position, next)
-    if (partition.caughtUp) parking.caughtUp(partition)
+    if (partition.caughtUp) feedBack.caughtUp(partition)
     this.#seek(partition, next)
   }
 
@@ -223,7 +223,7 @@ export class Assignments {
   }
 
   #owned(partition: Partition, owned: Owned): void {
-    const { clock, log, metrics, mailboxes, outcomes, parking, outbox, lone, settled } = this.#options
+    const { clock, log, metrics, mailboxes, outcomes, feedBack, outbox, lone, settled } = this.#options
     partition.own(owned, clock.monotonic())
     metrics.tookOver(partition.group.name)
     log.info(
@@ -235,7 +235,7 @@ export class Assignments {
     outcomes.dependencies.owned(partition, owned.breakers)
     for (const parked of owned.parked) {
       const mailbox = mailboxes.create(mailboxKey(parked.tenant), parked.tenant, partition, partition.actor)
-      parking.inherit(mailbox, parked)
+      feedBack.inherit(mailbox, parked)
       outcomes.dependencies.keeps(mailbox)
     }
     outbox.open(partition, owned.inherited)

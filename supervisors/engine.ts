@@ -11,6 +11,7 @@ import type { Workers, WorkersListener } from '../core/workers.ts'
 import { Assignments, type AssignmentsSettings } from './assignments.ts'
 import { Committer, type CommitterSettings } from './committer.ts'
 import { Dispatcher, type DispatcherSettings } from './dispatcher.ts'
+import { FeedBack } from './feed-back.ts'
 import { loadsOf, type WorkerLoad } from './executing.ts'
 import type { GroupOptions } from './group.ts'
 import { Intake, type IntakeSettings } from './intake.ts'
@@ -85,6 +86,7 @@ export class Engine {
   readonly #assignments: Assignments
   readonly #outbox: OutboxPublisher
   readonly #intake: Intake
+  readonly #feedBack: FeedBack
   readonly #parking: Parking
   readonly #replays: Replays
   readonly #outcomes: Outcomes
@@ -146,19 +148,27 @@ export class Engine {
       trouble: (key, reason) => this.#readiness.trouble(key, reason),
     })
     const push = (decided: Decided) => this.#committers[decided.mailbox.partition.lane]?.push(decided)
-    this.#parking = new Parking({
+    this.#feedBack = new FeedBack({
       clock,
-      log,
-      metrics: options.metrics,
       settings,
       ledger,
       dispatcher: this.#dispatcher,
       mailboxes: this.#mailboxes,
       intake: this.#intake,
       states: this.#states,
-      push,
+      joined: (mailbox) => this.#parking.eased(mailbox),
       trouble: (reason) => this.#readiness.trouble('postgres.parked', reason),
       settled: () => this.#settled(),
+    })
+    this.#parking = new Parking({
+      clock,
+      metrics: options.metrics,
+      settings,
+      dispatcher: this.#dispatcher,
+      mailboxes: this.#mailboxes,
+      intake: this.#intake,
+      feedBack: this.#feedBack,
+      push,
     })
     this.#replays = new Replays({
       clock,
@@ -166,7 +176,7 @@ export class Engine {
       found: (partition, tenant, first) => {
         const mailbox = this.#mailbox(partition, mailboxKey(tenant), tenant)
         const { pending } = mailbox
-        this.#parking.noticed(mailbox, first)
+        this.#feedBack.noticed(mailbox, first)
         if (!pending) this.#outcomes.dependencies.broughtBack(mailbox)
       },
       trouble: (reason) => this.#readiness.trouble('postgres.replays', reason),
@@ -184,6 +194,7 @@ export class Engine {
       states: this.#states,
       outbox: this.#outbox,
       parking: this.#parking,
+      feedBack: this.#feedBack,
       ledger,
       groups: options.groups.flatMap(({ name, actors }) =>
         actors.some(({ dependencies }) => dependencies.length > 0) ? [name] : [],
@@ -240,7 +251,7 @@ export class Engine {
       dispatcher: this.#dispatcher,
       mailboxes: this.#mailboxes,
       outcomes: this.#outcomes,
-      parking: this.#parking,
+      feedBack: this.#feedBack,
       outbox: this.#outbox,
       quarantine: this.#quarantine,
       lone: this.#lone,
@@ -314,7 +325,7 @@ export class Engine {
     this.#intake.hold('drain', true)
     this.#outcomes.dependencies.stop()
     this.#dispatcher.hold()
-    this.#parking.hold()
+    this.#feedBack.hold()
     for (const mailbox of this.#mailboxes.values()) this.#outcomes.dropQueued(mailbox)
     const drained = new Promise<void>((resolve) => {
       this.#drained = resolve
@@ -405,7 +416,7 @@ export class Engine {
       }
     }
     if (batch.position > partition.position) partition.pass(partition.position, batch.position)
-    if (behind && partition.caughtUp) this.#parking.caughtUp(partition)
+    if (behind && partition.caughtUp) this.#feedBack.caughtUp(partition)
     const last = batch.records.at(-1)
     if (last !== undefined) partition.heard(last.timestamp, this.#options.clock.now())
     metrics.recordsConsumed(group.name, batch.topic, batch.partition, batch.records.length)
@@ -432,6 +443,7 @@ export class Engine {
   #settled(): void {
     if (this.#stopped) return
     this.#parking.flush()
+    this.#feedBack.flush()
     for (const committer of this.#committers) committer.pump()
     this.#assignments.flush()
     this.#intake.hold('outbox', this.#outbox.pending > this.#options.settings.outboxMaxPending)

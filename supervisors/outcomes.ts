@@ -13,6 +13,7 @@ import type { Plan } from './commit-plan.ts'
 import type { Suspect } from './committer.ts'
 import { Dependencies, type DependenciesOptions, type DependenciesSettings } from './dependencies.ts'
 import type { Dispatcher } from './dispatcher.ts'
+import type { FeedBack } from './feed-back.ts'
 import type { Intake } from './intake.ts'
 import { Decided, type Item, type Mailbox } from './mailbox.ts'
 import type { Mailboxes } from './mailboxes.ts'
@@ -47,6 +48,7 @@ export type OutcomesOptions = Pick<DependenciesOptions, 'ledger' | 'groups' | 't
   readonly states: States
   readonly outbox: OutboxPublisher
   readonly parking: Parking
+  readonly feedBack: FeedBack
   readonly push: (decided: Decided) => void
   readonly trouble: (key: string, reason: string | null) => void
   readonly settled: () => void
@@ -222,7 +224,7 @@ export class Outcomes {
         if (this.#shared.any) this.#processed(decided, monotonic)
       }
       if (mailbox.closed) return
-      this.#options.parking.paced(mailbox, result.kind !== 'failed')
+      this.#options.feedBack.paced(mailbox, result.kind !== 'failed')
       this.#committedOldest(mailbox)
     })
     for (const { partition } of plan.partitions) this.#options.parking.advance(partition)
@@ -339,7 +341,7 @@ export class Outcomes {
 
   /** Ends the run, and writes down what a next owner must know of the record that failed. */
   #repeat(mailbox: Mailbox, item: Item, failed: Failed, attempts: number, delayMs: number): void {
-    const { clock, metrics, push, parking } = this.#options
+    const { clock, metrics, push, feedBack } = this.#options
     this.#withdraw(mailbox, mailbox.decidedCount)
     mailbox.heldSince = 0
     mailbox.heldTimes = 0
@@ -350,7 +352,7 @@ export class Outcomes {
     if (item.row === null) item.retried = true
     else item.rowWrites++
     metrics.retried(mailbox.partition.group.name)
-    parking.paced(mailbox, false)
+    feedBack.paced(mailbox, false)
   }
 
   #retryAfter(mailbox: Mailbox, reason: string, ms: number): void {
@@ -381,7 +383,7 @@ export class Outcomes {
   }
 
   #committedOldest(mailbox: Mailbox): void {
-    const { mailboxes, dispatcher, intake, parking } = this.#options
+    const { mailboxes, dispatcher, intake, parking, feedBack } = this.#options
     const item = mailbox.commitOldest()
     if (item === undefined) return
     intake.weighed(item.ownBytes - item.bytes)
@@ -389,7 +391,7 @@ export class Outcomes {
     mailbox.heldSince = 0
     mailbox.heldTimes = 0
     if (mailbox.full) parking.eased(mailbox)
-    if (mailbox.parked !== null) parking.consider(mailbox)
+    if (mailbox.parked !== null) feedBack.consider(mailbox)
     if (mailbox.decidedCount > 0) return
     if (mailbox.waiting === 'settling') {
       this.#resume(mailbox)
@@ -443,7 +445,7 @@ export class Outcomes {
       mailbox.waiting = 'state'
       this.#options.states.request(mailbox)
     }
-    if (mailbox.parked !== null) this.#options.parking.consider(mailbox)
+    if (mailbox.parked !== null) this.#options.feedBack.consider(mailbox)
   }
 
   #block(mailbox: Mailbox, reason: BlockingReason, facts: Facts = {}): void {

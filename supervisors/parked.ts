@@ -48,9 +48,9 @@ export class Parked {
     return this.readTo === null || this.#batches.size === known
   }
 
-  /** Reads from the first row again, once what is in the queue is done; a reading under way is not heard. */
-  readAgain(): void {
-    this.readTo = null
+  /** Reads again from there, or from the first row, once what is in the queue is done; a reading under way is not heard. */
+  readAgain(from: ParkedPosition | null): void {
+    this.readTo = from
     this.turn++
     this.asking = false
   }

@@ -6,6 +6,7 @@ export type Mutant = { readonly name: string; readonly edits: readonly Edit[]; r
 
 const fence = 'test/simulation/commit-statements.ts'
 const parking = 'supervisors/parking.ts'
+const feedBack = 'supervisors/feed-back.ts'
 const partition = 'supervisors/partition.ts'
 const compare = 'return last?.commitId === follows ? [] : [place]'
 
@@ -58,17 +59,17 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: 'parked records are read back before what an earlier owner left undone has come again',
-    edits: [{ file: parking, from: ' || !partition.caughtUp) return', to: ') return' }],
+    edits: [{ file: feedBack, from: ' || !partition.caughtUp) return', to: ') return' }],
   },
   {
     name: 'parked records are read back before those before them are there',
-    edits: [{ file: parking, from: 'if (parked.barriers.size > 0) return', to: '' }],
+    edits: [{ file: feedBack, from: 'if (parked.barriers.size > 0) return', to: '' }],
   },
   {
     name: 'a tenant has caught up although a commit that parks is on its way',
     edits: [
       {
-        file: parking,
+        file: feedBack,
         from: 'if (parked.leaving.size === 0) this.#join(mailbox, parked)',
         to: 'this.#join(mailbox, parked)',
       },
@@ -80,11 +81,11 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: 'parking forgets attempts',
-    edits: [{ file: parking, from: 'item.attempts = attempts', to: 'item.attempts = Math.min(attempts, 0)' }],
+    edits: [{ file: feedBack, from: 'item.attempts = attempts', to: 'item.attempts = Math.min(attempts, 0)' }],
   },
   {
     name: 'a parked record keeps its row after its outcome',
-    edits: [{ file: parking, from: 'item.row = at', to: 'item.row = at.replays < 0 ? at : null' }],
+    edits: [{ file: feedBack, from: 'item.row = at', to: 'item.row = at.replays < 0 ? at : null' }],
   },
   {
     name: 'a lost worker closes a mailbox of which all is parked',
@@ -121,7 +122,7 @@ export const mutants: readonly Mutant[] = [
     // Found by about one schedule in 5,000.
     from: 4_900,
     edits: [
-      { file: parking, from: 'if (!parked.inOrder(own)) {', to: 'if (!parked.inOrder(own) && !parked.replayed) {' },
+      { file: feedBack, from: 'if (!parked.inOrder(own)) {', to: 'if (!parked.inOrder(own) && !parked.replayed) {' },
     ],
   },
   {
@@ -136,7 +137,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: 'what was brought back is counted among the rows that wait',
-    edits: [{ file: parking, from: 'if (at.replays === 0) {', to: 'if (at.replays >= 0) {' }],
+    edits: [{ file: feedBack, from: 'if (at.replays === 0) {', to: 'if (at.replays >= 0) {' }],
   },
   {
     name: 'attempts begin anew with each owner',
@@ -220,7 +221,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: 'what was parked while it was to run again is a copy of itself',
-    edits: [{ file: parking, from: 'item.knownSince = knownSince', to: 'item.knownSince = knownSince && null' }],
+    edits: [{ file: feedBack, from: 'item.knownSince = knownSince', to: 'item.knownSince = knownSince && null' }],
   },
   {
     name: 'copies run again beside their original',
