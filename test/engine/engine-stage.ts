@@ -274,6 +274,13 @@ export class EngineStage {
     this.engine.start()
   }
 
+  /** Dead letters of every commit that succeeded, as `offset: reason, attempt N`, in order. */
+  get deadLetters(): string[] {
+    return this.outcomes.flatMap(({ record, attempts, result }) =>
+      result.kind === 'failed' ? [`${record.offset}: ${result.failure.reason}, attempt ${attempts + 1}`] : [],
+    )
+  }
+
   /** Assigns all partitions; they are owned when this resolves. */
   async assign(...partitions: readonly number[]): Promise<void> {
     const all = partitions.length > 0 ? partitions : Array.from({ length: this.description.partitions }, (_, i) => i)
