@@ -1,4 +1,3 @@
-import { BadRecord } from '../core/bad-record.ts'
 import { decodeEnvelope, type Envelope } from '../core/envelope.ts'
 import { TenantryError } from '../core/errors.ts'
 import { Fifo } from '../core/fifo.ts'
@@ -6,46 +5,13 @@ import { messageKey } from '../core/message-id.ts'
 import type { MessageKey } from '../core/message-key.ts'
 import type { Decision, Done, Identity, Opening } from '../core/workers.ts'
 import { type ContextServices, type IncomingRecord, type Mailbox, MessageContext } from './context.ts'
-import type { Actor, Schema } from './define-actor.ts'
+import type { Actor } from './define-actor.ts'
 import { failureOf, permanentFailure } from './failure.ts'
+import { type LoadedActor, schemaFailure, type Validation } from './loaded-actor.ts'
 import type { RecentIds } from './recent-ids.ts'
 import type { Runner, Running } from './running.ts'
 import { isPromise, openState, unreadable, writeState } from './state.ts'
 import { Account, type Taker, type Turns } from './turns.ts'
-
-/** An actor with its message types laid out for looking up. */
-export class LoadedActor {
-  readonly actor: Actor
-  /** What it calls happens outside of every commit: for a copy its handler must not run. */
-  readonly calls: boolean
-  readonly #schemas = new Map<string, Map<number, Schema>>()
-
-  constructor(actor: Actor) {
-    this.actor = actor
-    this.calls = actor.idempotency === 'message-id' && Object.keys(actor.dependencies).length > 0
-    for (const [key, schema] of Object.entries(actor.messages)) {
-      const at = /@(\d+)$/.exec(key)
-      const type = at === null ? key : key.slice(0, at.index)
-      const versions = this.#schemas.get(type) ?? new Map<number, Schema>()
-      versions.set(at === null ? 1 : Number(at[1]), schema)
-      this.#schemas.set(type, versions)
-    }
-  }
-
-  /** Throws BadRecord `unknown_type` or `unknown_version`. */
-  schemaOf(envelope: Envelope): Schema {
-    const versions = this.#schemas.get(envelope.type)
-    if (versions === undefined)
-      throw new BadRecord('unknown_type', `the actor of ${this.actor.topic} knows no such type`)
-    const schema = versions.get(envelope.schema_version)
-    if (schema === undefined)
-      throw new BadRecord(
-        'unknown_version',
-        `the actor knows the type in schema_version ${[...versions.keys()].join(', ')} only`,
-      )
-    return schema
-  }
-}
 
 /** Takes a decision, which will be in a commit of this lane. */
 export type Decide = (decision: Decision, lane: number) => void
@@ -67,8 +33,6 @@ export type InstanceThread = {
 }
 
 const none: ReadonlySet<number> = new Set()
-
-type Validation = Awaited<ReturnType<Schema['~standard']['validate']>>
 
 /**
  * One mailbox's run: its records strictly one after the other, each answered by one decision, until one fails or the
@@ -441,13 +405,4 @@ function withPayload(envelope: Envelope, payload: unknown): Envelope {
     schema_version: envelope.schema_version,
     payload,
   }
-}
-
-/** Says where the payload breaks its schema, and never with which value: validators quote those in their messages. */
-function schemaFailure(issues: NonNullable<Validation['issues']>): BadRecord {
-  const paths = issues.slice(0, 10).map((issue) => {
-    const path = issue.path?.map((part) => String(typeof part === 'object' ? part.key : part)).join('.')
-    return path === undefined || path === '' ? 'the payload itself' : `payload.${path}`
-  })
-  return new BadRecord('schema', `the payload does not pass its schema at ${[...new Set(paths)].join(', ')}`)
 }
