@@ -313,15 +313,7 @@ export class Instance implements Mailbox, Runner, Taker {
   }
 
   #duplicate(record: IncomingRecord, { message_id: messageId, type, trace_id: traceId }: Envelope): void {
-    this.#thread.decide(
-      {
-        mailbox: this.mailbox,
-        run: this.run,
-        offset: record.offset,
-        outcome: { kind: 'duplicate', messageId, type, traceId },
-      },
-      this.#lane,
-    )
+    this.#decide(record, { kind: 'duplicate', messageId, type, traceId })
   }
 
   #finish(record: IncomingRecord, envelope: Envelope, context: MessageContext): void {
@@ -334,28 +326,20 @@ export class Instance implements Mailbox, Runner, Taker {
         : { version: definition.version, json: writeState(this.state, this.#services.limits) }
     this.#context = undefined
     if (this.calls) this.#thread.recent.add(this.#nameInRun(envelope))
-    this.#thread.decide(
-      {
-        mailbox: this.mailbox,
-        run: this.run,
-        offset: record.offset,
-        outcome: {
-          kind: 'done',
-          key: this.#key(envelope),
-          effects: context.effects,
-          publishes: context.publishes,
-          packed: null,
-          stateful: state !== null,
-          state,
-          type: envelope.type,
-          traceId: envelope.trace_id,
-          messageId: envelope.message_id,
-          bytes: context.bytes + (state?.json.length ?? 0),
-          served: context.served,
-        },
-      },
-      this.#lane,
-    )
+    this.#decide(record, {
+      kind: 'done',
+      key: this.#key(envelope),
+      effects: context.effects,
+      publishes: context.publishes,
+      packed: null,
+      stateful: state !== null,
+      state,
+      type: envelope.type,
+      traceId: envelope.trace_id,
+      messageId: envelope.message_id,
+      bytes: context.bytes + (state?.json.length ?? 0),
+      served: context.served,
+    })
   }
 
   #fail(record: IncomingRecord, envelope: Envelope | undefined, thrown: unknown): void {
@@ -369,20 +353,16 @@ export class Instance implements Mailbox, Runner, Taker {
     this.#ended = true
     this.#leave()
     this.#waiting.truncate(0)
-    this.#thread.decide(
-      {
-        mailbox: this.mailbox,
-        run: this.run,
-        offset: record.offset,
-        outcome: {
-          kind: 'failed',
-          failure,
-          ...(envelope === undefined ? nobody : this.#identity(envelope)),
-          served,
-        },
-      },
-      this.#lane,
-    )
+    this.#decide(record, {
+      kind: 'failed',
+      failure,
+      ...(envelope === undefined ? nobody : this.#identity(envelope)),
+      served,
+    })
+  }
+
+  #decide({ offset }: IncomingRecord, outcome: Decision['outcome']): void {
+    this.#thread.decide({ mailbox: this.mailbox, run: this.run, offset, outcome }, this.#lane)
   }
 
   #key(envelope: Envelope): MessageKey | null {
