@@ -1,11 +1,13 @@
 import type { Random } from '../random.ts'
 import { codeOf, TenantryError } from '../errors.ts'
 import { plainArray, textArray } from './array-text.ts'
-import { byteaValues } from './array-values.ts'
 import { parkedTenants, readParked, replayedTenants } from './parking.ts'
 import type { Ask } from './control.ts'
 import { askedOfBreakers, leftBreakers } from './breakers.ts'
+import { readOutbox } from './outbox-pages.ts'
 import { lostOwners, noteLone, releaseOwned } from './owners.ts'
+import { leftRerun } from './resets.ts'
+import { leftRetries } from './retries.ts'
 import { fencedState, missingProgressState, supersededState } from './sqlstate.ts'
 import {
   type BreakerRequests,
@@ -15,17 +17,13 @@ import {
   noProgressCode,
   type OutboxPage,
   type OutboxPosition,
-  type OutboxRow,
   type Ownership,
   type ParkedPage,
   type ParkedWanted,
   type PartitionRef,
   type Range,
   type ReplayedTenant,
-  type Rerun,
-  type RetryRow,
   type RecordedOffset,
-  type RecordPlace,
   type Start,
   type StateRow,
   supersededCode,
@@ -40,12 +38,6 @@ export type PostgresLedgerOptions = {
   /** A takeover that has waited for a lock ends a holder whose transaction is older than this. */
   readonly frozenAfterMs: number
 }
-
-/** Of the outbox, at a time: a few sends to Kafka. One message may be larger than a page. */
-const pageRows = 5_000
-const pageBytes = 8 * 1024 * 1024
-/** Further rows are counted up to here. */
-const maxCounted = 100_000
 
 /**
  * What ownership asks of PostgreSQL. Every call is one statement, or reads only: there is no transaction here that a
@@ -106,18 +98,19 @@ export class PostgresLedger implements Ledger {
       inherited.push({ ref: older, commitId: commit_id })
     }
     const row = await this.#raise(ref)
+    const watermark = Number(row.watermark)
     return {
       epoch: Number(row.epoch),
       seq: Number(row.seq),
       commitId: row.commit_id,
-      watermark: Number(row.watermark),
+      watermark,
       ahead: rangesOf(row.ahead),
       kafkaOffset: Number(row.kafka_offset),
       inherited,
-      retries: await this.#retries(ref, row.watermark),
+      retries: await leftRetries(this.#sql, ref, watermark),
       parked: await parkedTenants(this.#sql, ref),
       breakers: await leftBreakers(this.#sql, ref),
-      rerun: await this.#rerun(ref, Number(row.watermark)),
+      rerun: await leftRerun(this.#sql, ref, watermark),
       lost: await lostOwners(this.#sql, ref),
     }
   }
@@ -177,30 +170,6 @@ export class PostgresLedger implements Ledger {
     return replayedTenants(this.#sql, refs)
   }
 
-  /** All that ran again has, and the row does not matter any more, when the watermark has passed it. */
-  async #rerun({ group, topicId, partition }: PartitionRef, watermark: number): Promise<Rerun | null> {
-    const [row] = await this.#sql<{ rerun_to: string; rerun_since: string }[]>`
-      select rerun_to::text, rerun_since::text from sys.partition_resets
-      where group_name = ${group} and topic_id = ${topicId} and partition = ${partition} and rerun_to > ${watermark}`
-    return row === undefined ? null : { to: Number(row.rerun_to), since: row.rerun_since }
-  }
-
-  /** Those of records that were passed over, as Kafka had lost them, are nobody's any more. */
-  async #retries({ group, topicId, partition }: PartitionRef, watermark: string): Promise<RetryRow[]> {
-    await this.#sql`
-      delete from sys.retries
-      where group_name = ${group} and topic_id = ${topicId} and partition = ${partition} and record_offset < ${watermark}`
-    const rows = await this.#sql<{ record_offset: string; attempts: number; first_failed_at: string }[]>`
-      select record_offset::text, attempts, (extract(epoch from first_failed_at) * 1000)::bigint::text as first_failed_at
-      from sys.retries
-      where group_name = ${group} and topic_id = ${topicId} and partition = ${partition}`
-    return rows.map(({ record_offset, attempts, first_failed_at }) => ({
-      offset: Number(record_offset),
-      attempts,
-      firstFailedAt: Number(first_failed_at),
-    }))
-  }
-
   async deleteOutbox({ ref, commitId }: Inherited, upTo: OutboxPosition): Promise<boolean> {
     try {
       await this.#sql`
@@ -212,39 +181,8 @@ export class PostgresLedger implements Ledger {
     }
   }
 
-  async readOutbox(ref: PartitionRef, after: OutboxPosition | null): Promise<OutboxPage> {
-    const rows = await this.#sql<OutboxColumns[]>`
-      select seq::text, place, tenant_id, to_topic, message_id, record_key, record_value, record_headers,
-        header_names::text, header_values::text, dead_letter_topic_id, dead_letter_partition, dead_letter_offset::text,
-        found = ${pageRows} or sum(bytes) over () >= ${pageBytes} as full
-      from (
-        select next.*, count(*) over () as found, sum(bytes) over (order by seq, place) as running
-        from (
-          select *, coalesce(octet_length(record_key), 0) + coalesce(octet_length(record_value), 0)
-            + coalesce(length(header_values::text), 0) as bytes
-          from sys.outbox
-          where group_name = ${ref.group} and topic_id = ${ref.topicId} and partition = ${ref.partition}
-            and (seq, place) > (${after?.seq ?? -1}, ${after?.index ?? -1})
-          order by seq, place
-          limit ${pageRows}
-        ) as next
-      ) as page
-      where running - bytes < ${pageBytes}
-      order by page.seq, page.place`
-    const last = rows.at(-1)
-    return {
-      rows: rows.map((row) => ({
-        position: { seq: Number(row.seq), index: row.place },
-        tenant: row.tenant_id,
-        topic: row.to_topic,
-        messageId: row.message_id,
-        key: row.record_key,
-        value: row.record_value,
-        headers: row.record_headers ?? headersOf(row.header_names ?? '{}', row.header_values ?? '{}'),
-        deadLetterOf: recordPlaceOf(row),
-      })),
-      more: last?.full ? await this.#countOutbox(ref, last) : 0,
-    }
+  readOutbox(ref: PartitionRef, after: OutboxPosition | null): Promise<OutboxPage> {
+    return readOutbox(this.#sql, ref, after)
   }
 
   async loadStates(group: string, actor: string, tenants: readonly string[]): Promise<readonly StateRow[]> {
@@ -340,17 +278,6 @@ export class PostgresLedger implements Ledger {
     await this
       .#sql`select sys.fn_end_lock_holders(${ref.group}, ${ref.topicId}, ${ref.partition}, make_interval(secs => ${this.#frozenAfterMs / 1_000}))`
   }
-
-  async #countOutbox(ref: PartitionRef, after: OutboxColumns): Promise<number> {
-    const [row] = await this.#sql<{ count: number }[]>`
-      select count(*)::integer as count from (
-        select from sys.outbox
-        where group_name = ${ref.group} and topic_id = ${ref.topicId} and partition = ${ref.partition}
-          and (seq, place) > (${after.seq}, ${after.place})
-        limit ${maxCounted}
-      ) as further`
-    return row?.count ?? 0
-  }
 }
 
 type ProgressRow = {
@@ -360,36 +287,6 @@ type ProgressRow = {
   watermark: string
   ahead: string
   kafka_offset: string
-}
-
-type OutboxColumns = {
-  seq: string
-  place: number
-  tenant_id: string
-  to_topic: string
-  message_id: string
-  record_key: Buffer | null
-  record_value: Buffer | null
-  /** Null where the two arrays have them, which the driver would read wrongly: a null in one as an empty value. */
-  record_headers: (readonly [string, string])[] | null
-  header_names: string | null
-  header_values: string | null
-  dead_letter_topic_id: string | null
-  dead_letter_partition: number | null
-  dead_letter_offset: string | null
-  full: boolean
-}
-
-function recordPlaceOf(row: OutboxColumns): RecordPlace | null {
-  const { dead_letter_topic_id: topicId, dead_letter_partition: partition, dead_letter_offset: offset } = row
-  return topicId === null || partition === null || offset === null
-    ? null
-    : { topicId, partition, offset: Number(offset) }
-}
-
-function headersOf(names: string, values: string): OutboxRow['headers'] {
-  const list = byteaValues(values)
-  return byteaValues(names).map((name, place) => [name ?? Buffer.alloc(0), list[place] ?? null])
 }
 
 function unanswered(): TenantryError {

@@ -1,7 +1,9 @@
 import type postgres from 'postgres'
 import { TenantryError } from '../errors.ts'
 import { plainArray } from './array-text.ts'
+import type { Ask } from './control.ts'
 import { isServerError, wrongWayState } from './sqlstate.ts'
+import type { PartitionRef, Rerun } from './transactions.ts'
 
 /** Who decides about a partition, and why, for sys.operator_actions. */
 export type Decider = {
@@ -114,4 +116,16 @@ async function explained<T>({ group, topic }: { group: string; topic: string }, 
       { cause: error },
     )
   }
+}
+
+/** What is to run again. All of it has, and the row does not matter any more, when the watermark has passed it. */
+export async function leftRerun(
+  sql: Ask,
+  { group, topicId, partition }: PartitionRef,
+  watermark: number,
+): Promise<Rerun | null> {
+  const [row] = await sql<{ rerun_to: string; rerun_since: string }[]>`
+    select rerun_to::text, rerun_since::text from sys.partition_resets
+    where group_name = ${group} and topic_id = ${topicId} and partition = ${partition} and rerun_to > ${watermark}`
+  return row === undefined ? null : { to: Number(row.rerun_to), since: row.rerun_since }
 }

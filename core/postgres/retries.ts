@@ -1,7 +1,8 @@
 import type postgres from 'postgres'
 import { plainArray, textArray } from './array-text.ts'
+import type { Ask } from './control.ts'
 import { own, storable, type Step } from './group-commit.ts'
-import type { Commit, Outcome, Retried } from './transactions.ts'
+import type { Commit, Outcome, PartitionRef, Retried, RetryRow } from './transactions.ts'
 
 /** Failed attempts are kept while they are repeated, and go with their record's outcome. */
 export function retrySteps(sql: postgres.Sql, commit: Commit): Step[] {
@@ -66,4 +67,27 @@ function end(sql: postgres.Sql, { partitions }: Commit, ended: readonly Outcome[
     where known.group_name = over.group_name and known.topic_id = over.topic_id
       and known.partition = over.partition and known.record_offset = over.record_offset`
   return [own(query)]
+}
+
+/**
+ * The failed attempts that earlier owners of a partition have left. Those of records that were passed over, as Kafka had
+ * lost them, are nobody's any more.
+ */
+export async function leftRetries(
+  sql: Ask,
+  { group, topicId, partition }: PartitionRef,
+  watermark: number,
+): Promise<RetryRow[]> {
+  await sql`
+    delete from sys.retries
+    where group_name = ${group} and topic_id = ${topicId} and partition = ${partition} and record_offset < ${watermark}`
+  const rows = await sql<{ record_offset: string; attempts: number; first_failed_at: string }[]>`
+    select record_offset::text, attempts, (extract(epoch from first_failed_at) * 1000)::bigint::text as first_failed_at
+    from sys.retries
+    where group_name = ${group} and topic_id = ${topicId} and partition = ${partition}`
+  return rows.map(({ record_offset, attempts, first_failed_at }) => ({
+    offset: Number(record_offset),
+    attempts,
+    firstFailedAt: Number(first_failed_at),
+  }))
 }
