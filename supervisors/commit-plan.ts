@@ -1,5 +1,5 @@
 import type { Commit, Outcome, PartitionCommit } from '../core/postgres/transactions.ts'
-import type { Decided } from './mailbox.ts'
+import type { Decided } from './item.ts'
 import type { Partition } from './partition.ts'
 import type { Progress } from './progress.ts'
 

@@ -7,7 +7,8 @@ import type { CommitResult, Lane, Resolution } from '../core/postgres/transactio
 import type { Random } from '../core/random.ts'
 import { orphan, type Plan, planCommit, planSettled } from './commit-plan.ts'
 import { CommitSize } from './commit-size.ts'
-import type { Decided, Mailbox } from './mailbox.ts'
+import type { Decided } from './item.ts'
+import type { Mailbox } from './mailbox.ts'
 import type { Partition } from './partition.ts'
 
 /** What a committer tells the engine. Every call is made with the committer in a state that allows `push`. */

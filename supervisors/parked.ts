@@ -1,6 +1,6 @@
 import { Fifo } from '../core/fifo.ts'
 import type { ParkedPosition, ParkedRow } from '../core/postgres/transactions.ts'
-import type { Item } from './mailbox.ts'
+import type { Item } from './item.ts'
 
 /**
  * What of a mailbox is not in its queue. In the order of the log: the queue, then the rows in PostgreSQL, then what is on

@@ -9,7 +9,8 @@ import type {
   RetryRow,
 } from '../core/postgres/transactions.ts'
 import type { ActorRole, GroupOptions } from './group.ts'
-import type { Item, Mailbox } from './mailbox.ts'
+import type { Item } from './item.ts'
+import type { Mailbox } from './mailbox.ts'
 import { Progress } from './progress.ts'
 
 /**

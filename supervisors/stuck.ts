@@ -1,6 +1,7 @@
 import { redactText } from '../core/redact.ts'
 import type { StuckPartition, StuckQuery, StuckReport, StuckTenant } from '../core/stuck-report.ts'
-import type { Item, Mailbox } from './mailbox.ts'
+import type { Item } from './item.ts'
+import type { Mailbox } from './mailbox.ts'
 import { Most } from './most.ts'
 import type { Partition } from './partition.ts'
 import type { Troubles } from './readiness.ts'

@@ -1,4 +1,5 @@
-import { firstWindow, type Item, type Mailbox } from './mailbox.ts'
+import type { Item } from './item.ts'
+import { firstWindow, type Mailbox } from './mailbox.ts'
 
 /** Whoever has been at its record for so long waits for something outside, or does nothing at all. */
 export const slowAfterMs = 200

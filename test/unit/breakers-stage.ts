@@ -1,6 +1,7 @@
 import type { BreakerChange } from '../../core/postgres/transactions.ts'
 import { type BreakerNews, Breakers } from '../../supervisors/breakers.ts'
-import { Item, Mailbox } from '../../supervisors/mailbox.ts'
+import { Item } from '../../supervisors/item.ts'
+import { Mailbox } from '../../supervisors/mailbox.ts'
 import { Partition } from '../../supervisors/partition.ts'
 import type { SharedBreakerSettings } from '../../supervisors/shared-breaker.ts'
 import { ManualClock } from '../engine/engine-stage.ts'
