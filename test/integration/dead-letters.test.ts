@@ -1,6 +1,6 @@
 // runtimes: node, bun
 import { randomUUID } from 'node:crypto'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Admin } from '@platformatic/kafka'
@@ -11,6 +11,7 @@ import { systemClock } from '../../core/clock.ts'
 import { KafkaPublisher, type OutgoingMessage } from '../../core/kafka/producer.ts'
 import { silentLog } from '../../core/log.ts'
 import { migrateUp } from '../../core/postgres/migrate.ts'
+import { writeActor } from '../actor-folder.ts'
 import { after, before, test } from '../harness.ts'
 import { eventually, type FreshDatabase, freshDatabase, freshTopic, kafkaAddress } from '../services.ts'
 import { type RunningCli, startCli } from '../spawn-cli.ts'
@@ -32,12 +33,11 @@ before(async () => {
   await migrateUp(database.url)
   sql = postgres(database.url, { max: 2, onnotice() {} })
   await sql`create table numbers (tenant_id text not null, n int not null)`
-  mkdirSync(join(folder, 'actors'))
-  writeFileSync(join(folder, 'package.json'), '{"type":"module"}')
-  writeFileSync(
-    join(folder, 'actors', 'numbers.ts'),
-    `import { z } from '${new URL('../../node_modules/zod/index.js', import.meta.url).pathname}'
-import { defineActor, Rejected } from '${new URL('../../actors/define-actor.ts', import.meta.url).pathname}'
+  writeActor(
+    folder,
+    'numbers',
+    `import { z } from 'zod'
+import { defineActor, Rejected } from 'tenantry'
 export default defineActor({
   group: '${topic}',
   topic: '${topic}',

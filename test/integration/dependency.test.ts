@@ -1,6 +1,6 @@
 // runtimes: node, bun
 import { randomUUID } from 'node:crypto'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -10,6 +10,7 @@ import { z } from 'zod'
 import { systemClock } from '../../core/clock.ts'
 import { KafkaPublisher } from '../../core/kafka/producer.ts'
 import { silentLog } from '../../core/log.ts'
+import { writeActor } from '../actor-folder.ts'
 import { after, before, test } from '../harness.ts'
 import { eventually, freshDatabase, freshTopic, kafkaAddress } from '../services.ts'
 import { runCli, startCli } from '../spawn-cli.ts'
@@ -44,12 +45,11 @@ before(async () => {
   env = { BROKERS: kafkaAddress(), DATABASE_URL: database.url }
   sql = postgres(database.url, { max: 1, onnotice() {} })
   await sql`create table sent (tenant_id text not null, n int not null, place bigint generated always as identity)`
-  mkdirSync(join(folder, 'actors'))
-  writeFileSync(join(folder, 'package.json'), '{"type":"module"}')
-  writeFileSync(
-    join(folder, 'actors', 'send.ts'),
-    `import { z } from '${new URL('../../node_modules/zod/index.js', import.meta.url).pathname}'
-import { defineActor } from '${new URL('../../actors/define-actor.ts', import.meta.url).pathname}'
+  writeActor(
+    folder,
+    'send',
+    `import { z } from 'zod'
+import { defineActor } from 'tenantry'
 export default defineActor({
   group: '${topic}',
   topic: '${topic}',

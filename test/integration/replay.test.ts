@@ -1,6 +1,6 @@
 // runtimes: node, bun
 import { createHash, randomUUID } from 'node:crypto'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import postgres from 'postgres'
@@ -10,6 +10,7 @@ import { systemClock } from '../../core/clock.ts'
 import { KafkaPublisher } from '../../core/kafka/producer.ts'
 import { silentLog } from '../../core/log.ts'
 import { migrateUp } from '../../core/postgres/migrate.ts'
+import { writeActor } from '../actor-folder.ts'
 import { after, before, test } from '../harness.ts'
 import { eventually, type FreshDatabase, freshDatabase, freshTopic, kafkaAddress } from '../services.ts'
 import { type RunningCli, runCli, startCli } from '../spawn-cli.ts'
@@ -33,8 +34,6 @@ before(async () => {
   await sql`create table numbers (
     place bigint generated always as identity, tenant_id text not null, message_id text not null,
     n int not null)`
-  mkdirSync(join(folder, 'actors'))
-  writeFileSync(join(folder, 'package.json'), '{"type":"module"}')
   writeFileSync(
     join(folder, 'tenantry.yml'),
     `kafka: { brokers: "\${BROKERS}", driver: platformatic }\ngroups:\n  ${topic}: { start: earliest }\nhttp: { enabled: false }\nworkers: { count: 1 }\ndeadLetters: { topic: off }\n`,
@@ -57,13 +56,13 @@ after(async () => {
 
 /** Starts the daemon with an actor that fails at these. */
 function start(fails: string): void {
-  const from = (path: string) => new URL(`../../${path}`, import.meta.url).pathname
-  writeFileSync(
-    join(folder, 'actors', 'numbers.ts'),
+  writeActor(
+    folder,
+    'numbers',
     `import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { z } from '${from('node_modules/zod/index.js')}'
-import { defineActor, Rejected } from '${from('actors/define-actor.ts')}'
+import { z } from 'zod'
+import { defineActor, Rejected } from 'tenantry'
 export default defineActor({
   group: '${topic}',
   topic: '${topic}',

@@ -1,6 +1,6 @@
 // runtimes: node, bun
 import { randomUUID } from 'node:crypto'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import postgres from 'postgres'
@@ -10,6 +10,7 @@ import { systemClock } from '../../core/clock.ts'
 import { KafkaPublisher } from '../../core/kafka/producer.ts'
 import { silentLog } from '../../core/log.ts'
 import { stuckReport } from '../../core/stuck-report.ts'
+import { writeActor } from '../actor-folder.ts'
 import { after, before, test } from '../harness.ts'
 import { blocksOf, commandsOf } from '../pages.ts'
 import { eventually, freshDatabase, freshTopic, kafkaAddress, postgresAddress } from '../services.ts'
@@ -26,12 +27,11 @@ before(async () => {
   folder = mkdtempSync(join(tmpdir(), 'tenantry-stuck-'))
   topic = await freshTopic({ partitions: 1 })
   database = await freshDatabase()
-  mkdirSync(join(folder, 'actors'))
-  writeFileSync(join(folder, 'package.json'), '{"type":"module"}')
-  writeFileSync(
-    join(folder, 'actors', 'ping.ts'),
-    `import { z } from '${new URL('../../node_modules/zod/index.js', import.meta.url).pathname}'
-import { defineActor } from '${new URL('../../actors/define-actor.ts', import.meta.url).pathname}'
+  writeActor(
+    folder,
+    'ping',
+    `import { z } from 'zod'
+import { defineActor } from 'tenantry'
 export default defineActor({
   group: '${topic}',
   topic: '${topic}',

@@ -1,6 +1,6 @@
 // runtimes: node, bun
 import { randomUUID } from 'node:crypto'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import * as assert from 'uvu/assert'
@@ -8,6 +8,7 @@ import { z } from 'zod'
 import { systemClock } from '../../core/clock.ts'
 import { KafkaPublisher } from '../../core/kafka/producer.ts'
 import { silentLog } from '../../core/log.ts'
+import { writeActor } from '../actor-folder.ts'
 import { after, before, test } from '../harness.ts'
 import { eventually, freshDatabase, freshTopic, kafkaAddress } from '../services.ts'
 import { runCli, type RunningCli, startCli } from '../spawn-cli.ts'
@@ -23,12 +24,11 @@ before(async () => {
   folder = mkdtempSync(join(tmpdir(), 'tenantry-threads-'))
   topic = await freshTopic({ partitions: 1 })
   database = await freshDatabase()
-  mkdirSync(join(folder, 'actors'))
-  writeFileSync(join(folder, 'package.json'), '{"type":"module"}')
-  writeFileSync(
-    join(folder, 'actors', 'ping.ts'),
-    `import { z } from '${new URL('../../node_modules/zod/index.js', import.meta.url).pathname}'
-import { defineActor } from '${new URL('../../actors/define-actor.ts', import.meta.url).pathname}'
+  writeActor(
+    folder,
+    'ping',
+    `import { z } from 'zod'
+import { defineActor } from 'tenantry'
 function turnForEver() {
   for (let n = 0; ; n++) Math.sqrt(n)
 }

@@ -1,6 +1,6 @@
 // runtimes: node, bun
 import { hash, randomUUID } from 'node:crypto'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Producer } from '@platformatic/kafka'
@@ -9,6 +9,7 @@ import * as assert from 'uvu/assert'
 import { idOf, textOf } from '../../cli/verify/ids.ts'
 import { verify, type Report, type VerifyOptions } from '../../cli/verify/verify.ts'
 import { migrateUp } from '../../core/postgres/migrate.ts'
+import { writeActor } from '../actor-folder.ts'
 import { after, before, test } from '../harness.ts'
 import { eventually, freshDatabase, freshTopic, kafkaAddress } from '../services.ts'
 import { runCli, startCli } from '../spawn-cli.ts'
@@ -30,7 +31,7 @@ before(async () => {
   sql = postgres(database.url, { max: 2, onnotice() {} })
   await sql`create table effects (message_id text not null, tenant_id text not null, number integer not null)`
   await sql`create table chains (tenant_id text not null, chain text not null)`
-  writeActor()
+  writeProject()
   await produce()
   const daemon = startCli(['start'], { cwd: folder, env: settings() })
   await eventually(
@@ -57,14 +58,13 @@ after(async () => {
   rmSync(folder, { recursive: true, force: true })
 })
 
-function writeActor(): void {
-  mkdirSync(join(folder, 'actors'))
-  writeFileSync(join(folder, 'package.json'), '{"type":"module"}')
-  writeFileSync(
-    join(folder, 'actors', 'counting.ts'),
+function writeProject(): void {
+  writeActor(
+    folder,
+    'counting',
     `import { hash } from 'node:crypto'
-import { z } from '${new URL('../../node_modules/zod/index.js', import.meta.url).pathname}'
-import { defineActor, Rejected } from '${new URL('../../actors/define-actor.ts', import.meta.url).pathname}'
+import { z } from 'zod'
+import { defineActor, Rejected } from 'tenantry'
 export default defineActor({
   group: '${topic}',
   topic: '${topic}',

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import * as assert from 'uvu/assert'
 import { loadTopology } from '../../actors/topology.ts'
+import { loadable } from '../actor-folder.ts'
 import { test } from '../harness.ts'
 import { blocksOf } from '../pages.ts'
 
@@ -22,10 +23,3 @@ test('every actor of docs/actors.md loads, with the pauses that it gives its ret
     rmSync(folder, { recursive: true, force: true })
   }
 })
-
-/** As it stands, but for where the packages are. */
-function loadable(text: string): string {
-  return text
-    .replace("from 'tenantry'", `from '${new URL('../../actors/define-actor.ts', import.meta.url).pathname}'`)
-    .replace("from 'zod'", `from '${new URL('../../node_modules/zod/index.js', import.meta.url).pathname}'`)
-}

@@ -1,0 +1,16 @@
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+
+/** Writes `folder/actors/NAME.ts` for a daemon to load, as a user writes it. */
+export function writeActor(folder: string, name: string, source: string): void {
+  mkdirSync(join(folder, 'actors'), { recursive: true })
+  writeFileSync(join(folder, 'package.json'), '{"type":"module"}')
+  writeFileSync(join(folder, 'actors', `${name}.ts`), loadable(source))
+}
+
+/** An actor's source as it stands, but for where the packages are. */
+export function loadable(source: string): string {
+  return source
+    .replace("from 'tenantry'", `from '${new URL('../actors/define-actor.ts', import.meta.url).pathname}'`)
+    .replace("from 'zod'", `from '${new URL('../node_modules/zod/index.js', import.meta.url).pathname}'`)
+}
