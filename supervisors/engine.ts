@@ -104,7 +104,11 @@ export class Engine {
   constructor(options: EngineOptions) {
     this.#options = options
     this.#readiness = new Readiness(options.log, options.failed)
-    const { clock, random, log, settings, ledger, workers, publisher } = options
+    const { clock, random, log, metrics, settings, ledger, workers, publisher } = options
+    const push = (decided: Decided) => this.#committers[decided.mailbox.partition.lane]?.push(decided)
+    const touch = (partition: Partition) => this.#committers[partition.lane]?.touch(partition)
+    const trouble = (what: string) => (reason: string | null) => this.#readiness.trouble(what, reason)
+    const settled = () => this.#settled()
     this.#mailboxes = new Mailboxes(settings.idleMailboxes, settings.idleStateBytes, (mailbox) => {
       this.#dispatcher.withdraw(mailbox)
       this.#outcomes.dependencies.left(mailbox)
@@ -119,16 +123,16 @@ export class Engine {
       settings,
       giveUp: (...givenUp) => this.#outcomes.giveUp(...givenUp),
       moveOn: (mailbox) => this.#outcomes.moveOn(mailbox),
-      touch: (partition) => this.#committers[partition.lane]?.touch(partition),
-      trouble: (reason) => this.#readiness.trouble('postgres.lone', reason),
-      settled: () => this.#settled(),
+      touch,
+      trouble: trouble('postgres.lone'),
+      settled,
     })
-    this.#dispatcher = new Dispatcher(workers, this.#lone, settings, this.#quarantine, clock, () => this.#settled())
+    this.#dispatcher = new Dispatcher(workers, this.#lone, settings, this.#quarantine, clock, settled)
     this.#intake = new Intake(settings)
     this.#states = new States(ledger, clock, {
       loaded: (mailbox, state) => this.#outcomes.stateLoaded(mailbox, state),
-      settled: () => this.#settled(),
-      trouble: (reason) => this.#readiness.trouble('postgres.states', reason),
+      settled,
+      trouble: trouble('postgres.states'),
     })
     this.#outbox = new OutboxPublisher(publisher, ledger, clock, settings, {
       refused: ({ group, topic, partition }, { topic: to, deadLetterOf }, reason) =>
@@ -139,7 +143,7 @@ export class Engine {
             ? 'Kafka refuses a message for good; it becomes a dead letter.'
             : 'Kafka refuses the message of a dead letter; it is a row alone, which says so.',
         ),
-      delivered: (count) => options.metrics.published(count),
+      delivered: (count) => metrics.published(count),
       published: (partition, position) => {
         if (!partition.commits) return
         partition.published = position
@@ -148,7 +152,6 @@ export class Engine {
       disinherited: (partition) => this.#event(() => this.#assignments.fenced(partition)),
       trouble: (key, reason) => this.#readiness.trouble(key, reason),
     })
-    const push = (decided: Decided) => this.#committers[decided.mailbox.partition.lane]?.push(decided)
     this.#feedBack = new FeedBack({
       clock,
       settings,
@@ -158,12 +161,12 @@ export class Engine {
       intake: this.#intake,
       states: this.#states,
       joined: (mailbox) => this.#parking.eased(mailbox),
-      trouble: (reason) => this.#readiness.trouble('postgres.parked', reason),
-      settled: () => this.#settled(),
+      trouble: trouble('postgres.parked'),
+      settled,
     })
     this.#parking = new Parking({
       clock,
-      metrics: options.metrics,
+      metrics,
       settings,
       dispatcher: this.#dispatcher,
       mailboxes: this.#mailboxes,
@@ -180,14 +183,14 @@ export class Engine {
         this.#feedBack.noticed(mailbox, first)
         if (!pending) this.#outcomes.dependencies.broughtBack(mailbox)
       },
-      trouble: (reason) => this.#readiness.trouble('postgres.replays', reason),
-      settled: () => this.#settled(),
+      trouble: trouble('postgres.replays'),
+      settled,
     })
     this.#outcomes = new Outcomes({
       clock,
       random,
       log,
-      metrics: options.metrics,
+      metrics,
       settings,
       dispatcher: this.#dispatcher,
       mailboxes: this.#mailboxes,
@@ -200,10 +203,10 @@ export class Engine {
       groups: options.groups.flatMap(({ name, actors }) =>
         actors.some(({ dependencies }) => dependencies.length > 0) ? [name] : [],
       ),
-      touch: (partition) => this.#committers[partition.lane]?.touch(partition),
+      touch,
       push,
       trouble: (key, reason) => this.#readiness.trouble(key, reason),
-      settled: () => this.#settled(),
+      settled,
     })
     this.#losses = new Losses({
       workers,
@@ -222,18 +225,17 @@ export class Engine {
           random,
           {
             committed: (plan, elapsedMs) => this.#outcomes.committed(plan, elapsedMs),
-            missed: (plan, reason) =>
-              options.metrics.commitFailed(plan.partitions[0]?.partition.group.name ?? '', reason),
+            missed: (plan, reason) => metrics.commitFailed(plan.partitions[0]?.partition.group.name ?? '', reason),
             fenced: (partition) => this.#assignments.fenced(partition),
             takeBackAfter: (decided) => this.#outcomes.takeBackAfter(decided),
             takeBackFrom: (decided) => this.#outcomes.takeBackFrom(decided),
             suspect: (decided) => this.#outcomes.suspect(decided),
             judge: (suspects) => this.#outcomes.judge(suspects),
-            trouble: (reason) => this.#readiness.trouble(`postgres.lane${index}`, reason),
+            trouble: trouble(`postgres.lane${index}`),
             owned: () =>
               [...this.#assignments.values()].find((partition) => partition.lane === index && partition.commits),
             fatal: (error) => this.#readiness.fatal(error),
-            settled: () => this.#settled(),
+            settled,
           },
           settings,
         ),
@@ -244,7 +246,7 @@ export class Engine {
       clock,
       random,
       log,
-      metrics: options.metrics,
+      metrics,
       settings,
       lanes: options.lanes.length,
       ledger,
@@ -256,7 +258,7 @@ export class Engine {
       outbox: this.#outbox,
       quarantine: this.#quarantine,
       lone: this.#lone,
-      settled: () => this.#settled(),
+      settled,
     })
   }
 
