@@ -2,9 +2,9 @@ import type { Inherited, OutboxPage, OutboxPosition, OutboxRow, PartitionRef } f
 import type { Partition } from './partition.ts'
 
 /**
- * How far memory has a partition's outbox, its own or one that it inherits. What a last owner left, and what is committed while there is no room, is in
- * the table alone: the feed is behind. What is committed while it is behind stays in the table, too, and is read in its
- * turn, so that nothing overtakes.
+ * How far memory has a partition's outbox, its own or one that it inherits. What a last owner left, and what is committed
+ * while there is no room, is in the table alone: the feed is behind. What is committed while it is behind stays in the
+ * table, too, and is read in its turn, so that nothing overtakes.
  */
 export class OutboxFeed {
   readonly partition: Partition

@@ -5,7 +5,7 @@ import type { Partition } from './partition.ts'
 /** Reasons why something that the daemon needs is away, by what it concerns. */
 export type Troubles = ReadonlyMap<string, string>
 
-/** What keeps the daemon from being ready: what it needs and is away, and partitions that are not ours yet or have stopped. */
+/** What keeps the daemon from being ready: something it needs is away, or partitions are not ours yet or have stopped. */
 export class Readiness {
   readonly #log: Log
   readonly #failed: (error: TenantryError) => void

@@ -83,6 +83,7 @@ export class States {
       })
     }
   }
+
   /** It was answered, or nobody waits for an answer any more. */
   #worked(key: string): void {
     if (this.#failing.delete(key) && this.#failing.size === 0) this.#trouble(null)

@@ -8,7 +8,7 @@ const pageBytes = 8 * 1024 * 1024
 /** Further rows are counted up to here. */
 const maxCounted = 100_000
 
-/** What is committed and perhaps not yet delivered, in order: the rows after `after`, or the first, as many as a page has. */
+/** Committed and perhaps not yet delivered, in order: the rows after `after`, or the first, as many as a page has. */
 export async function readOutbox(sql: Ask, ref: PartitionRef, after: OutboxPosition | null): Promise<OutboxPage> {
   const rows = await sql<OutboxColumns[]>`
     select seq::text, place, tenant_id, to_topic, message_id, record_key, record_value, record_headers,
