@@ -229,8 +229,8 @@ export class Engine {
             fenced: (partition) => this.#assignments.fenced(partition),
             takeBackAfter: (decided) => this.#outcomes.takeBackAfter(decided),
             takeBackFrom: (decided) => this.#outcomes.takeBackFrom(decided),
-            suspect: (decided) => this.#outcomes.suspect(decided),
-            judge: (suspects) => this.#outcomes.judge(suspects),
+            suspect: (decided) => this.#outcomes.judgement.suspect(decided),
+            judge: (suspects) => this.#outcomes.judgement.judge(suspects),
             trouble: trouble(`postgres.lane${index}`),
             owned: () =>
               [...this.#assignments.values()].find((partition) => partition.lane === index && partition.commits),

@@ -1,37 +1,30 @@
-import { backOffMs, type Clock } from '../core/clock.ts'
+import type { Clock } from '../core/clock.ts'
 import type { Failure } from '../core/effects.ts'
 import type { Facts } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
 import type { EngineMetrics } from '../core/metrics.ts'
-import { failureShown, shownOf, stateElsewhereState } from '../core/postgres/sqlstate.ts'
+import { failureShown } from '../core/postgres/sqlstate.ts'
 import { outboxRows } from '../core/postgres/outbox-rows.ts'
 import type { OutboxRow, StateRow } from '../core/postgres/transactions.ts'
 import type { Random } from '../core/random.ts'
 import { retryDelayMs } from '../core/retry-policy.ts'
 import type { Decision, Failed } from '../core/workers.ts'
 import type { Plan } from './commit-plan.ts'
-import type { Suspect } from './committer.ts'
 import { Dependencies, type DependenciesOptions, type DependenciesSettings } from './dependencies.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import type { FeedBack } from './feed-back.ts'
 import type { Intake } from './intake.ts'
 import { Decided, type Item } from './item.ts'
+import { Judgement, type JudgementSettings } from './judgement.ts'
 import type { Mailbox } from './mailbox.ts'
 import type { Mailboxes } from './mailboxes.ts'
 import type { OutboxPublisher } from './outbox-publisher.ts'
 import type { Parking } from './parking.ts'
 import type { Partition } from './partition.ts'
 import { nobody } from './router.ts'
-import { SharedFailures, type SharedFailuresSettings } from './shared-failures.ts'
 import type { States } from './states.ts'
 
-export type OutcomesSettings = SharedFailuresSettings & {
-  /** A tenant held back by a lock or a time limit is tried again after this. */
-  readonly heldRetryMs: number
-  /** Held back for longer than this, it is a failed attempt. */
-  readonly heldLimitMs: number
-  /** What nobody is to blame for is tried again after this. */
-  readonly systemicRetryMs: number
+export type OutcomesSettings = JudgementSettings & {
   /** Null: dead letters are rows alone. The lanes must be told the same. */
   readonly deadLetterTopic: string | null
   readonly breaker: DependenciesSettings
@@ -55,9 +48,6 @@ export type OutcomesOptions = Pick<DependenciesOptions, 'ledger' | 'groups' | 't
   readonly settled: () => void
 }
 
-/** Longest pause between attempts of a mailbox that is held back. */
-const maxHeldRetryMs = 30_000
-
 /** Only an operator, or a new release of the actor, can mend these: the tenant waits, named in the log and the status. */
 const blockingReasons = {
   state_unreadable:
@@ -75,8 +65,8 @@ function isBlocking(reason: string): reason is BlockingReason {
 /** What becomes of a mailbox's records: what a decision, a commit, a failure and a lost run do to it. */
 export class Outcomes {
   readonly dependencies: Dependencies
+  readonly judgement: Judgement
   readonly #options: OutcomesOptions
-  readonly #shared: SharedFailures
 
   constructor(options: OutcomesOptions) {
     this.#options = options
@@ -91,7 +81,19 @@ export class Outcomes {
       dispatch: (mailbox) => options.dispatcher.enqueue(mailbox),
       stuck: (mailbox) => options.parking.stuck(mailbox),
     })
-    this.#shared = new SharedFailures(options.settings, () => options.mailboxes.values())
+    this.judgement = new Judgement({
+      clock: options.clock,
+      settings: options.settings,
+      mailboxes: () => options.mailboxes.values(),
+      withdraw: (...run) => this.#withdraw(...run),
+      resume: (mailbox) => this.#resume(mailbox),
+      resumeAfter: (mailbox, ms) => this.#resumeAfter(mailbox, ms),
+      retry: (...failure) => this.#retry(...failure),
+      fail: (mailbox, failed) => this.#decideNext(mailbox, failed),
+      block: (mailbox) => this.#block(mailbox, 'state_elsewhere'),
+      stuck: (mailbox) => options.parking.stuck(mailbox),
+      trouble: (reason) => options.trouble('effects', reason),
+    })
   }
 
   /** A worker's decision. One of an older run, or for a mailbox that has gone, is dropped. */
@@ -186,7 +188,7 @@ export class Outcomes {
 
   /** The mailbox is not ours any more. */
   close(mailbox: Mailbox): void {
-    this.#released(mailbox)
+    this.judgement.released(mailbox)
     this.#withdraw(mailbox, 0)
     this.dropQueued(mailbox)
     this.#options.parking.dropped(mailbox)
@@ -222,7 +224,7 @@ export class Outcomes {
         mailbox.partition.committedTimestamp = record.timestamp
       if (result.kind === 'done') {
         mailbox.processedAt = monotonic
-        if (this.#shared.any) this.#processed(decided, monotonic)
+        this.judgement.processed(decided, monotonic)
       }
       if (mailbox.closed) return
       this.#options.feedBack.paced(mailbox, result.kind !== 'failed')
@@ -262,60 +264,6 @@ export class Outcomes {
     if (place < 0) throw new Error('a decision that stands in a commit has left its mailbox')
     this.#withdraw(mailbox, place)
     this.#resume(mailbox)
-  }
-
-  /** Takes back a decision that fails its commit, and all after it; the mailbox waits for the judgement. */
-  suspect(decided: Decided): void {
-    const { mailbox } = decided
-    const place = mailbox.placeOf(decided)
-    if (mailbox.closed || place < 0) return
-    this.#withdraw(mailbox, place)
-    mailbox.waiting = 'held'
-    mailbox.waitingUntil = 0
-    mailbox.waitingReason = 'its effects failed to commit'
-  }
-
-  /** Whose failure it was: the tenant's, then it is its message's outcome; or nobody's, then all try again later. */
-  judge(suspects: readonly Suspect[]): void {
-    const now = this.#options.clock.monotonic()
-    for (const suspect of suspects) this.#shared.note(suspect, now)
-    for (const suspect of suspects) {
-      const { mailbox, failure } = suspect
-      if (mailbox.closed) continue
-      // Dropped meanwhile, by a drain or a revoke, or parked: what is next now is another record.
-      if (mailbox.next !== suspect.decided.item) continue
-      const shared = this.#shared.shared(suspect, now)
-      if (failure.sqlstate === stateElsewhereState) this.#block(mailbox, 'state_elsewhere')
-      else if (shared !== null) this.#ail(suspect, `${shownOf(failure)}: ${shared}`)
-      else if (suspect.held === 'no') this.#convict(suspect)
-      else if (!this.#overdue(suspect)) this.#holdBack(suspect)
-      else if (!this.#retry(mailbox, suspect.decided.item, failedBy(suspect))) this.#convict(suspect)
-    }
-    for (const { mailbox } of suspects)
-      if (!mailbox.closed && mailbox.waiting === 'held' && mailbox.waitingUntil === 0) this.#resume(mailbox)
-  }
-
-  #ail({ mailbox }: Suspect, reason: string): void {
-    this.#options.trouble('effects', reason)
-    this.#hold(mailbox, reason, this.#options.settings.systemicRetryMs)
-  }
-
-  #overdue({ mailbox, held }: Suspect): boolean {
-    const { clock, settings } = this.#options
-    if (mailbox.heldSince === 0) mailbox.heldSince = clock.monotonic()
-    return held === 'limited' && clock.monotonic() - mailbox.heldSince >= settings.heldLimitMs
-  }
-
-  #holdBack({ mailbox, failure }: Suspect): void {
-    const { heldRetryMs } = this.#options.settings
-    this.#hold(mailbox, shownOf(failure), backOffMs(++mailbox.heldTimes, { first: heldRetryMs, most: maxHeldRetryMs }))
-  }
-
-  #hold(mailbox: Mailbox, reason: string, ms: number): void {
-    mailbox.waitingReason = reason
-    mailbox.lastFailure = { offset: mailbox.next?.record.offset ?? -1, shown: reason }
-    this.#resumeAfter(mailbox, ms)
-    this.#options.parking.stuck(mailbox)
   }
 
   #resumeAfter(mailbox: Mailbox, ms: number): void {
@@ -361,26 +309,6 @@ export class Outcomes {
     mailbox.waitingReason = reason
     this.#resumeAfter(mailbox, ms)
     this.#options.parking.stuck(mailbox)
-  }
-
-  /** It fails by itself: its failure is its outcome. */
-  #convict(suspect: Suspect): void {
-    const { mailbox } = suspect
-    this.#released(mailbox)
-    mailbox.heldSince = 0
-    mailbox.heldTimes = 0
-    this.#decideNext(mailbox, failedBy(suspect))
-    this.#resume(mailbox)
-  }
-
-  #processed(decided: Decided, now: number): void {
-    this.#shared.processed(decided.mailbox, decided, now)
-    if (!this.#shared.any) this.#options.trouble('effects', null)
-  }
-
-  /** It is closed, blocked, or has failed by itself. */
-  #released(mailbox: Mailbox): void {
-    if (this.#shared.released(mailbox)) this.#options.trouble('effects', null)
   }
 
   #committedOldest(mailbox: Mailbox): void {
@@ -450,7 +378,7 @@ export class Outcomes {
   }
 
   #block(mailbox: Mailbox, reason: BlockingReason, facts: Facts = {}): void {
-    this.#released(mailbox)
+    this.judgement.released(mailbox)
     this.dependencies.left(mailbox)
     mailbox.waiting = 'blocked'
     mailbox.waitingReason = `${reason}: ${blockingReasons[reason]}`
@@ -467,11 +395,4 @@ export class Outcomes {
     this.#options.dispatcher.withdraw(mailbox)
     this.#options.intake.weighed(-mailbox.raiseRun(keepDecided))
   }
-}
-
-/** The suspect's failure as its message's outcome. */
-function failedBy({ decided: { result }, failure }: Suspect): Failed {
-  const known = result.kind === 'done' || result.kind === 'failed' ? result : null
-  const { key = null, type = '', traceId = '', messageId = '' } = known ?? {}
-  return { kind: 'failed', failure, key, type, traceId, messageId }
 }

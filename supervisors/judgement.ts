@@ -1,0 +1,139 @@
+import { backOffMs, type Clock } from '../core/clock.ts'
+import { shownOf, stateElsewhereState } from '../core/postgres/sqlstate.ts'
+import type { Failed } from '../core/workers.ts'
+import type { Suspect } from './committer.ts'
+import type { Decided, Item } from './item.ts'
+import type { Mailbox } from './mailbox.ts'
+import { SharedFailures, type SharedFailuresSettings } from './shared-failures.ts'
+
+export type JudgementSettings = SharedFailuresSettings & {
+  /** A tenant held back by a lock or a time limit is tried again after this. */
+  readonly heldRetryMs: number
+  /** Held back for longer than this, it is a failed attempt. */
+  readonly heldLimitMs: number
+  /** What nobody is to blame for is tried again after this. */
+  readonly systemicRetryMs: number
+}
+
+export type JudgementOptions = {
+  readonly clock: Clock
+  readonly settings: JudgementSettings
+  readonly mailboxes: () => Iterable<Mailbox>
+  /** Ends the mailbox's run; of what it decided the first `keepDecided` stand. */
+  readonly withdraw: (mailbox: Mailbox, keepDecided: number) => void
+  /** The mailbox goes on with a new run, now or after a time. */
+  readonly resume: (mailbox: Mailbox) => void
+  readonly resumeAfter: (mailbox: Mailbox, ms: number) => void
+  /** The attempt at the next record has failed, and is repeated after a while. False: there are no attempts left. */
+  readonly retry: (mailbox: Mailbox, item: Item, failed: Failed) => boolean
+  /** The failure is the next record's outcome. */
+  readonly fail: (mailbox: Mailbox, failed: Failed) => void
+  /** The tenant's state belongs to another partition. */
+  readonly block: (mailbox: Mailbox) => void
+  /** The mailbox has come to wait. */
+  readonly stuck: (mailbox: Mailbox) => void
+  readonly trouble: (reason: string | null) => void
+}
+
+/** Longest pause between attempts of a mailbox that is held back. */
+const maxHeldRetryMs = 30_000
+
+/**
+ * Whose failure it is that a commit failed, once it was halved until single decisions failed alone: the tenant's, then it
+ * is its message's outcome; a lock's or a time limit's, which holds the tenant back; or nobody's, then all try again.
+ */
+export class Judgement {
+  readonly #options: JudgementOptions
+  readonly #shared: SharedFailures
+
+  constructor(options: JudgementOptions) {
+    this.#options = options
+    this.#shared = new SharedFailures(options.settings, options.mailboxes)
+  }
+
+  /** Takes back a decision that fails its commit, and all after it; the mailbox waits for the judgement. */
+  suspect(decided: Decided): void {
+    const { mailbox } = decided
+    const place = mailbox.placeOf(decided)
+    if (mailbox.closed || place < 0) return
+    this.#options.withdraw(mailbox, place)
+    mailbox.waiting = 'held'
+    mailbox.waitingUntil = 0
+    mailbox.waitingReason = 'its effects failed to commit'
+  }
+
+  /** All suspects of a commit are known. */
+  judge(suspects: readonly Suspect[]): void {
+    const { clock, resume, retry, block } = this.#options
+    const now = clock.monotonic()
+    for (const suspect of suspects) this.#shared.note(suspect, now)
+    for (const suspect of suspects) {
+      const { mailbox, failure } = suspect
+      if (mailbox.closed) continue
+      // Dropped meanwhile, by a drain or a revoke, or parked: what is next now is another record.
+      if (mailbox.next !== suspect.decided.item) continue
+      const shared = this.#shared.shared(suspect, now)
+      if (failure.sqlstate === stateElsewhereState) block(mailbox)
+      else if (shared !== null) this.#ail(suspect, `${shownOf(failure)}: ${shared}`)
+      else if (suspect.held === 'no') this.#convict(suspect)
+      else if (!this.#overdue(suspect)) this.#holdBack(suspect)
+      else if (!retry(mailbox, suspect.decided.item, failedBy(suspect))) this.#convict(suspect)
+    }
+    for (const { mailbox } of suspects)
+      if (!mailbox.closed && mailbox.waiting === 'held' && mailbox.waitingUntil === 0) resume(mailbox)
+  }
+
+  /** A message of a mailbox was processed. */
+  processed(decided: Decided, now: number): void {
+    if (!this.#shared.any) return
+    this.#shared.processed(decided.mailbox, decided, now)
+    if (!this.#shared.any) this.#options.trouble(null)
+  }
+
+  /** It is closed, blocked, or has failed by itself. */
+  released(mailbox: Mailbox): void {
+    if (this.#shared.released(mailbox)) this.#options.trouble(null)
+  }
+
+  #ail({ mailbox }: Suspect, reason: string): void {
+    this.#options.trouble(reason)
+    this.#hold(mailbox, reason, this.#options.settings.systemicRetryMs)
+  }
+
+  #overdue({ mailbox, held }: Suspect): boolean {
+    const { clock, settings } = this.#options
+    if (mailbox.heldSince === 0) mailbox.heldSince = clock.monotonic()
+    return held === 'limited' && clock.monotonic() - mailbox.heldSince >= settings.heldLimitMs
+  }
+
+  #holdBack({ mailbox, failure }: Suspect): void {
+    const { heldRetryMs } = this.#options.settings
+    this.#hold(mailbox, shownOf(failure), backOffMs(++mailbox.heldTimes, { first: heldRetryMs, most: maxHeldRetryMs }))
+  }
+
+  #hold(mailbox: Mailbox, reason: string, ms: number): void {
+    const { resumeAfter, stuck } = this.#options
+    mailbox.waitingReason = reason
+    mailbox.lastFailure = { offset: mailbox.next?.record.offset ?? -1, shown: reason }
+    resumeAfter(mailbox, ms)
+    stuck(mailbox)
+  }
+
+  /** It fails by itself: its failure is its outcome. */
+  #convict(suspect: Suspect): void {
+    const { mailbox } = suspect
+    const { resume, fail } = this.#options
+    this.released(mailbox)
+    mailbox.heldSince = 0
+    mailbox.heldTimes = 0
+    fail(mailbox, failedBy(suspect))
+    resume(mailbox)
+  }
+}
+
+/** The suspect's failure as its message's outcome. */
+function failedBy({ decided: { result }, failure }: Suspect): Failed {
+  const known = result.kind === 'done' || result.kind === 'failed' ? result : null
+  const { key = null, type = '', traceId = '', messageId = '' } = known ?? {}
+  return { kind: 'failed', failure, key, type, traceId, messageId }
+}
