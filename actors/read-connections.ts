@@ -133,7 +133,7 @@ export class ReadConnections {
       settings: { plan_cache_mode: 'auto' },
     })
     slot.connection = connection
-    connection.closed.catch(() => {
+    connection.onceGone(() => {
       if (slot.connection === connection) slot.connection = undefined
     })
     return connection

@@ -80,18 +80,12 @@ export class Control {
 
   async #send<T>(slot: Slot, deadlineMs: number, send: (sql: postgres.Sql) => PromiseLike<T>): Promise<T> {
     const connection = slot.connection ?? (await this.#open(slot))
-    const late = Promise.withResolvers<never>()
-    const timer = this.#options.clock.after(deadlineMs, () => {
-      late.reject(new TenantryError('TENANTRY_POSTGRES_SILENT', 'PostgreSQL did not answer in time', { deadlineMs }))
+    return connection.answer(send(connection.sql), this.#options.clock, deadlineMs, () => {
       // Whatever becomes of the statement, this connection is not to be trusted.
       slot.connection = undefined
       connection.destroy()
+      return new TenantryError('TENANTRY_POSTGRES_SILENT', 'PostgreSQL did not answer in time', { deadlineMs })
     })
-    try {
-      return await Promise.race([send(connection.sql), connection.closed, late.promise])
-    } finally {
-      timer.cancel()
-    }
   }
 
   async #open(slot: Slot): Promise<LaneConnection> {
@@ -105,7 +99,7 @@ export class Control {
       { settings: { default_transaction_read_only: 'off', plan_cache_mode: 'auto' } },
     )
     slot.connection = connection
-    connection.closed.catch(() => {
+    connection.onceGone(() => {
       if (slot.connection === connection) slot.connection = undefined
     })
     return connection

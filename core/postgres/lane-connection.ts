@@ -1,7 +1,7 @@
 import { type Socket, connect } from 'node:net'
 import postgres from 'postgres'
 import type { Clock } from '../clock.ts'
-import { TenantryError } from '../errors.ts'
+import { errorOf, TenantryError } from '../errors.ts'
 
 export type LaneLimits = {
   readonly connectTimeoutMs: number
@@ -29,15 +29,21 @@ export type Backend = { readonly pid: number; readonly startedAt: string }
 export class LaneConnection {
   readonly sql: postgres.Sql
   readonly backend: Backend
-  /** Rejects when the connection has gone; never resolves. */
-  readonly closed: Promise<never>
   readonly #socket: Socket
+  /** To be called when the connection has gone. */
+  readonly #listeners = new Set<(gone: Error) => void>()
+  #gone: Error | null = null
 
   private constructor(sql: postgres.Sql, backend: Backend, socket: Socket, closed: Promise<never>) {
     this.sql = sql
     this.backend = backend
     this.#socket = socket
-    this.closed = closed
+    closed.catch((error: unknown) => {
+      const gone = errorOf(error)
+      this.#gone = gone
+      for (const listener of this.#listeners) listener(gone)
+      this.#listeners.clear()
+    })
   }
 
   /** Rejects when the server cannot be reached, in time, or refuses us. */
@@ -117,15 +123,26 @@ export class LaneConnection {
     return send()
   }
 
-  /** The answer to what was sent. Rejects with the server's error, when the connection has gone, or as `late` after `ms`. */
-  async answer<T>(asked: PromiseLike<T>, clock: Clock, ms: number, late: () => TenantryError): Promise<T> {
-    const deadline = Promise.withResolvers<never>()
-    const timer = clock.after(ms, () => deadline.reject(late()))
-    try {
-      return await Promise.race([asked, this.closed, deadline.promise])
-    } finally {
+  /** Calls `listener` once, when the connection has gone, or now if it has. Returns how to call it off. */
+  onceGone(listener: (gone: Error) => void): () => void {
+    if (this.#gone !== null) listener(this.#gone)
+    else this.#listeners.add(listener)
+    return () => void this.#listeners.delete(listener)
+  }
+
+  /**
+   * The answer to what was sent. Rejects with the server's error, when the connection has gone, or as `late` after `ms`.
+   * Not a race with a promise of the connection's: that would keep every answer for as long as the connection is there.
+   */
+  answer<T>(asked: PromiseLike<T>, clock: Clock, ms: number, late: () => TenantryError): Promise<T> {
+    const { promise, resolve, reject } = Promise.withResolvers<T>()
+    const timer = clock.after(ms, () => reject(late()))
+    const callOff = this.onceGone(reject)
+    asked.then(resolve, reject)
+    return promise.finally(() => {
       timer.cancel()
-    }
+      callOff()
+    })
   }
 
   /** Cuts the connection at once. Its backend may go on with what it has received. */
