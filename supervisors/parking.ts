@@ -37,6 +37,11 @@ export type ParkingOptions = {
 
 /** Looking for mailboxes to relieve the budget of goes through all of them. */
 const relieveEveryMs = 250
+/**
+ * Served at full speed, half of a mailbox's bound is committed in 20 ms, and its partition goes on: to park a record and
+ * to read it back costs more than to process it.
+ */
+const fullPatienceMs = 200
 
 /**
  * Moves records of tenants that cannot go on, or that send faster than they are served, to PostgreSQL, so that neither
@@ -49,6 +54,8 @@ export class Parking {
   #leavingBytes = 0
   #leavingRecords = 0
   #relievedAt = Number.NEGATIVE_INFINITY
+  /** Full mailboxes and when they became so, the first of them first. */
+  readonly #fullSince = new Map<Mailbox, number>()
 
   constructor(options: ParkingOptions) {
     this.#options = options
@@ -142,9 +149,13 @@ export class Parking {
     }
   }
 
-  /** Called at the end of every event: where memory is short, the largest mailboxes that wait are parked. */
+  /**
+   * Called at the end of every event: full mailboxes that are slow are parked, and where memory is short the largest of
+   * those that wait.
+   */
   flush(): void {
     const { mailboxes, intake, clock } = this.#options
+    if (this.#fullSince.size > 0) this.#parkSlow()
     if (!intake.short || clock.monotonic() - this.#relievedAt < relieveEveryMs) return
     this.#relievedAt = clock.monotonic()
     const waiting: Mailbox[] = []
@@ -176,11 +187,24 @@ export class Parking {
   }
 
   #pastBound(mailbox: Mailbox): void {
-    // Behind by much, the partition is no worse off when it waits, and parking costs what catching up could use.
-    if ((mailbox.stuck || mailbox.partition.live) && this.#parkIfRoom(mailbox, false)) return
+    if (mailbox.stuck && this.#parkIfRoom(mailbox, false)) return
     if (mailbox.full) return
     mailbox.full = true
     mailbox.partition.fullMailboxes++
+    this.#fullSince.set(mailbox, this.#options.clock.monotonic())
+  }
+
+  /**
+   * A partition that keeps up waits for a full mailbox this long at most. Behind by much, it is no worse off when it waits,
+   * and parking costs what catching up could use.
+   */
+  #parkSlow(): void {
+    const longSince = this.#options.clock.monotonic() - fullPatienceMs
+    for (const [mailbox, since] of this.#fullSince) {
+      if (since > longSince) return
+      if (mailbox.closed || !mailbox.full) this.#fullSince.delete(mailbox)
+      else if (mailbox.partition.live) this.#parkIfRoom(mailbox, false)
+    }
   }
 
   #parkIfRoom(mailbox: Mailbox, running: boolean): boolean {
@@ -233,6 +257,7 @@ export class Parking {
     if (!mailbox.full) return
     mailbox.full = false
     mailbox.partition.fullMailboxes--
+    this.#fullSince.delete(mailbox)
   }
 
   /** All before it is about to be back, or must not be added to any more: new records wait in memory. */

@@ -134,9 +134,10 @@ function partitionOf(
 function pauseReason(forAll: readonly string[], full: Mailbox | null | undefined): string {
   if (forAll.length > 0) return forAll.map((reason) => pauses[reason] ?? reason).join(', ')
   if (!full) return ''
-  const why =
-    full.stuck || full.partition.live
-      ? 'the space for parked records is used up (parking.maxPerTenant, parking.maxRecords)'
+  const why = full.stuck
+    ? 'the space for parked records is used up (parking.maxPerTenant, parking.maxRecords)'
+    : full.partition.live
+      ? 'it is parked if that lasts and there is space (parking.maxPerTenant, parking.maxRecords)'
       : 'the partition is behind anyway'
   return `tenant ${full.tenant} has more waiting than its share (backpressure.mailboxRecords), and ${why}`
 }

@@ -13,11 +13,13 @@ function offsets(stage: EngineStage, tenant: string, kind = 'done'): number[] {
   })
 }
 
+const times = (count: number, tenant: string) => Array.from({ length: count }, () => tenant)
+
 test('a tenant that fails is parked past its bound, and its partition goes on', async () => {
   const stage = new EngineStage({ settings: { mailboxMaxRecords: 10 } })
   await stage.assign()
   stage.failures.set(0, 3)
-  await stage.send(Array.from({ length: 30 }, () => sick))
+  await stage.send(times(30, sick))
   await stage.send(['well'])
   assert.not.ok(stage.paused.has(0))
   assert.equal(offsets(stage, 'well'), [30])
@@ -144,9 +146,9 @@ test('past the space for its parked records a tenant holds its partition, until 
   const stage = new EngineStage({ settings: { mailboxMaxRecords: 5, parkedMaxPerTenant: 10 } })
   await stage.assign()
   stage.failures.set(0, 3)
-  await stage.send(Array.from({ length: 12 }, () => sick))
+  await stage.send(times(12, sick))
   assert.not.ok(stage.paused.has(0))
-  await stage.send(Array.from({ length: 12 }, () => sick))
+  await stage.send(times(12, sick))
   assert.ok(stage.paused.has(0))
   await stage.clock.pass(10_000)
   assert.not.ok(stage.paused.has(0))
@@ -158,9 +160,9 @@ test('when memory runs short those that wait are parked, the largest first, befo
   await stage.assign()
   stage.failures.set(0, 3)
   stage.failures.set(1, 3)
-  await stage.send(['small', sick, 'small', ...Array.from({ length: 60 }, () => sick)])
+  await stage.send(['small', sick, 'small', ...times(60, sick)])
   await stage.clock.pass(300)
-  await stage.send(Array.from({ length: 10 }, () => sick))
+  await stage.send(times(10, sick))
   assert.not.ok(stage.paused.has(0))
   assert.equal([...new Set(stage.parked.map(({ tenant }) => tenant))], [sick])
   await stage.clock.pass(10_000)
@@ -181,7 +183,7 @@ test('a pause for want of memory ends though only tenants that wait are left in 
   await stage.clock.pass(0)
   assert.is(stage.parked.length, 22, 'as many as are too many, and none for a while')
   await stage.send(stuck(15, 72))
-  await stage.send(Array.from({ length: 20 }, () => 'well'))
+  await stage.send(times(20, 'well'))
   assert.ok(stage.paused.has(0))
   assert.is(offsets(stage, 'well').length, 20)
   await stage.clock.pass(2_000)
@@ -193,10 +195,7 @@ test('while memory is full one parked record is read for somebody to go on, of o
   const key = Buffer.from(sick)
   stage.silent.add('full')
   await stage.assign(2)
-  await stage.send(
-    Array.from({ length: 12 }, () => 'full'),
-    2,
-  )
+  await stage.send(times(12, 'full'), 2)
   const at = { generation: 0, topicId: '', partition: 0, replays: 0 }
   const record = { offset: 0, timestamp: 0, key, value: null, headers: [] }
   stage.parked = [{ tenant: sick, at, record, attempts: 0, firstFailedAt: 0, knownSince: null }]
@@ -216,21 +215,32 @@ test('while memory is full one parked record is read for somebody to go on, of o
   assert.equal([asked.length, new Set(asked)], [2, new Set([0, 1])], 'the other follows')
 })
 
-test('a tenant that floods a partition which keeps up is parked; one that is behind waits', async () => {
+test('a flood that is not served soon is parked where the partition keeps up, and waits where it is behind', async () => {
   for (const [age, parks] of [
     [0, true],
     [60_000, false],
   ] as const) {
-    const stage = new EngineStage({ settings: { mailboxMaxRecords: 5 } })
+    const stage = new EngineStage({ partitions: 2, settings: { mailboxMaxRecords: 5 } })
     await stage.assign()
     stage.mute = true
     await stage.send(['a'], 0, age)
-    await stage.send(
-      Array.from({ length: 20 }, () => 'flood'),
-      0,
-      age,
-    )
+    await stage.send(times(20, 'flood'), 0, age)
+    assert.ok(stage.paused.has(0))
+    await stage.clock.pass(900)
+    await stage.send(['b'], 1)
     assert.is(stage.parked.length > 0, parks)
     assert.is(stage.paused.has(0), !parks)
   }
+})
+
+test('a flood that is served as it comes is not parked', async () => {
+  const stage = new EngineStage({ settings: { mailboxMaxRecords: 5 } })
+  await stage.assign()
+  await stage.send(['a'])
+  for (let i = 0; i < 10; i++) {
+    await stage.send(times(20, 'flood'))
+    await stage.clock.pass(100)
+    assert.not.ok(stage.paused.has(0))
+  }
+  assert.equal([stage.parked.length, offsets(stage, 'flood').length], [0, 200])
 })
