@@ -173,6 +173,7 @@ export class Engine {
       intake: this.#intake,
       feedBack: this.#feedBack,
       push,
+      settled,
     })
     this.#replays = new Replays({
       clock,

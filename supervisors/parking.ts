@@ -33,10 +33,12 @@ export type ParkingOptions = {
   readonly intake: Intake
   readonly feedBack: FeedBack
   readonly push: (decided: Decided) => void
+  /** The end of what a timer began. */
+  readonly settled: () => void
 }
 
 /** Looking for mailboxes to relieve the budget of goes through all of them. */
-const relieveEveryMs = 250
+const lookEveryMs = 250
 /**
  * Served at full speed, half of a mailbox's bound is committed in 20 ms, and its partition goes on: to park a record and
  * to read it back costs more than to process it.
@@ -53,7 +55,7 @@ export class Parking {
   /** Of what is on its way to PostgreSQL. */
   #leavingBytes = 0
   #leavingRecords = 0
-  #relievedAt = Number.NEGATIVE_INFINITY
+  #looking = false
   /** Full mailboxes and when they became so, the first of them first. */
   readonly #fullSince = new Map<Mailbox, number>()
 
@@ -149,15 +151,23 @@ export class Parking {
     }
   }
 
-  /**
-   * Called at the end of every event: full mailboxes that are slow are parked, and where memory is short the largest of
-   * those that wait.
-   */
+  /** Called at the end of every event: looks for what should be parked as long as anything is full, or memory short. */
   flush(): void {
-    const { mailboxes, intake, clock } = this.#options
-    if (this.#fullSince.size > 0) this.#parkSlow()
-    if (!intake.short || clock.monotonic() - this.#relievedAt < relieveEveryMs) return
-    this.#relievedAt = clock.monotonic()
+    const { intake, clock, settled } = this.#options
+    if (this.#looking || (this.#fullSince.size === 0 && !intake.short)) return
+    this.#looking = true
+    this.#parkSlow()
+    if (intake.short) this.#relieve()
+    // Nothing else may come to pass: what waits does so for a retry, and the partitions are paused.
+    clock.after(lookEveryMs, () => {
+      this.#looking = false
+      settled()
+    })
+  }
+
+  /** The largest mailboxes that wait are parked until enough is free. */
+  #relieve(): void {
+    const { mailboxes, intake } = this.#options
     const waiting: Mailbox[] = []
     for (const mailbox of mailboxes.values())
       if (mailbox.stuck && (mailbox.queuedCount > 0 || (mailbox.parked?.arrivals.length ?? 0) > 0))

@@ -414,4 +414,14 @@ export const mutants: readonly Mutant[] = [
       },
     ],
   },
+  {
+    name: 'memory is given up only past a mark',
+    edits: [
+      {
+        file: 'supervisors/intake.ts',
+        from: 'return this.#overBudget || this.used >= shortAt',
+        to: 'return this.used >= shortAt',
+      },
+    ],
+  },
 ]

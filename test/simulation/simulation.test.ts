@@ -51,6 +51,7 @@ const paths = [
   'brought back and done',
   'parked',
   'a quiet partition is held',
+  'memory is full of what waits',
   'a parked record decided',
   "an earlier topic's parked record",
   'dependency away',

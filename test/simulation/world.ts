@@ -10,6 +10,7 @@ import { KafkaGroup, keyOf } from './kafka-group.ts'
 import { operate } from './operator.ts'
 import { PostgresServer } from './postgres-server.ts'
 import { type Applied, refKey } from './postgres-tables.ts'
+import { LongPauses } from './long-pauses.ts'
 import { QuietPartitions } from './quiet-partitions.ts'
 import type { Schedule, Strike, StrikeKind } from './schedule.ts'
 import { SeededRandom } from './seeded-random.ts'
@@ -129,7 +130,7 @@ export class World {
   async run(): Promise<readonly Violation[]> {
     const { options } = this.schedule
     this.workload.start()
-    this.#look(new QuietPartitions(this))
+    this.#look([new QuietPartitions(this), new LongPauses(this)])
     for (let i = 0; i < options.daemons; i++)
       this.loop.after(this.#random.delay(300), 'start', () => this.startDaemon())
     await this.loop.run(options.activeMs, () => this.violations.length > 0)
@@ -263,11 +264,11 @@ export class World {
   }
 
   /** Samples what daemons say of themselves. */
-  #look(quiet: QuietPartitions): void {
+  #look(rules: readonly { look(): void }[]): void {
     this.loop.after(53, 'sample', () => {
       for (const daemon of this.running()) if (daemon.process.state === 'running') daemon.check()
-      quiet.look()
-      this.#look(quiet)
+      for (const rule of rules) rule.look()
+      this.#look(rules)
     })
   }
 
