@@ -62,7 +62,7 @@ export class Assignments {
     this.#ownership = new Ownership(ledger, clock, random, log, settings, {
       owned: (partition, owned) => this.#owned(partition, owned),
       inVain: (partition) => void this.giveBack([partition]),
-      stopped: (partition, error) => this.#stop(partition, error),
+      stopped: (partition, error) => this.#stopPartition(partition, error),
     })
     this.#stopped = new StoppedPartitions(clock, log, ledger, (partition) => this.#decidedUpon(partition))
   }
@@ -249,7 +249,7 @@ export class Assignments {
     partition.group.source.seek(partition, position, partition.token)
   }
 
-  #stop(partition: Partition, error: TenantryError): void {
+  #stopPartition(partition: Partition, error: TenantryError): void {
     partition.phase = 'stopped'
     partition.reason = error.message
     this.#options.log.error('partition.stopped', { ...partition.facts, code: error.code }, error.message)
