@@ -26,12 +26,22 @@ export function minuteOf(minute: number, { committed, fault, ...seen }: Seen): M
 /** Tables that grow with what was processed: as they should, until their days are dropped. */
 const growing = /^(effects|request_keys)/
 
-/** How the daemon's memory and the tables have grown, by name; those that grow with every message are left out. */
+/** Old rows are kept for a quarter of an hour and deleted every ten minutes: until a while after, tables grow as they should. */
+const boundsShowAfterSeconds = 45 * 60
+
+/**
+ * How the daemon's memory and the tables have grown, by name; those that grow with every message are left out. A run that
+ * is too short for a table's bound says nothing against it.
+ */
 export function growthOf(minutes: readonly Minute[], minuteSeconds: number): Readonly<Record<string, Trend>> {
   const trend = (of: (minute: Minute) => number) => trendOf(minutes.map(of), minuteSeconds)
+  const boundsShow = minutes.length * minuteSeconds >= boundsShowAfterSeconds
   const growth: Record<string, Trend> = { rss: trend(({ rss_bytes: bytes }) => bytes) }
   for (const name of new Set(minutes.flatMap(({ table_bytes: bytes }) => Object.keys(bytes))))
-    if (!growing.test(name)) growth[name] = trend(({ table_bytes: bytes }) => bytes[name] ?? 0)
+    if (!growing.test(name)) {
+      const { per_hour, grows } = trend(({ table_bytes: bytes }) => bytes[name] ?? 0)
+      growth[name] = { per_hour, grows: grows && boundsShow }
+    }
   return growth
 }
 

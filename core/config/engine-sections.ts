@@ -324,9 +324,9 @@ export const retention = z
       max: '3650d',
     }),
     progress: duration({
-      doc: 'How long old rows of partition_progress are kept. The last of a partition is never deleted.',
-      default: '7d',
-      min: '1h',
+      doc: 'How long old rows of partition_progress are kept: each commit writes one for each of its partitions, and vw_message_throughput looks back so far. The last of a partition is never deleted.',
+      default: '15m',
+      min: '10m',
       max: '3650d',
     }),
     traceability: duration({
@@ -338,7 +338,7 @@ export const retention = z
     offsetsLog: duration({
       doc: 'How long rows of consumer_offsets_log are kept.',
       default: '7d',
-      min: '1h',
+      min: '10m',
       max: '3650d',
     }),
   })

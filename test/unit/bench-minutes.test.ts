@@ -34,7 +34,7 @@ test('lag is that of the partition which is furthest behind, and one that nobody
 })
 
 test('memory and tables that grow are missed, those that hold what was processed are not', () => {
-  const minutes = Array.from({ length: 30 }, (_, n) =>
+  const minutes = Array.from({ length: 60 }, (_, n) =>
     minuteOf(n + 1, {
       ...good,
       rss_bytes: 4e8 + n * 4e6,
@@ -52,6 +52,12 @@ test('memory and tables that grow are missed, those that hold what was processed
     'rss grows without bound: 240 MB an hour',
     'retries grows without bound: 6 MB an hour',
   ])
+  const early = minutes.slice(0, 30)
+  assert.equal(
+    missedIn({ minutes: early, growth: growthOf(early, 60) }),
+    ['rss grows without bound: 240 MB an hour'],
+    'the bounds of tables do not show yet',
+  )
 })
 
 test('each minute that missed is named', () => {
