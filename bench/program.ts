@@ -91,7 +91,7 @@ export function benchProgram(): Command {
       const messages = flags.messages ?? (flags.quick === true ? 20_000 : 1_000_000)
       const jobs = modes(flags, ['message-id']).map(
         (mode): Job => ({
-          name: `${flags.tenants.toLocaleString('en')} tenants, ${mode}`,
+          name: `${flags.tenants === 1 ? 'one tenant' : `${flags.tenants.toLocaleString('en')} tenants`}, ${mode}`,
           run: (place) => parking(place, { ...flags, mode, messages }),
         }),
       )
