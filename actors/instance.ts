@@ -65,6 +65,8 @@ export class Instance implements Mailbox, Runner, Taker {
   /** The record that waits for a promise. */
   #record: IncomingRecord | undefined
   #envelope: Envelope | undefined
+  /** Raised with each promise that is waited for, and when it has settled: what is no promise may settle twice. */
+  #waits = 0
   /** The record's time is over. */
   #late: TenantryError | undefined
   /** It was given up although its handler runs. */
@@ -265,25 +267,33 @@ export class Instance implements Mailbox, Runner, Taker {
     this.#record = record
     this.#envelope = envelope
     this.#hold()
-    promise.then(
-      (value) => {
-        if (this.#isOver()) return
-        this.#busy = false
-        this.#begin(record.offset)
-        try {
-          if (this.#late !== undefined) throw this.#late
-          then(value, envelope)
-        } catch (error) {
-          this.#fail(record, envelope, error)
-        }
-        this.#goOn()
-      },
-      (error: unknown) => {
-        if (this.#isOver()) return
-        this.#busy = false
-        this.#fail(record, envelope, this.#late ?? error)
-      },
-    )
+    const wait = ++this.#waits
+    const settle = (value: T) => {
+      if (this.#waits !== wait) return
+      this.#waits++
+      if (this.#isOver()) return
+      this.#busy = false
+      this.#begin(record.offset)
+      try {
+        if (this.#late !== undefined) throw this.#late
+        then(value, envelope)
+      } catch (error) {
+        this.#fail(record, envelope, error)
+      }
+      this.#goOn()
+    }
+    const fail = (error: unknown) => {
+      if (this.#waits !== wait) return
+      this.#waits++
+      if (this.#isOver()) return
+      this.#busy = false
+      this.#fail(record, envelope, this.#late ?? error)
+    }
+    try {
+      promise.then(settle, fail)
+    } catch (error) {
+      fail(error)
+    }
   }
 
   /** Whether what was waited for is heard no more. */

@@ -34,12 +34,14 @@ export function openState(definition: StateDefinition<Schema>, committed: Openin
     )
   }
   const migrated: unknown = definition.migrate(stored, committed.version)
-  return isPromise(migrated) ? migrated.then((state) => validated(definition, state)) : validated(definition, migrated)
+  return isPromise(migrated)
+    ? Promise.resolve(migrated).then((state) => validated(definition, state))
+    : validated(definition, migrated)
 }
 
 function validated(definition: StateDefinition<Schema>, state: unknown): unknown {
   const result = definition.schema['~standard'].validate(state)
-  if (isPromise(result)) return result.then(valueOf)
+  if (isPromise(result)) return Promise.resolve(result).then(valueOf)
   return valueOf(result)
 }
 

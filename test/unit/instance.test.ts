@@ -371,6 +371,48 @@ test('whatever a handler throws is a failure with a usable text', async () => {
   }
 })
 
+type Then = (done: (value?: unknown) => void, failed: (error: unknown) => void) => void
+
+/** What `await` takes for a promise, and is none. */
+function thenable(answer: Then): object {
+  const made = {}
+  Reflect.set(made, 'then', answer)
+  return made
+}
+
+test('what is no promise and answers more than once is heard once', async () => {
+  const thens: readonly Then[] = [
+    (done) => [done(), done()],
+    (done) => setImmediate(() => [done(), done()]),
+    (done, failed) => [done(), failed(new Error('no'))],
+    (done) => {
+      done()
+      throw new Error('no')
+    },
+  ]
+  for (const then of thens) {
+    const { instances, decisions, decided } = running(actorOf(() => thenable(then)))
+    instances.dispatch({ mailbox: 1, run: 1, opening: open(), records: [record(0, {}), record(1, {})] })
+    await decided(2)
+    await turns(2)
+    assert.equal(
+      decisions.map(({ offset, outcome }) => [offset, outcome.kind]),
+      [
+        [0, 'done'],
+        [1, 'done'],
+      ],
+    )
+  }
+  const failure = await failureOf(
+    actorOf(() =>
+      thenable(() => {
+        throw new Error('no then')
+      }),
+    ),
+  )
+  assert.equal([failure.reason, failure.message], ['handler', 'no then'])
+})
+
 test('an error is judged by its code, whichever copy of the package it is of', async () => {
   const other = (code: unknown) => Object.assign(new Error('no'), { code })
   const cases: readonly [thrown: unknown, reason: string, kind: string][] = [
