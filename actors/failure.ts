@@ -1,6 +1,6 @@
 import { BadRecord } from '../core/bad-record.ts'
 import type { Failure } from '../core/effects.ts'
-import { codeOf, messageOf, TenantryError } from '../core/errors.ts'
+import { codeOf, isError, messageOf, TenantryError } from '../core/errors.ts'
 
 const rejectedCode = 'TENANTRY_REJECTED'
 const timeoutCode = 'TENANTRY_HANDLER_TIMEOUT'
@@ -43,7 +43,8 @@ export function permanentFailure(reason: string, message: string): Failure {
 }
 
 function judge(thrown: unknown): Pick<Failure, 'kind' | 'reason'> {
-  if (thrown instanceof BadRecord) return { kind: 'bad-record', reason: thrown.reason }
+  // A proxy may refuse to say what it is.
+  if (isError(thrown) && thrown instanceof BadRecord) return { kind: 'bad-record', reason: thrown.reason }
   // Not by class: an actor may import another copy of this package than the daemon runs.
   const code = codeOf(thrown)
   if (code === rejectedCode) return { kind: 'permanent', reason: 'rejected' }
@@ -85,7 +86,7 @@ function classOf(thrown: unknown): string {
 }
 
 function stackOf(thrown: unknown): string {
-  if (!(thrown instanceof Error)) return ''
+  if (!isError(thrown)) return ''
   try {
     return typeof thrown.stack === 'string' ? thrown.stack : ''
   } catch {

@@ -1,5 +1,5 @@
 import { decodeEnvelope, type Envelope } from '../core/envelope.ts'
-import { TenantryError } from '../core/errors.ts'
+import { errorOf, TenantryError } from '../core/errors.ts'
 import { Fifo } from '../core/fifo.ts'
 import { messageKey } from '../core/message-id.ts'
 import type { MessageKey } from '../core/message-key.ts'
@@ -353,7 +353,7 @@ export class Instance implements Mailbox, Runner, Taker {
   }
 
   #fail(record: IncomingRecord, envelope: Envelope | undefined, thrown: unknown): void {
-    this.#context?.close(thrown instanceof Error ? thrown : new Error('the handler failed'))
+    this.#context?.close(errorOf(thrown))
     this.#failed(record, envelope, failureOf(thrown))
   }
 

@@ -38,5 +38,14 @@ export function codeOf(thrown: unknown): string {
 
 /** `error` itself, or an Error that wraps what was thrown. */
 export function errorOf(thrown: unknown): Error {
-  return thrown instanceof Error ? thrown : new Error(messageOf(thrown))
+  return isError(thrown) ? thrown : new Error(messageOf(thrown))
+}
+
+/** Whether it is an error. A proxy may refuse even this question. */
+export function isError(thrown: unknown): thrown is Error {
+  try {
+    return thrown instanceof Error
+  } catch {
+    return false
+  }
 }

@@ -342,7 +342,16 @@ test('whatever a handler throws is a failure with a usable text', async () => {
       throw new Error('no')
     }
   }
+  const { proxy: revoked, revoke } = Proxy.revocable({}, {})
+  revoke()
+  const refusing = new Proxy(new Error('no'), {
+    getPrototypeOf() {
+      throw new Error('no')
+    },
+  })
   const thrown: readonly unknown[] = [
+    revoked,
+    refusing,
     new TypeError('oops'),
     null,
     undefined,
