@@ -189,9 +189,11 @@ export class MessageContext implements AnyContext {
 
   async call<R>(dependency: string, fn: (call: Call) => R | PromiseLike<R>): Promise<R> {
     this.#mustBeOpen()
-    const options = this.#mailbox.actor.dependencies[dependency]
+    const { dependencies } = this.#mailbox.actor
+    // A name that a message brought may be one that every object has.
+    const options = Object.hasOwn(dependencies, dependency) ? dependencies[dependency] : undefined
     if (options === undefined) {
-      const known = Object.keys(this.#mailbox.actor.dependencies).join(', ')
+      const known = Object.keys(dependencies).join(', ')
       throw new TenantryError(
         'TENANTRY_UNKNOWN_DEPENDENCY',
         `${dependency} is not among the actor's dependencies (${known})`,
@@ -209,7 +211,7 @@ export class MessageContext implements AnyContext {
       },
       fn,
     )
-    this.#served |= 1 << Object.keys(this.#mailbox.actor.dependencies).indexOf(dependency)
+    this.#served |= 1 << Object.keys(dependencies).indexOf(dependency)
     return result
   }
 

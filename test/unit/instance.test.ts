@@ -700,3 +700,12 @@ test('a type is looked up by name and version, and never found on an object’s 
   assert.is(send({ schema_version: 3 }), 'unknown_version')
   for (const type of ['stop', '__proto__', 'toString', 'go@2']) assert.is(send({ type }), 'unknown_type')
 })
+
+test('a dependency is declared by the actor, and no name that every object has', async () => {
+  for (const name of ['constructor', 'toString', '__proto__', 'other']) {
+    const actor = { ...actorOf((_, ctx) => ctx.call(name, () => 1)), dependencies: { api: { timeoutMs: 1_000 } } }
+    const failure = await failureOf(actor)
+    assert.equal([failure.kind, failure.reason], ['permanent', 'effect'])
+    assert.match(failure.message, `${name} is not among the actor's dependencies (api)`)
+  }
+})
