@@ -45,7 +45,7 @@ const retryMs = 500
  */
 export class FeedBack {
   readonly #options: FeedBackOptions
-  /** Mailboxes whose rows are to be read, by partition, the longest waiting first. */
+  /** Mailboxes whose rows are to be read, by partition, the longest waiting first: both the partitions and each one's. */
   readonly #wanted = new Map<Partition, Set<Mailbox>>()
   #rows = 0
   #queries = 0
@@ -154,6 +154,7 @@ export class FeedBack {
       if (partition.reading) continue
       const { room, roomRecords } = intake
       if (room > 0 && roomRecords > 0) {
+        this.#last(partition, mailboxes)
         void this.#read(partition, mailboxes, tenantsPerQuery, Math.min(room, maxPageBytes), roomRecords)
       } else if (
         !this.#readingExtra &&
@@ -162,9 +163,16 @@ export class FeedBack {
         // What fills the memory may wait for what is parked.
         const [first = null] = mailboxes
         this.#extra = first
+        this.#last(partition, mailboxes)
         void this.#read(partition, mailboxes, 1, 1, 1)
       }
     }
+  }
+
+  /** It has its turn; the others come before its next. */
+  #last(partition: Partition, mailboxes: Set<Mailbox>): void {
+    this.#wanted.delete(partition)
+    this.#wanted.set(partition, mailboxes)
   }
 
   /** Everything is back: what came meanwhile follows. */

@@ -155,6 +155,35 @@ test('past the space for its parked records a tenant holds its partition, until 
   assert.is(offsets(stage, sick).length, 24)
 })
 
+test('partitions take turns when parked records are read back, however many tenants one has', async () => {
+  const stage = new EngineStage({ partitions: 3 })
+  const tenantsOf = (partition: number) =>
+    Array.from({ length: partition < 2 ? 1_000 : 1 }, (_, i) => `p${partition}t${i}`)
+  const asked: number[] = []
+  // Whoever has an answer wants the next page.
+  stage.readParked = async ({ partition }, wanted) => {
+    asked.push(partition)
+    await new Promise<void>((resolve) => void stage.clock.after(10, resolve))
+    const rows = wanted.map(({ tenant, after }) => ({
+      tenant,
+      at: { generation: 0, topicId: '', partition, replays: 0 },
+      record: { offset: (after?.offset ?? -1) + 1, timestamp: 0, key: Buffer.from(tenant), value: null, headers: [] },
+      attempts: 0,
+      firstFailedAt: 0,
+      knownSince: null,
+    }))
+    stage.parked.push(...rows)
+    return { rows, cut: false }
+  }
+  for (let partition = 0; partition < 3; partition++) {
+    stage.parkedTenants = () => tenantsOf(partition).map((tenant) => ({ tenant, rows: 100, replayed: false }))
+    await stage.assign(partition)
+  }
+  await stage.clock.pass(200)
+  assert.ok(asked.length > 20)
+  assert.ok(asked.slice(0, 10).includes(2), `asked of partitions ${asked.slice(0, 20).join()}`)
+})
+
 test('when memory runs short those that wait are parked, the largest first, before anything is paused', async () => {
   const stage = new EngineStage({ settings: { budgetRecords: 100 } })
   await stage.assign()
