@@ -128,14 +128,15 @@ export class Parking {
   }
 
   /**
-   * Full mailboxes that have not moved since the last time are parked after all, and so are those that hold the watermark
-   * of a partition that has become quiet. Called about once a second.
+   * Full mailboxes that have not moved since the last time, or for which there is room again, are parked after all, and so
+   * are those that hold the watermark of a partition that has become quiet. Called about once a second.
    */
   look(): void {
     const now = this.#options.clock.monotonic()
     for (const mailbox of this.#options.mailboxes.values()) {
       if (mailbox.full) {
         if (mailbox.stuck || mailbox.committedCount === mailbox.lookedAt) this.#parkIfRoom(mailbox, true)
+        else if (this.#fits(mailbox)) this.#parkArrivals(mailbox)
         mailbox.lookedAt = mailbox.committedCount
       } else if (this.#holdsQuiet(mailbox, now)) this.#parkIfRoom(mailbox, true)
     }
@@ -177,6 +178,15 @@ export class Parking {
       if (intake.usedWithout(this.#leavingBytes, this.#leavingRecords) <= relievedAt) return
       this.#parkIfRoom(mailbox, false)
     }
+  }
+
+  /** There is room again for what came when there was none, and it would wait for long. */
+  #fits({ parked }: Mailbox): boolean {
+    const { parkedMaxPerTenant, parkedMaxRecords, parkedPageRows } = this.#options.settings
+    if (parked === null) return false
+    const { length } = parked.arrivals
+    const behind = parked.rows + parked.leaving.size
+    return behind > parkedPageRows && behind + length <= parkedMaxPerTenant && this.rows + length <= parkedMaxRecords
   }
 
   /** Others have passed the mailbox's oldest record, and no further commit will come and find it a laggard. */
@@ -257,10 +267,14 @@ export class Parking {
         }
       }
     }
+    this.#parkArrivals(mailbox)
+    feedBack.consider(mailbox)
+  }
+
+  #parkArrivals(mailbox: Mailbox): void {
     const { parked } = mailbox
     if (parked !== null) for (const item of parked.takeArrivals()) this.#leave(mailbox, parked, item)
     this.#unfull(mailbox)
-    feedBack.consider(mailbox)
   }
 
   #unfull(mailbox: Mailbox): void {

@@ -1,5 +1,6 @@
 import * as assert from 'uvu/assert'
 import { test } from '../harness.ts'
+import { CallingWorkers } from './calling-workers.ts'
 import { EngineStage } from './engine-stage.ts'
 
 // Records of a tenant that cannot go on wait in PostgreSQL: neither memory, nor progress, nor anybody else waits for it.
@@ -153,6 +154,35 @@ test('past the space for its parked records a tenant holds its partition, until 
   await stage.clock.pass(10_000)
   assert.not.ok(stage.paused.has(0))
   assert.is(offsets(stage, sick).length, 24)
+})
+
+test('and goes on when there is room, not only when all of it is done', async () => {
+  const workers = new CallingWorkers()
+  const settings = { mailboxMaxRecords: 20, parkedMaxPerTenant: 200, parkedPageRows: 10 }
+  const stage = new EngineStage({ calls: true, workers, settings })
+  workers.start(stage.clock, stage.engine.workersListener)
+  await stage.assign()
+  workers.serves = () => false
+  const ten = Array.from({ length: 10 }, () => sick)
+  await stage.send(ten)
+  await stage.clock.pass(500)
+  for (let i = 0; i < 22; i++) await stage.send(ten)
+  await stage.clock.pass(4_500)
+  for (let i = 0; i < 3; i++) await stage.send(ten)
+  assert.ok(stage.paused.has(0))
+  workers.serves = () => true
+  // It is slow, and never stands still.
+  await stage.clock.pass(13_000)
+  assert.ok(offsets(stage, sick).length < 150, `${offsets(stage, sick).length} are done`)
+  assert.not.ok(stage.paused.has(0))
+  await stage.send(['well'])
+  await stage.clock.pass(1_000)
+  assert.equal(offsets(stage, 'well'), [260])
+  await stage.clock.pass(60_000)
+  assert.equal(
+    offsets(stage, sick),
+    Array.from({ length: 260 }, (_, i) => i),
+  )
 })
 
 test('partitions take turns when parked records are read back, however many tenants one has', async () => {
