@@ -26,6 +26,15 @@ export const systemClock: Clock = {
   },
 }
 
+/**
+ * Wall-clock time that goes on without steps from what it is now, in whole milliseconds: for a time that is kept elsewhere
+ * and compared later, where a clock that is set meanwhile must not make it longer ago.
+ */
+export function steadyTime(clock: Clock): () => number {
+  const start = clock.now() - clock.monotonic()
+  return () => Math.round(start + clock.monotonic())
+}
+
 /** Resolves after `ms` milliseconds of `clock`; rejects with the signal's reason when `signal` aborts first. */
 export function sleep(clock: Clock, ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {

@@ -1,4 +1,4 @@
-import type { Clock } from '../core/clock.ts'
+import { type Clock, steadyTime } from '../core/clock.ts'
 import type { Failure } from '../core/effects.ts'
 import type { Facts } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
@@ -67,15 +67,18 @@ export class Outcomes {
   readonly dependencies: Dependencies
   readonly judgement: Judgement
   readonly #options: OutcomesOptions
+  readonly #failedNow: () => number
 
   constructor(options: OutcomesOptions) {
     this.#options = options
+    this.#failedNow = steadyTime(options.clock)
     this.dependencies = new Dependencies({
       ...options,
       settings: options.settings.breaker,
       mailboxes: () => options.mailboxes.values(),
       withdraw: (mailbox) => this.#withdraw(mailbox, mailbox.decidedCount),
       resume: (mailbox) => this.#resume(mailbox),
+      failedNow: this.#failedNow,
       repeat: (...failure) => this.#repeat(...failure),
       retryAfter: (mailbox, reason, ms) => this.#retryAfter(mailbox, reason, ms),
       dispatch: (mailbox) => options.dispatcher.enqueue(mailbox),
@@ -295,7 +298,7 @@ export class Outcomes {
     mailbox.heldSince = 0
     mailbox.heldTimes = 0
     mailbox.lastFailure = { offset: item.record.offset, shown: failureShown(failed.failure) }
-    if (item.firstFailedAt === 0) item.firstFailedAt = clock.now()
+    if (item.firstFailedAt === 0) item.firstFailedAt = this.#failedNow()
     push(new Decided(mailbox, item, { ...failed, kind: 'retried', attempts, retryAt: clock.now() + delayMs }))
     item.attempts = attempts
     if (item.row === null) item.retried = true

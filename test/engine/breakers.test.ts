@@ -271,6 +271,27 @@ test('a breaker that an earlier owner has left keeps the tenant, whatever comes 
   }
 })
 
+for (const [days, mailboxMaxRecords] of [
+  [2, 1_000],
+  [2, 1],
+  [-2, 1],
+] as const)
+  test(`a clock that is set by ${days} days makes nobody wait for too long${mailboxMaxRecords === 1 ? ', parked or not' : ''}`, async () => {
+    const breaker = { ...stageSettings.breaker, maxWaitMs: 60 * minute }
+    const { stage, workers } = begin({ settings: { mailboxMaxRecords, breaker } })
+    await stage.assign()
+    workers.serves = () => false
+    await stage.send([...tenants(10), ...tenants(10), ...tenants(10)])
+    await stage.clock.pass(10 * minute)
+    stage.clock.step(days * 24 * 60 * minute)
+    await stage.clock.pass(40 * minute)
+    assert.equal([...outcomes(stage)], [], 'nobody is given up')
+    workers.serves = (tenant) => tenant !== 't3'
+    await stage.clock.pass(30 * minute)
+    assert.is(outcomes(stage).get('t0')?.length, 3)
+    assert.equal(outcomes(stage).get('t3')?.[0], { offset: 3, kind: 'failed' }, 'but who has waited so long')
+  })
+
 test('a mailbox that is forgotten while nothing is in it does not forget its breaker', async () => {
   const breaker = { ...stageSettings.breaker, maxWaitMs: 15 * second }
   const { stage, workers } = begin({ settings: { idleMailboxes: 0, breaker } })

@@ -40,10 +40,11 @@ import type { GroupOptions } from '../../supervisors/group.ts'
 /** Time that passes when a test says so. */
 export class ManualClock implements Clock {
   #now = 0
+  #wall = 1_700_000_000_000
   #timers: { at: number; fn: () => void }[] = []
 
   now(): number {
-    return 1_700_000_000_000 + this.#now
+    return this.#wall + this.#now
   }
 
   monotonic(): number {
@@ -54,6 +55,11 @@ export class ManualClock implements Clock {
     const timer = { at: this.#now + ms, fn }
     this.#timers.push(timer)
     return { cancel: () => void (this.#timers = this.#timers.filter((one) => one !== timer)) }
+  }
+
+  /** Somebody sets the wall clock, by `ms`. */
+  step(ms: number): void {
+    this.#wall += ms
   }
 
   /** Timers that are yet to ring. */
