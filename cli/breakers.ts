@@ -2,7 +2,7 @@ import { Command, InvalidArgumentError, Option } from 'commander'
 import { parseDuration } from '../core/config/units.ts'
 import { TenantryError } from '../core/errors.ts'
 import type { BreakerFilter, BreakerRequest, ListedBreaker } from './breakers/database.ts'
-import { data, json, printable, say, table } from './output.ts'
+import { data, json, say, table, visible } from './output.ts'
 import { settingsOf, wantsJson } from './settings.ts'
 
 /** `tenantry breakers list|trip|reset`. */
@@ -23,7 +23,7 @@ export function breakersCommand(): Command {
       const { listBreakers } = await import('./breakers/database.ts')
       const { breakers: found, count } = await listBreakers(urlOf(command), flags, flags.limit)
       if (wantsJson(command)) json(found)
-      else if (found.length > 0) data(printable(table([header, ...found.map(row)])))
+      else if (found.length > 0) data(table([header, ...found.map(row)]))
       else say('All breakers are closed.')
       if (count > found.length) say(`${count - found.length} more: raise --limit, or say which.`)
     })
@@ -101,7 +101,8 @@ function row({
   probeAt,
   reason,
 }: ListedBreaker): string[] {
-  return [group, actor, dependency, tenant ?? '(all)', state, String(failures), openedAt, probeAt, reason ?? '']
+  const cells = [group, actor, dependency, tenant ?? '(all)', state, String(failures), openedAt, probeAt, reason ?? '']
+  return cells.map(visible)
 }
 
 function urlOf(command: Command): string {

@@ -66,7 +66,7 @@ test('while all are closed there is nothing to list', async () => {
 test('what is open is listed, for people and for programs, and filters narrow it', async () => {
   const row: BreakerRow = {
     actor: 'a',
-    tenant: 'acme\u001b[31m',
+    tenant: 'acme\u001b[31m\n\u202eg  a  api  other  open',
     dependency: 'api',
     state: 'open',
     failures: 5,
@@ -101,7 +101,9 @@ test('what is open is listed, for people and for programs, and filters narrow it
   assert.is(code, 0, stderr)
   assert.match(stdout, /^GROUP +ACTOR +DEPENDENCY +TENANT/)
   assert.match(stdout, /\(all\) +half-open/)
-  assert.not.ok(stdout.includes('\u001b'), 'no tenant writes on a terminal what it likes')
+  for (const active of ['\u001b', '\u202e'])
+    assert.not.ok(stdout.includes(active), 'no tenant writes on a terminal what it likes')
+  assert.is(stdout.trimEnd().split('\n').length, 3, 'nor a line that is not there')
 })
 
 test('a trip says who and why, is listed, and ends with a reset', async () => {
