@@ -363,6 +363,7 @@ test('discard wants to know what, why, and whether it may', async () => {
     [['--json-path', '$.a', '--yes', '--reason', 'x'], /--json-path wants a comparison/],
     [['--json-path', '$.a ==', '--yes', '--reason', 'x'], /--json-path wants a comparison.*syntax error/],
     [['--since', 'yesterday', '--yes', '--reason', 'x'], /A time is wanted/],
+    [['--error', '', '--yes', '--reason', 'x'], /A text is wanted/],
   ]
   for (const [args, said] of cases) {
     const { code, stdout, stderr } = await dlq('discard', ...args)
