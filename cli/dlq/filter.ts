@@ -54,7 +54,7 @@ export async function checkFilter(sql: postgres.Sql, { jsonPath }: Filter): Prom
   try {
     await sql`select jsonb_path_match('{}', ${jsonPath}::jsonpath)`
   } catch (error) {
-    if (!/^(42601|22...)$/.test(codeOf(error))) throw error
+    if (!/^(42601|42704|22...)$/.test(codeOf(error))) throw error
     const reason = error instanceof Error ? error.message.replace(/\.$/, '') : ''
     throw new TenantryError(
       'TENANTRY_USAGE',

@@ -56,7 +56,8 @@ export function time(text: string): Date {
   if (ago !== undefined) return new Date(systemClock.now() - ago)
   const written = /^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2}))?$/.test(text)
   const at = written ? new Date(text) : undefined
-  if (at === undefined || Number.isNaN(at.getTime()))
+  // PostgreSQL has no year 0.
+  if (at === undefined || Number.isNaN(at.getTime()) || at.getUTCFullYear() < 1)
     throw new InvalidArgumentError('A time is wanted, such as 2026-11-01T00:00:00Z, or how long ago, such as 2h.')
   return at
 }

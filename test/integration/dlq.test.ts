@@ -362,6 +362,7 @@ test('discard wants to know what, why, and whether it may', async () => {
     [['x', '--yes', '--reason', 'x'], /number of a dead letter is wanted/],
     [['--json-path', '$.a', '--yes', '--reason', 'x'], /--json-path wants a comparison/],
     [['--json-path', '$.a ==', '--yes', '--reason', 'x'], /--json-path wants a comparison.*syntax error/],
+    [['--json-path', '$.a == $b', '--yes', '--reason', 'x'], /--json-path wants a comparison/],
     [['--since', 'yesterday', '--yes', '--reason', 'x'], /A time is wanted/],
     [['--error', '', '--yes', '--reason', 'x'], /A text is wanted/],
   ]

@@ -59,6 +59,7 @@ test('a wrong command line ends with 2, says what was probably meant, and writes
     [['dlq', 'list', '--state', 'opn'], /Allowed choices are open, discarded, replayed, all/],
     [['dlq', 'list', '--limit', '0'], /whole number from 1 to 9999/],
     [['dlq', 'list', '--error', ''], /'' is invalid.*A text is wanted/],
+    [['dlq', 'list', '--since', '0000-01-01'], /A time is wanted/],
     [['config'], /Usage: tenantry config/],
     [[], /Usage: tenantry/],
   ]
