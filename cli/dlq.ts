@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { Command, Option } from 'commander'
 import type postgres from 'postgres'
-import { agreed, type ChangeFlags, changeOf, choose, progressOf, withChange } from './dlq/changing.ts'
+import { agreed, type ChangeFlags, changeOf, choose, progressOf, sayDone, withChange } from './dlq/changing.ts'
 import { discard } from './dlq/discard.ts'
 import { checkFilter, states } from './dlq/filter.ts'
 import { type FilterFlags, filterOf, letterId, pageSize, time, withFilters } from './dlq/flags.ts'
@@ -103,7 +103,7 @@ async function runDiscard(ids: readonly number[], flags: ChangeFlags, command: C
     if (deadLetters > 0 && !dryRun && (yes || (await agreed(discarding, deadLetters)))) {
       const all = { ...who, filter: { ...filter, upTo: newest }, operation }
       discarded = await discard(sql, all, progressOf(deadLetters))
-      say(`${count(discarded)} discarded: operation ${operation} in sys.dlq_audit.`)
+      sayDone(discarded, discarding, operation)
     }
     if (asJson) json({ discarded, chosen: deadLetters, operation: discarded > 0 ? operation : null, dryRun, kinds })
     if (dryRun) return

@@ -90,6 +90,12 @@ export async function agreed({ name, done }: Verb, deadLetters: number): Promise
   return false
 }
 
+/** What came of it. Where it is nothing, as somebody was faster, nothing is written down either. */
+export function sayDone(deadLetters: number, { done }: Verb, operation: string): void {
+  const where = deadLetters === 0 ? '' : `: operation ${operation} in sys.dlq_audit`
+  say(`${count(deadLetters)} ${done}${where}.`)
+}
+
 /** Tells how far it is, each tenth of the way. */
 export function progressOf(all: number): (done: number) => void {
   let told = 0

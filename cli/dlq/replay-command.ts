@@ -4,7 +4,7 @@ import type postgres from 'postgres'
 import { exitCode } from '../exit.ts'
 import { json, say } from '../output.ts'
 import { wantsJson } from '../settings.ts'
-import { agreed, type ChangeFlags, changeOf, choose, progressOf, withChange } from './changing.ts'
+import { agreed, type ChangeFlags, changeOf, choose, progressOf, sayDone, withChange } from './changing.ts'
 import { count } from './kinds.ts'
 import { notReplayable, type Outcome, refusals, replay, settled } from './replay.ts'
 
@@ -48,8 +48,9 @@ async function run(withDatabase: WithDatabase, ids: readonly number[], flags: Fl
       sayLeft(done.left)
       replayed = done.replayed
       left = { ...before, ...done.left }
-      say(`${count(replayed)} replayed: operation ${operation} in sys.dlq_audit.`)
-      say('Newer records of their tenants have gone by before them; among themselves they keep their order.')
+      sayDone(replayed, verb, operation)
+      if (replayed > 0)
+        say('Newer records of their tenants have gone by before them; among themselves they keep their order.')
       if (wait) outcome = await waited(sql, operation)
     }
     const by = replayed > 0 ? operation : null
