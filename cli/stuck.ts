@@ -79,6 +79,8 @@ function origin(text: string): string {
   const url = URL.canParse(text) ? new URL(text) : undefined
   if (url === undefined || !/^https?:$/.test(url.protocol))
     throw new TenantryError('TENANTRY_USAGE', '--url wants an address, such as --url http://127.0.0.1:9464.')
+  if (url.username !== '' || url.password !== '')
+    throw new TenantryError('TENANTRY_USAGE', '--url takes no user and no password: a daemon asks for none.')
   return url.href.replace(/\/+$/, '')
 }
 

@@ -60,6 +60,7 @@ test('a wrong command line ends with 2, says what was probably meant, and writes
     [['dlq', 'list', '--limit', '0'], /whole number from 1 to 9999/],
     [['dlq', 'list', '--error', ''], /'' is invalid.*A text is wanted/],
     [['dlq', 'list', '--since', '0000-01-01'], /A time is wanted/],
+    [['stuck', '--url', 'http://me:SECRET@127.0.0.1'], /takes no user and no password.*TENANTRY_USAGE/],
     [['config'], /Usage: tenantry config/],
     [[], /Usage: tenantry/],
   ]
@@ -67,6 +68,7 @@ test('a wrong command line ends with 2, says what was probably meant, and writes
     const { code, stdout, stderr } = await run(args)
     assert.is(code, 2, args.join(' '))
     assert.match(stderr, said)
+    assert.not.match(stderr, 'SECRET')
     assert.is(stdout, '', args.join(' '))
   }
 })
