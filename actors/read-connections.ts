@@ -1,9 +1,9 @@
 import type postgres from 'postgres'
 import { backOffMs, type Clock, sleep } from '../core/clock.ts'
 import { codeOf, errorOf, messageOf, TenantryError } from '../core/errors.ts'
-import { Fifo } from '../core/fifo.ts'
 import { LaneConnection, type LaneLimits } from '../core/postgres/lane-connection.ts'
 import { blameOf, isServerError } from '../core/postgres/sqlstate.ts'
+import { ReadTurns } from './read-turns.ts'
 import { readValues } from './read-values.ts'
 
 export type ReadConnectionsOptions = {
@@ -13,7 +13,7 @@ export type ReadConnectionsOptions = {
   readonly giveUpMs?: number
 }
 
-/** Reads that run at once; more wait for their turn. */
+/** Reads that run at once; more wait for their tenant's turn. */
 const connections = 2
 
 const limits: LaneLimits = {
@@ -45,7 +45,7 @@ export class ReadConnections {
   readonly #options: ReadConnectionsOptions
   readonly #free: Slot[] = Array.from({ length: connections }, () => ({ connection: undefined }))
   readonly #slots: readonly Slot[] = [...this.#free]
-  readonly #waiting = new Fifo<(slot: Slot) => void>()
+  readonly #waiting = new ReadTurns<(slot: Slot) => void>()
   readonly #closing = new AbortController()
 
   constructor(options: ReadConnectionsOptions) {
@@ -61,7 +61,7 @@ export class ReadConnections {
     const { clock } = this.#options
     const from = clock.monotonic()
     for (let failures = 0; ; failures++) {
-      const attempt = await this.#inTurn((slot) => this.#attempt(slot, tenant, send))
+      const attempt = await this.#inTurn(tenant, (slot) => this.#attempt(slot, tenant, send))
       if ('rows' in attempt) return attempt.rows
       const forMs = Math.round(clock.monotonic() - from)
       if (forMs >= giveUpMs || this.#closing.signal.aborted) {
@@ -82,8 +82,8 @@ export class ReadConnections {
     await Promise.all(this.#slots.map(async ({ connection }) => connection?.end()))
   }
 
-  async #inTurn<T>(work: (slot: Slot) => Promise<T>): Promise<T> {
-    const slot = this.#free.pop() ?? (await new Promise<Slot>((resolve) => this.#waiting.push(resolve)))
+  async #inTurn<T>(tenant: string, work: (slot: Slot) => Promise<T>): Promise<T> {
+    const slot = this.#free.pop() ?? (await new Promise<Slot>((resolve) => this.#waiting.push(tenant, resolve)))
     try {
       return await work(slot)
     } finally {

@@ -149,3 +149,15 @@ test('a read that takes long holds up its own connection only', async () => {
   assert.not(ended)
   await long
 })
+
+test('a tenant that asks for many reads at once keeps no other waiting for all of them', async () => {
+  const ended: string[] = []
+  const read = (tenant: string, ms: number) =>
+    queryOf(connections, tenant)`select pg_sleep(${ms / 1_000}::float8)::text`.then(() => void ended.push(tenant))
+  const many = Array.from({ length: 20 }, () => read('many', 50))
+  const others = ['a', 'b', 'a'].map((tenant) => read(tenant, 0))
+  await Promise.all(others)
+  assert.ok(ended.length <= 9, `${ended.join()} have ended`)
+  await Promise.all(many)
+  assert.is(ended.length, 23)
+})
