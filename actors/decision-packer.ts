@@ -50,6 +50,7 @@ export class DecisionPacker {
   #keyDay = -1
   #plain = true
   #count = 0
+  #size = 0
   #done = 0
   #rows: ShapeRows[] = []
   #lastShape: Shape | undefined
@@ -64,12 +65,18 @@ export class DecisionPacker {
     return this.#count
   }
 
+  /** What their effects and states take, about. */
+  get size(): number {
+    return this.#size
+  }
+
   add({ mailbox, run, offset, outcome }: Decision): void {
     const words = this.#words
     const head = words.length
     const textFrom = this.#textLength
     const bytesFrom = this.#bytesLength
     this.#count++
+    if (outcome.kind === 'done') this.#size += outcome.bytes
     words.push(tags[outcome.kind])
     words.pushLarge(mailbox)
     words.pushLarge(run)
@@ -111,6 +118,7 @@ export class DecisionPacker {
     this.#keys = []
     this.#plain = true
     this.#count = 0
+    this.#size = 0
     this.#done = 0
     this.#rows = []
     this.#lastShape = undefined

@@ -11,6 +11,9 @@ const linesPerSecond = 1_000
 /** A long frame is answered in parts, so that commits begin early. */
 const decisionsPerFrame = 256
 
+/** So are large ones: together they could be longer than a string may be. */
+const bytesPerFrame = 1 << 20
+
 /** Answers on their way out: together for what was handled together, and never more than a frame's worth late. */
 export class Outbound {
   readonly #port: MessagePort
@@ -53,7 +56,7 @@ export class Outbound {
       this.#packers.set(lane, packer)
     }
     packer.add(decision)
-    if (packer.count >= decisionsPerFrame) this.flush()
+    if (packer.count >= decisionsPerFrame || packer.size >= bytesPerFrame) this.flush()
     else this.#schedule()
   }
 
