@@ -26,6 +26,8 @@ type Slot = {
   readonly most: number
   readonly quantum: number
   readonly ready: Fifo<Mailbox>
+  /** Before all others, and alone there until it has had its turn. */
+  first: Mailbox | null
   readonly open: Set<Mailbox>
   forget: number[]
 }
@@ -73,6 +75,7 @@ export class Dispatcher {
       ...(worker < workers.count ? share : { up: false, most: 1, quantum: 1 }),
       credit: new WorkerCredit(worker < workers.count ? credit : 1, bytes),
       ready: new Fifo<Mailbox>(),
+      first: null,
       open: new Set<Mailbox>(),
       forget: [],
     }))
@@ -137,6 +140,12 @@ export class Dispatcher {
     return mailboxes
   }
 
+  /** The mailbox is the next to run on the extra worker, before anything else does there. */
+  runFirst(mailbox: Mailbox): void {
+    const slot = this.#slots[this.#workers.count]
+    if (slot) slot.first = mailbox
+  }
+
   workerReady(worker: number): void {
     const slot = this.#slots[worker]
     if (slot) slot.up = true
@@ -195,6 +204,17 @@ export class Dispatcher {
     if (found) this.#settled()
   }
 
+  /** The one that goes first, which may yet have to get ready; else the next of the queue whose place is still here. */
+  #next(slot: Slot): Mailbox | undefined {
+    const { first } = slot
+    if (first === null) return this.#nextReady(slot)
+    if (!first.ready && this.#quarantine.holds(first) && isGettingReady(first)) return undefined
+    slot.first = null
+    if (!first.ready || first.worker !== slot.worker) return this.#nextReady(slot)
+    first.ready = false
+    return first
+  }
+
   /** The next mailbox of the queue whose place is still here. */
   #nextReady(slot: Slot): Mailbox | undefined {
     let mailbox = slot.ready.shift()
@@ -208,7 +228,7 @@ export class Dispatcher {
     const dispatches: Dispatch[] = []
     const now = this.#clock.monotonic()
     while (credit.isLeft) {
-      const mailbox = this.#nextReady(slot)
+      const mailbox = this.#next(slot)
       if (mailbox === undefined) break
       if (mailbox.inFlightCount === 0) mailbox.runningSince = now
       const records: KafkaRecord[] = []
@@ -264,6 +284,11 @@ export class Dispatcher {
     })
     return best < 0 ? 0 : best
   }
+}
+
+/** It has something to send as soon as its state is read, or what it decided is committed. */
+function isGettingReady({ closed, stuck, queuedCount }: Mailbox): boolean {
+  return !closed && !stuck && queuedCount > 0
 }
 
 /** Mailboxes wait, and the worker may have nothing more. */

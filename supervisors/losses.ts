@@ -25,11 +25,14 @@ const idleTicks = 30
 
 /**
  * What becomes of the records of a thread that is lost. All of them run again: those that had begun on the extra thread,
- * one by one; the others elsewhere, at once. One that ends the extra thread as well, again and again, is given up on.
+ * one by one; the others elsewhere, at once. One that ends the extra thread as well, again and again, and before anybody
+ * else's have run there, is given up on.
  */
 export class Losses {
   readonly #options: LossesOptions
   readonly #extra: number
+  /** Mailboxes of which a record has ended on the extra thread that is there now; two of them at most. */
+  readonly #ran = new Set<number>()
   #idle = 0
 
   constructor(options: LossesOptions) {
@@ -47,8 +50,11 @@ export class Losses {
       if (mailbox === undefined) continue
       const offset = one.offset >= 0 ? one.offset : (mailbox.items.at(mailbox.decidedCount)?.record.offset ?? -1)
       if (worker !== this.#extra) quarantine.isolate(mailbox, offset)
+      else if (this.#maybeOthers(mailbox)) dispatcher.runFirst(mailbox)
       else if (quarantine.crashed(mailbox, offset)) givenUp.set(mailbox, offset)
+      else dispatcher.runFirst(mailbox)
     }
+    if (worker === this.#extra) this.#ran.clear()
     for (const mailbox of dispatcher.workerLost(worker)) if (!givenUp.has(mailbox)) outcomes.moveOn(mailbox)
     for (const [mailbox, offset] of givenUp) {
       // One that runs elsewhere by now ends that thread as well, and comes back.
@@ -61,6 +67,7 @@ export class Losses {
   /** A decision of the extra thread: a suspect that it clears goes on elsewhere. */
   decided(decision: Decision, now: number): void {
     const { outcomes, mailboxes, quarantine, lone } = this.#options
+    if (this.#ran.size < 2) this.#ran.add(decision.mailbox)
     const mailbox = mailboxes.get(decision.mailbox)
     if (mailbox === undefined || mailbox.run !== decision.run) return
     const cleared = quarantine.ended(mailbox, decision.outcome.kind !== 'failed')
@@ -77,8 +84,14 @@ export class Losses {
     if (!dispatcher.hasRecords(this.#extra)) lone.clear()
     if (this.#idle < idleTicks) return
     this.#idle = 0
+    this.#ran.clear()
     for (const mailbox of dispatcher.workerLost(this.#extra)) outcomes.moveOn(mailbox)
     workers.closeExtra()
+  }
+
+  /** A handler that has returned may have left something behind that ended the thread later. */
+  #maybeOthers(mailbox: Mailbox): boolean {
+    return this.#ran.size > 1 || (this.#ran.size === 1 && !this.#ran.has(mailbox.id))
   }
 
   #failed({ partition, tenant }: Mailbox, offset: number, error: Error, identity: Identity | undefined): Failed {

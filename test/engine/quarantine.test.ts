@@ -1,5 +1,6 @@
 import * as assert from 'uvu/assert'
 import type { CommitResult } from '../../core/postgres/transactions.ts'
+import type { Decision, Dispatch, Workers, WorkersListener } from '../../core/workers.ts'
 import { test } from '../harness.ts'
 import { EngineStage, refusal } from './engine-stage.ts'
 
@@ -19,7 +20,7 @@ for (const stateful of [false, true]) {
     await stage.clock.pass(0)
     assert.is(stage.committed.length, 10)
     assert.equal(stage.deadLetters, ['5: worker_crash, attempt 3'])
-    assert.equal(stage.losses, [0, 1, 1, 1])
+    assert.equal(stage.losses, [0, 1, 1, 1, 1], 'once among others, and three times before any')
   })
 }
 
@@ -133,4 +134,83 @@ test('a loss that nobody is to blame for costs nobody a chance', async () => {
   stage.engine.workersListener.ready(0)
   await stage.clock.pass(0)
   assert.equal(stage.committed, ['a/0:done'])
+})
+
+/** Workers whose extra thread ends while it runs the record after one of a tenant `late…`, whose handler has returned. */
+class LateEnds implements Workers {
+  readonly count = 1
+  /** Tenants whose records the extra thread has run to their end. */
+  readonly ended: string[] = []
+  losses = 0
+  listener: WorkersListener | null = null
+  readonly #tenants = new Map<number, string>()
+  #first = true
+  #armed = false
+  #open = false
+
+  dispatch(worker: number, dispatches: readonly Dispatch[]): void {
+    for (const { mailbox, opening } of dispatches) if (opening) this.#tenants.set(mailbox, opening.tenant)
+    queueMicrotask(() => {
+      if (this.#first || (worker === 1 && this.#armed)) this.#lose(worker, dispatches)
+      else this.#answer(worker, dispatches)
+    })
+  }
+
+  forget(): void {}
+
+  openExtra(): void {
+    if (this.#open) return
+    this.#open = true
+    queueMicrotask(() => this.listener?.ready(1))
+  }
+
+  closeExtra(): void {
+    this.#open = false
+  }
+
+  #lose(worker: number, dispatches: readonly Dispatch[]): void {
+    this.#first = false
+    if (worker === 1) {
+      this.losses++
+      this.#armed = false
+      this.#open = false
+    }
+    const executing = dispatches.map(({ mailbox, records }) => ({ mailbox, offset: records[0]?.offset ?? -1 }))
+    this.listener?.lost(worker, new Error('nobody awaited it'), executing)
+    if (worker === 0) this.listener?.ready(0)
+  }
+
+  #answer(worker: number, dispatches: readonly Dispatch[]): void {
+    const [tenant = ''] = dispatches.map(({ mailbox }) => this.#tenants.get(mailbox) ?? '')
+    if (worker === 1) {
+      this.ended.push(tenant)
+      this.#armed = tenant.startsWith('late')
+    }
+    this.listener?.decided(
+      worker,
+      dispatches.flatMap(({ mailbox, run, records }) => records.map(({ offset }) => doneOf(mailbox, run, offset))),
+    )
+  }
+}
+
+function doneOf(mailbox: number, run: number, offset: number): Decision {
+  const known = { key: null, type: 'go', traceId: '', messageId: `m${offset}` }
+  const wants = { effects: [], publishes: false, packed: null, stateful: false, state: null, bytes: 0, served: 0 }
+  return { mailbox, run, offset, outcome: { kind: 'done', ...known, ...wants } }
+}
+
+test('nobody pays for what a handler has left behind that returned before', async () => {
+  const workers = new LateEnds()
+  const stage = new EngineStage({ workers })
+  workers.listener = stage.engine.workersListener
+  await stage.assign()
+  await stage.send([...Array.from({ length: 40 }, (_, i) => `late${i}`), 'well'])
+  await stage.clock.pass(1_000)
+  assert.equal(
+    stage.committed.filter((one) => !one.endsWith(':done')),
+    [],
+  )
+  assert.is(stage.committed.length, 41)
+  assert.ok(workers.ended.includes('well'))
+  assert.ok(workers.losses <= 41, `${workers.losses} losses`)
 })
