@@ -45,6 +45,13 @@ export type PostgresLaneOptions = {
   readonly log: Log
 }
 
+/**
+ * Each set of columns in which rows are written is a statement of its own, and the server keeps 50 KB of each that a
+ * session has prepared: past so many the lane goes on in a new one. An actor that writes what a payload has of twenty
+ * optional fields makes a million.
+ */
+const maxShapes = 1_000
+
 /** How a step of a pipeline ended. */
 type Ended = { readonly step: Step; readonly error: unknown }
 
@@ -59,6 +66,8 @@ export class PostgresLane implements Lane {
   readonly #grouping: EffectGrouping
   readonly #types = new Map<string, string>()
   #connection: LaneConnection | undefined
+  /** Shapes of rows that were written over this connection. */
+  readonly #shapes = new Set<string>()
   /** Of the commit last sent: what `resolve` must see gone. */
   #backend: Backend | undefined
   /** The last commit met 21000, which two spellings of one key in an upsert give: the next sends upserts row by row. */
@@ -75,8 +84,8 @@ export class PostgresLane implements Lane {
   async commit(commit: Commit, mode: CommitMode): Promise<CommitResult> {
     let connection: LaneConnection
     try {
-      connection =
-        this.#connection ?? (await LaneConnection.open(this.#options.url, this.#options.name, this.#options.limits))
+      if (this.#shapes.size > maxShapes) await this.close()
+      connection = this.#connection ?? (await this.#open())
     } catch (error) {
       return {
         kind: 'refused',
@@ -116,6 +125,11 @@ export class PostgresLane implements Lane {
     const connection = this.#connection
     this.#connection = undefined
     await connection?.end()
+  }
+
+  #open(): Promise<LaneConnection> {
+    this.#shapes.clear()
+    return LaneConnection.open(this.#options.url, this.#options.name, this.#options.limits)
   }
 
   #drop(): void {
@@ -175,6 +189,7 @@ export class PostgresLane implements Lane {
     const steps: Step[] = []
     let within = false
     for (const statement of statements) {
+      if (statement.kind === 'rows') this.#shapes.add(statement.shape.key)
       if (within && statement.kind !== 'sql') steps.push(leave())
       within = statement.kind === 'sql'
       steps.push(...effectSteps(sql, commit.id, statement, typeOf))

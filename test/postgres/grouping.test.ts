@@ -146,3 +146,29 @@ async function contents(): Promise<unknown> {
   await stage.sql`truncate plain, other, children, parents, balances, labels, marks, journal`
   return JSON.parse(JSON.stringify(all, (_key, value: unknown) => (typeof value === 'bigint' ? String(value) : value)))
 }
+
+test('rows in ever new sets of columns do not fill the server with prepared statements', async () => {
+  const columns = Array.from({ length: 12 }, (_, i) => `c${i}`)
+  await stage.sql`create table wide (tenant_id text)`
+  for (const column of columns) await stage.sql`alter table wide add column ${stage.sql(column)} text`
+  const sparse = await stage.lane()
+  const rowOf = (set: number) => {
+    const chosen = columns.filter((_, i) => (set >> i) % 2 === 1)
+    return row('wide', { tenant_id: 'a', ...Object.fromEntries(chosen.map((name) => [name, 'x'])) })
+  }
+  await stage.sql`create table sessions (pid integer)`
+  const note: Effect = { kind: 'sql', text: ['insert into sessions select pg_backend_pid()'], values: [] }
+  const write = async (sets: readonly number[]) => {
+    const outcomes = sets.map((set) =>
+      stage.done({ tenant: 'a', effects: set === sets[0] ? [rowOf(set), note] : [rowOf(set)] }),
+    )
+    assert.is((await stage.run(sparse, outcomes)).kind, 'committed')
+  }
+  const sessions = async () => (await stage.sql`select distinct pid from sessions`).length
+  for (let from = 0; from < 2_500; from += 250) await write(Array.from({ length: 250 }, (_, i) => from + i))
+  assert.is(await sessions(), 2)
+  for (let times = 0; times < 10; times++) await write(Array.from({ length: 250 }, (_, i) => i))
+  assert.is(await sessions(), 3, 'and it keeps a session whose statements are the same')
+  const [written] = await stage.sql<{ count: number }[]>`select count(*)::int from wide`
+  assert.is(written?.count, 5_000)
+})
