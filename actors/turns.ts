@@ -45,6 +45,10 @@ export class Turns {
   #toCome = 0
   /** Worked since the event loop turned. Milliseconds. */
   #spentMs = 0
+  /** It is noticed when the event loop turns next. */
+  #watching = false
+  /** While it is: where what was done since the last piece begins, be it by code that follows a promise. */
+  #servedAt = 0
   #working = false
   #putOff = false
 
@@ -63,10 +67,12 @@ export class Turns {
 
   /** It has work again after a promise: at once, while something is left of its slice. */
   resume(taker: Taker): void {
+    const now = this.#clock.monotonic()
+    if (!this.#working) this.#charge(taker.account, now)
     if (!taker.account.waiting && !this.#working && this.#spentMs < stintMs) {
       this.#working = true
       try {
-        this.#serve(taker, this.#clock.monotonic())
+        this.#serve(taker, now)
       } finally {
         this.#working = false
       }
@@ -96,6 +102,7 @@ export class Turns {
       this.#toCome = this.#ring.length
     }
     let now = this.#clock.monotonic()
+    this.#watch(now)
     while (this.#toCome > 0 && this.#spentMs < stintMs) {
       this.#toCome--
       const taker = this.#ring.shift()
@@ -103,6 +110,28 @@ export class Turns {
       taker.account.waiting = false
       now = this.#serve(taker, now)
     }
+  }
+
+  /**
+   * Until the event loop turns, what runs between two pieces follows promises: it is the taker's own code, after an `await`
+   * of what was there. Where the loop has turned in between, nobody knows how long that took.
+   */
+  #charge(account: Account, now: number): void {
+    if (this.#watching) {
+      account.leftMs -= now - this.#servedAt
+      this.#spentMs += now - this.#servedAt
+    }
+    this.#watch(now)
+  }
+
+  #watch(now: number): void {
+    this.#servedAt = now
+    if (this.#watching) return
+    this.#watching = true
+    this.#spentMs = 0
+    this.#later(() => {
+      this.#watching = false
+    })
   }
 
   /** One look at the clock a piece: it costs half a percent of the cheapest. */
@@ -121,6 +150,7 @@ export class Turns {
       account.leftMs -= now - before
       this.#spentMs += now - before
       before = now
+      this.#servedAt = now
       if (!more) return now
     }
     taker.rest()

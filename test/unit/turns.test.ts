@@ -174,3 +174,40 @@ test('the event loop turns within a round of many', () => {
   thread.runUntil(() => false)
   assert.ok(Math.abs(thread.ms - 200) < 1e-6)
 })
+
+/** Its handlers do what they do after they have awaited what was there already. */
+class Awaiting implements Taker {
+  readonly weight = 1
+  readonly account = new Account()
+  usedMs = 0
+  readonly #thread: Thread
+  readonly #ms: number
+
+  constructor(thread: Thread, ms: number) {
+    this.#thread = thread
+    this.#ms = ms
+  }
+
+  step(): boolean {
+    this.#thread.microtasks.push(() => {
+      this.#thread.ms += this.#ms
+      this.usedMs += this.#ms
+      this.#thread.turns.resume(this)
+    })
+    return false
+  }
+
+  rest(): void {}
+}
+
+for (const ms of [0.1, 5])
+  test(`${ms} ms of work that follow an await each time do not keep the event loop, nor the others`, () => {
+    const thread = new Thread()
+    const awaiting = new Awaiting(thread, ms)
+    const others = new Tenant(thread, { pieces: equal(2_000, 0.1) })
+    for (const each of [awaiting, others]) thread.turns.ready(each)
+    thread.turns.run()
+    thread.runUntil(() => others.pieces.length === 0)
+    assert.ok(awaiting.usedMs < 1.5 * others.usedMs, `${awaiting.usedMs} ms, and the others ${others.usedMs} ms`)
+    assert.ok(thread.turned >= thread.ms / 21, `the event loop turned ${thread.turned} times in ${thread.ms} ms`)
+  })
