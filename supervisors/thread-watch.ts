@@ -41,6 +41,9 @@ const maxAbandoned = 250
 /** After a thread was ended for its memory, how long to wait before another is. */
 const memoryPauseMs = 5_000
 
+/** The end of a thread that does not count has not helped; the next one is ended only when so much more is held. */
+const noticeableGrowth = 1.1
+
 export const memoryCode = 'TENANTRY_THREAD_MEMORY'
 export const abandonedCode = 'TENANTRY_THREAD_ABANDONED'
 
@@ -56,6 +59,8 @@ export class ThreadWatch {
   #timer: Timer | undefined
   #lookedAt = 0
   #memoryPauseEnds = 0
+  /** What the process held when a thread that did not count was last ended for it, until it holds less; 0: none was. */
+  #heldByOthers = 0
 
   constructor(options: ThreadWatchOptions) {
     this.#options = options
@@ -100,12 +105,18 @@ export class ThreadWatch {
     const { log, settings, threads, lingering, residentBytes = process.memoryUsage.rss } = this.#options
     const { maxResidentBytes } = settings
     const resident = residentBytes()
-    if (resident <= maxResidentBytes) return
+    if (resident <= maxResidentBytes) {
+      this.#heldByOthers = 0
+      return
+    }
     this.#memoryPauseEnds = now + memoryPauseMs
     // What a thread holds that was ended and has not is nobody else's doing.
     const running = lingering() > 0 ? [] : threads().filter(({ ready }) => ready)
-    const weighed = running.map((thread) => ({ heldBytes: thread.heldBytes, silent: silent.has(thread) }))
+    // A thread that is merely busy would be ended again and again, and what it runs be taken for the cause.
+    const grows = resident > this.#heldByOthers * noticeableGrowth
+    const weighed = running.map((thread) => ({ heldBytes: thread.heldBytes, silent: grows && silent.has(thread) }))
     const thread = running[heaviest(weighed, resident - maxResidentBytes)]
+    if (thread !== undefined && silent.has(thread)) this.#heldByOthers = resident
     if (thread === undefined)
       log.warn(
         'memory.high',

@@ -139,6 +139,29 @@ test('memory that no thread holds, or one that was ended already, costs no threa
   }
 })
 
+test('a thread that is merely busy is not ended again and again for memory that others hold', async () => {
+  const process = { residentBytes: 1_200 * mebibyte, lingering: 0 }
+  const thread = new FakeThread(true)
+  const { pass, events } = watched([thread], process)
+  const busyFor = async (seconds: number) => {
+    for (let looks = 0; looks < seconds * 10; looks++) {
+      thread.beating = looks % 2 === 1
+      await pass(lookMs)
+    }
+  }
+  await busyFor(30)
+  assert.equal(thread.lost, ['TENANTRY_THREAD_MEMORY'], 'its own count was old')
+  assert.ok(events.length >= 4, 'and then it is said that no end of a thread would help')
+  process.residentBytes = 1_400 * mebibyte
+  await busyFor(10)
+  assert.is(thread.lost.length, 2, 'more than that may be its doing')
+  process.residentBytes = 900 * mebibyte
+  await busyFor(10)
+  process.residentBytes = 1_100 * mebibyte
+  await busyFor(10)
+  assert.is(thread.lost.length, 3, 'and so may it be after all was well')
+})
+
 test('so many restarts within the window are one too many, and old ones are forgotten', () => {
   const limit = new RestartLimit(2, 1_000)
   assert.equal([limit.note(0), limit.note(500), limit.note(1_200), limit.note(1_300)], [false, false, false, true])
