@@ -1,7 +1,6 @@
 import type { Clock } from '../core/clock.ts'
 import { TenantryError } from '../core/errors.ts'
 import type { Call } from './define-actor.ts'
-import { blameDependency } from './failure.ts'
 
 export type CallOptions = {
   readonly clock: Clock
@@ -14,7 +13,7 @@ export type CallOptions = {
 
 /**
  * Runs `fn` under the dependency's deadline. Rejects with TENANTRY_CALL_TIMEOUT at the deadline even if `fn` ignores its
- * signal; what `fn` does after that is nobody's. Whatever it throws is passed on as it is, with the dependency blamed.
+ * signal; what `fn` does after that is nobody's.
  */
 export async function callDependency<R>(options: CallOptions, fn: (call: Call) => R | PromiseLike<R>): Promise<R> {
   const { clock, dependency, timeoutMs, mailbox, idempotencyKey } = options
@@ -36,9 +35,6 @@ export async function callDependency<R>(options: CallOptions, fn: (call: Call) =
   else mailbox.addEventListener('abort', gone, { once: true })
   try {
     return await Promise.race([late.promise, Promise.resolve(fn({ signal: controller.signal, idempotencyKey }))])
-  } catch (error) {
-    blameDependency(error, dependency)
-    throw error
   } finally {
     timer.cancel()
     mailbox.removeEventListener('abort', gone)

@@ -67,6 +67,8 @@ export class MessageContext implements AnyContext {
   #reads = 0
   #uuid = ''
   #abort: AbortController | undefined
+  /** What came out of its calls, by the dependency that was called. */
+  #thrown: Map<unknown, string> | undefined
 
   constructor(services: ContextServices, mailbox: Mailbox, envelope: Envelope, record: IncomingRecord) {
     this.#services = services
@@ -201,18 +203,20 @@ export class MessageContext implements AnyContext {
       )
     }
     const idempotencyKey = this.#derive('call', this.#called++)
-    const result = await callDependency(
-      {
-        clock: this.#services.clock,
-        dependency,
-        timeoutMs: options.timeoutMs,
-        mailbox: this.#controller().signal,
-        idempotencyKey,
-      },
-      fn,
-    )
-    this.#served |= 1 << Object.keys(dependencies).indexOf(dependency)
-    return result
+    const mailbox = this.#controller().signal
+    const { clock } = this.#services
+    try {
+      const result = await callDependency(
+        { clock, dependency, timeoutMs: options.timeoutMs, mailbox, idempotencyKey },
+        fn,
+      )
+      this.#served |= 1 << Object.keys(dependencies).indexOf(dependency)
+      return result
+    } catch (error) {
+      this.#thrown ??= new Map()
+      this.#thrown.set(error, dependency)
+      throw error
+    }
   }
 
   async query<R extends object = Record<string, unknown>>(
@@ -231,6 +235,11 @@ export class MessageContext implements AnyContext {
     } finally {
       this.#reads--
     }
+  }
+
+  /** The dependency out of whose call this came. Another message's call may have thrown the same. */
+  calledFor(thrown: unknown): string | undefined {
+    return this.#thrown?.get(thrown)
   }
 
   /** Whether it waits for PostgreSQL. */

@@ -13,24 +13,19 @@ export class Rejected extends TenantryError {
   }
 }
 
-/** Errors that came out of `ctx.call`, by the dependency that was called. */
-const blamed = new WeakMap<object, string>()
-
-export function blameDependency(error: unknown, dependency: string): void {
-  if (typeof error === 'object' && error !== null) blamed.set(error, dependency)
-}
-
 /** Characters kept of a message and of a stack. */
 const maxText = 8_192
 
-/** What a record's failure says, fit for PostgreSQL and a Kafka header: bounded, no NUL, whole surrogate pairs. */
-export function failureOf(thrown: unknown): Failure {
-  const { kind, reason } = judge(thrown)
-  const dependency = reason === 'dependency' ? dependencyOf(thrown) : undefined
+/**
+ * What a record's failure says, fit for PostgreSQL and a Kafka header: bounded, no NUL, whole surrogate pairs. `called` is
+ * the dependency out of whose call it came.
+ */
+export function failureOf(thrown: unknown, called?: string): Failure {
+  const { kind, reason } = judge(thrown, called)
   return {
     reason,
     kind,
-    ...(dependency !== undefined && { dependency }),
+    ...(reason === 'dependency' && called !== undefined && { dependency: called }),
     errorClass: clean(classOf(thrown), 200),
     message: clean(messageOf(thrown), maxText),
     stack: clean(stackOf(thrown), maxText),
@@ -42,7 +37,7 @@ export function permanentFailure(reason: string, message: string): Failure {
   return { reason, kind: 'permanent', errorClass: '', message: clean(message, maxText), stack: '' }
 }
 
-function judge(thrown: unknown): Pick<Failure, 'kind' | 'reason'> {
+function judge(thrown: unknown, called: string | undefined): Pick<Failure, 'kind' | 'reason'> {
   // A proxy may refuse to say what it is.
   if (isError(thrown) && thrown instanceof BadRecord) return { kind: 'bad-record', reason: thrown.reason }
   // Not by class: an actor may import another copy of this package than the daemon runs.
@@ -50,13 +45,9 @@ function judge(thrown: unknown): Pick<Failure, 'kind' | 'reason'> {
   if (code === rejectedCode) return { kind: 'permanent', reason: 'rejected' }
   // Before the dependency that it may have interrupted.
   if (code === timeoutCode) return { kind: 'transient', reason: 'timeout' }
-  if (dependencyOf(thrown) !== undefined) return { kind: 'transient', reason: 'dependency' }
+  if (called !== undefined) return { kind: 'transient', reason: 'dependency' }
   if (effectCodes.has(code)) return { kind: 'permanent', reason: 'effect' }
   return { kind: 'transient', reason: 'handler' }
-}
-
-function dependencyOf(thrown: unknown): string | undefined {
-  return typeof thrown === 'object' && thrown !== null ? blamed.get(thrown) : undefined
 }
 
 /** What the same message would run into again, whenever it is tried. */

@@ -354,7 +354,7 @@ export class Instance implements Mailbox, Runner, Taker {
 
   #fail(record: IncomingRecord, envelope: Envelope | undefined, thrown: unknown): void {
     this.#context?.close(errorOf(thrown))
-    this.#failed(record, envelope, failureOf(thrown))
+    this.#failed(record, envelope, failureOf(thrown, this.#context?.calledFor(thrown)))
   }
 
   #failed(record: IncomingRecord, envelope: Envelope | undefined, failure: ReturnType<typeof failureOf>): void {

@@ -709,3 +709,22 @@ test('a dependency is declared by the actor, and no name that every object has',
     assert.match(failure.message, `${name} is not among the actor's dependencies (api)`)
   }
 })
+
+test('what a call has thrown is its dependency’s failure in that message, and in no other', async () => {
+  // As what is kept of a connection that could not be made is, by all who share it.
+  const unavailable = new Error('unavailable')
+  const calling = (thrown: unknown) => ({
+    ...actorOf((_, ctx) => ctx.call('api', () => Promise.reject(thrown))),
+    dependencies: { api: { timeoutMs: 1_000 } },
+  })
+  for (const thrown of [unavailable, 'unavailable', undefined]) {
+    const { kind, reason, dependency } = await failureOf(calling(thrown))
+    assert.equal([kind, reason, dependency], ['transient', 'dependency', 'api'])
+  }
+  const other = await failureOf(
+    actorOf(() => {
+      throw unavailable
+    }),
+  )
+  assert.equal([other.kind, other.reason, other.dependency], ['transient', 'handler', undefined])
+})
