@@ -1,8 +1,7 @@
-import { readFileSync } from 'node:fs'
-import { messageOf } from '../errors.ts'
 import { nearestName } from '../nearest-name.ts'
 import type { Problem } from './problems.ts'
 import { rootShape, type Shape, shapeAt, valueKeys } from './shape.ts'
+import { readTextFile } from './small-file.ts'
 import { type Assignment, keyName } from './tree.ts'
 import { wordFor } from './words.ts'
 
@@ -85,17 +84,10 @@ export function readEnvironment(env: Env, named: (path: readonly string[]) => re
       problems.push({ where: variable, key: keyName(path), what: `${base} is set, too: remove one of them` })
       return
     }
-    try {
-      const content = readFileSync(file)
-      if (content.length > maxSecretBytes) throw new RangeError('it is larger than 256KiB')
-      take(into, variable, path, content.toString('utf8').replace(/\r?\n$/, ''))
-    } catch (error) {
-      problems.push({
-        where: variable,
-        key: keyName(path),
-        what: `the file it names cannot be read: ${messageOf(error)}`,
-      })
-    }
+    const read = readTextFile(file, maxSecretBytes)
+    if ('problem' in read)
+      problems.push({ where: variable, key: keyName(path), what: `the file it names ${read.problem}` })
+    else take(into, variable, path, read.text.replace(/\r?\n$/, ''))
   }
 }
 

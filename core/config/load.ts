@@ -1,6 +1,5 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { dirname, isAbsolute, relative, resolve } from 'node:path'
-import { messageOf } from '../errors.ts'
 import { namesSecret, redactor, redactText } from '../redact.ts'
 import { checkConfig, type Need } from './checks.ts'
 import { usableCores } from './cores.ts'
@@ -13,6 +12,7 @@ import { ConfigError, type Problem } from './problems.ts'
 import { type Config, schema } from './schema.ts'
 import { type Plain, shapeAt } from './shape.ts'
 import { secretValues } from './secrets.ts'
+import { readTextFile } from './small-file.ts'
 import { keyName, Tree } from './tree.ts'
 import { wordFor } from './words.ts'
 import { readYaml } from './yaml-file.ts'
@@ -44,6 +44,7 @@ export type Loaded = {
 }
 
 const fileName = 'tenantry.yml'
+const maxFileBytes = 1024 * 1024
 
 /**
  * The configuration from defaults, file, environment and flags, each over the one before. Throws `ConfigError`
@@ -135,19 +136,15 @@ function findFile(given: string | undefined, env: Env, cwd: string): string | un
 }
 
 function readFile(path: string, name: string, env: Env) {
-  let text: string
-  try {
-    text = readFileSync(path, 'utf8')
-  } catch (error) {
-    throw new ConfigError([{ where: name, key: '', what: `cannot be read: ${messageOf(error)}` }])
-  }
-  return readYaml(text, name, env)
+  const file = readTextFile(path, maxFileBytes)
+  if ('problem' in file) throw new ConfigError([{ where: name, key: '', what: file.problem }])
+  return readYaml(file.text, name, env)
 }
 
 /** As a person in `cwd` would call it. */
 function shortName(path: string, cwd: string): string {
   const short = relative(cwd, path)
-  return short.startsWith('..') || isAbsolute(short) ? path : short
+  return short.startsWith('..') || isAbsolute(short) ? path : short || '.'
 }
 
 function setFlag(tree: Tree, { key, value, flag }: Flag, problems: Problem[]): void {

@@ -1,7 +1,6 @@
-import { readFileSync, statSync } from 'node:fs'
 import { resolve } from 'node:path'
-import { messageOf } from '../errors.ts'
 import type { Config } from './schema.ts'
+import { readSmallFile } from './small-file.ts'
 
 type Tls = Config['kafka']['tls']
 type PemKey = 'ca' | 'cert' | 'key'
@@ -18,15 +17,14 @@ export function pemTexts(
     const given = tls[key]
     if (given === undefined) return {}
     if (given.trimStart().startsWith('-----BEGIN')) return { [key]: given }
-    try {
-      const path = resolve(folderOf(key), given)
-      if (statSync(path).size > maxPemBytes) throw new RangeError('it is larger than 1MiB')
-      const pem = readFileSync(path, 'utf8')
-      if (pem.includes('-----BEGIN')) return { [key]: pem }
-      problem(key, 'the file is not PEM: nothing in it begins with -----BEGIN')
-    } catch (error) {
-      problem(key, `neither PEM nor a file that can be read: ${messageOf(error)}`)
+    const file = readSmallFile(resolve(folderOf(key), given), maxPemBytes)
+    if ('problem' in file) {
+      problem(key, `is not PEM itself, and the file of that name ${file.problem}`)
+      return {}
     }
+    const pem = file.bytes.toString('utf8') // a comment in it may be in any encoding
+    if (pem.includes('-----BEGIN')) return { [key]: pem }
+    problem(key, 'the file is not PEM: nothing in it begins with -----BEGIN')
     return {}
   }
   return { ...tls, ...text('ca'), ...text('cert'), ...text('key') }

@@ -24,18 +24,13 @@ export type FileLayer = {
   readonly problems: readonly Problem[]
 }
 
-const maxFileBytes = 1024 * 1024
 /** More aliases than anybody writes by hand; ten of ten of ten would be a thousand million. */
 const maxAliases = 100
 const forbiddenKeys: ReadonlySet<string> = new Set(['__proto__', 'constructor', 'prototype'])
 
 /** Reads YAML 1.2 (JSON is YAML, too). `name` is how the file is called in positions. */
 export function readYaml(text: string, name: string, env: Readonly<Record<string, string | undefined>>): FileLayer {
-  if (Buffer.byteLength(text) > maxFileBytes) {
-    return { assignments: [], present: [], problems: [{ where: name, key: '', what: 'is larger than 1MiB' }] }
-  }
-  const reader = new Reader(name, env)
-  return reader.read(text)
+  return new Reader(name, env).read(text)
 }
 
 class Reader {

@@ -28,8 +28,14 @@ function load(text: string, options: Partial<LoadOptions> = {}): Loaded {
 
 /** The problems of a file with this text, a line each. */
 function problems(text: string, options: Partial<LoadOptions> = {}): readonly string[] {
+  writeFileSync(join(folder, 'tenantry.yml'), text)
+  return problemsOf({ cwd: folder, ...options })
+}
+
+/** The problems of the configuration as it is, a line each. */
+function problemsOf(options: Partial<LoadOptions>): readonly string[] {
   try {
-    load(text, { needs: [], ...options })
+    loadConfig({ env: {}, needs: [], ...options })
   } catch (error) {
     if (error instanceof ConfigError) return error.message.split('\n')
     throw error
@@ -191,6 +197,54 @@ test('a section without content is as if it were not there', () => {
   assert.is(load(`${required}http:\nlog: {}\ngroups:\n  audit:\n`).config.groups['audit']?.start, 'error')
   assert.equal(problems(''), [])
   assert.equal(problems('# nothing\n'), [])
+})
+
+test('a file may have a byte order mark and any line ends; what is no file of text is refused in a sentence', () => {
+  const path = join(folder, 'tenantry.yml')
+  const said = (content: string | Uint8Array) => {
+    writeFileSync(path, content)
+    return problemsOf({ cwd: folder })
+  }
+  for (const text of [
+    '\uFEFFhttp: { port: 1 }\r\nlog: {}\r\n',
+    '\uFEFF',
+    '\r\n\r\n',
+    '%YAML 1.2\n---\nhttp: {}\n...\n',
+  ])
+    assert.equal(said(text), [], JSON.stringify(text))
+  assert.equal(said('\uFEFFhttp:\r\n  prot: 1\r\n'), [
+    'tenantry.yml:2:3: http.prot: unknown key: did you mean http.port?',
+  ])
+  const notText = 'tenantry.yml: is no UTF-8 text: save it as UTF-8'
+  assert.equal(said(Buffer.from('redis: { url: "redis://:m\u00fcll@h" }', 'latin1')), [notText])
+  assert.equal(said(Buffer.from('\uFEFFhttp: {}', 'utf16le')), [notText])
+  assert.equal(said('http: { host: "a\0b" }'), ['tenantry.yml: is no text: there is a NUL character in it'])
+  rmSync(path)
+
+  const named = (file: string) => problemsOf({ cwd: folder, file })
+  assert.equal(named('.'), ['.: is a folder: name a file in it'])
+  assert.equal(named('/dev/zero'), ['/dev/zero: is larger than 1MiB'])
+  assert.equal(named('not/there.yml'), ['--config: there is no file not/there.yml'])
+  assert.match(named('a\0b')[0] ?? '', /there is no file/)
+  assert.equal(named('/dev/null'), [])
+  mkdirSync(path)
+  assert.equal(problemsOf({ cwd: folder }), ['tenantry.yml: is a folder: name a file in it'])
+  rmSync(path, { recursive: true })
+})
+
+test('a file with a secret must be text, too', () => {
+  const secret = join(folder, 'secret')
+  const said = (content: string | Uint8Array) => {
+    writeFileSync(secret, content)
+    return problems('', { env: { DATABASE_URL_FILE: secret } })
+  }
+  assert.equal(said('\uFEFFpostgres://u:p%2Fq@h/d\r\n'), [])
+  assert.equal(said(Buffer.from('postgres://u:m\u00fcll@h/d', 'latin1')), [
+    'DATABASE_URL_FILE: postgres.url: the file it names is no UTF-8 text: save it as UTF-8',
+  ])
+  assert.equal(problems('', { env: { DATABASE_URL_FILE: '/dev/zero' } }), [
+    'DATABASE_URL_FILE: postgres.url: the file it names is larger than 256KiB',
+  ])
 })
 
 test('aliases work, and a bomb of them is refused before it grows', () => {
@@ -356,7 +410,10 @@ test('PEM may be given as a path, relative to the file, or as it is', () => {
     problems('kafka: { tls: { enabled: true, ca: pki/not.pem } }')[0] ?? '',
     /^tenantry\.yml:1:32: kafka\.tls\.ca: the file is not PEM/,
   )
-  assert.match(problems('kafka: { tls: { enabled: true, ca: pki/none.pem } }')[0] ?? '', /neither PEM nor a file/)
+  assert.match(
+    problems('kafka: { tls: { enabled: true, ca: pki/none.pem } }')[0] ?? '',
+    /is not PEM itself, and the file of that name cannot be read/,
+  )
   assert.match(problems('kafka: { tls: { enabled: true, cert: pki/ca.pem } }')[0] ?? '', /kafka\.tls\.key: is required/)
 })
 
