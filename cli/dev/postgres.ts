@@ -1,8 +1,18 @@
 import { execFile } from 'node:child_process'
-import { chownSync, cpSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs'
+import {
+  chownSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { createHash } from 'node:crypto'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import postgres from 'postgres'
 import { messageOf, TenantryError } from '../../core/errors.ts'
@@ -20,6 +30,9 @@ export const postgresSettings: Readonly<Record<string, string>> = {
   max_wal_size: '4GB',
   track_commit_timestamp: 'on',
 }
+
+/** How its data folder is made; the same in compose/compose.yml. */
+export const initdbSettings = ['--encoding=UTF8', '--locale=C.UTF-8']
 
 /** The database that `up` makes. */
 export const databaseName = 'tenantry'
@@ -104,11 +117,11 @@ function placeOf(dir: string): Place {
 async function initialise(place: Place): Promise<void> {
   if (existsSync(join(place.data, 'PG_VERSION'))) return
   copyPrograms(place.native)
+  removeLeftovers(`${place.data}.tmp`)
   const temporary = `${place.data}.tmp${process.pid}`
-  rmSync(temporary, { recursive: true, force: true })
   mkdirSync(temporary, { recursive: true, mode: 0o700 })
   if (postgresDemotion() === 'nobody') chownSync(temporary, NOBODY, NOBODY)
-  const flags = ['-U', 'postgres', '--auth=trust', '--no-sync', '--encoding=UTF8', '--locale=C.UTF-8', '-D', temporary]
+  const flags = ['-U', 'postgres', '--auth=trust', '--no-sync', ...initdbSettings, '-D', temporary]
   const { command, args } = demoted(join(place.native, 'bin/initdb'), flags)
   const uid = postgresDemotion() === 'nobody' ? { uid: NOBODY, gid: NOBODY } : {}
   try {
@@ -117,6 +130,13 @@ async function initialise(place: Place): Promise<void> {
     throw new TenantryError('TENANTRY_DEV_INITDB', `initdb failed: ${messageOf(error)}`, {}, { cause: error })
   }
   renameSync(temporary, place.data)
+}
+
+/** What a start that was killed has left; its initdb may still be at it, and fails then. */
+function removeLeftovers(prefix: string): void {
+  for (const name of readdirSync(dirname(prefix)))
+    if (name.startsWith(basename(prefix)))
+      rmSync(join(dirname(prefix), name), { recursive: true, force: true, maxRetries: 5 })
 }
 
 /** A killed server leaves its lock; it is respected for as long as its pid exists, be it a zombie's or a stranger's. */
