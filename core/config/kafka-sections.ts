@@ -145,6 +145,12 @@ const topicName = z
   .string()
   .regex(topicNameForm, { error: "expected a topic's name: letters, digits, dots, underscores, hyphens" })
 
+/** Kafka's settings that have keys of their own, which others rely on. */
+const ownTopicSettings = new Map([
+  ['retention.ms', 'retention'],
+  ['min.insync.replicas', 'minInSyncReplicas'],
+])
+
 const topic = z
   .strictObject({
     partitions: count({
@@ -174,7 +180,10 @@ const topic = z
       .default({})
       .meta({ description: "Further settings of the topic, by Kafka's names." }),
   })
-  .superRefine(({ replicationFactor, minInSyncReplicas }, context) => {
+  .superRefine(({ replicationFactor, minInSyncReplicas, configs }, context) => {
+    for (const [setting, key] of ownTopicSettings)
+      if (Object.hasOwn(configs, setting))
+        context.addIssue({ code: 'custom', path: ['configs', setting], message: `is ${key} here: set that instead` })
     if (minInSyncReplicas > replicationFactor) {
       context.addIssue({
         code: 'custom',

@@ -422,6 +422,10 @@ test('values that contradict each other are errors', () => {
     problems('topics: { t: { replicationFactor: 1 } }')[0] ?? '',
     /minInSyncReplicas: 2 is more than replicationFactor 1/,
   )
+  assert.equal(problems('topics:\n  t:\n    configs: { min.insync.replicas: 1, retention.ms: 5 }'), [
+    'tenantry.yml:3:40: topics.t.configs.retention.ms: is retention here: set that instead',
+    'tenantry.yml:3:16: topics.t.configs.min.insync.replicas: is minInSyncReplicas here: set that instead',
+  ])
   assert.match(
     problems('commit: { maxBytes: 64MiB }\nbackpressure: { budgetBytes: 8MiB }')[0] ?? '',
     /commit\.maxBytes: is more than/,
