@@ -4,7 +4,7 @@ import { cpSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeF
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { Admin } from '@platformatic/kafka'
-import { TenantryError } from '../../core/errors.ts'
+import { messageOf, TenantryError } from '../../core/errors.ts'
 import { kafkaProgram } from './programs.ts'
 import { createService, type Service } from './service.ts'
 
@@ -84,7 +84,7 @@ export function kafkaServices(options: KafkaOptions): Service[] {
       settings: properties,
       async prepare() {
         await formatted()
-        writeFileSync(join(brokerFolder(options.dir, node), 'server.properties'), properties)
+        writeFileSync(join(options.dir, brokerFolder(node), 'server.properties'), properties)
       },
       program() {
         const java = kafkaProgram()
@@ -105,13 +105,7 @@ export function kafkaServices(options: KafkaOptions): Service[] {
         ]
         return {
           ...java,
-          args: [
-            ...flags,
-            ...logging,
-            ...java.args,
-            'kafka.Kafka',
-            join(brokerFolder(options.dir, node), 'server.properties'),
-          ],
+          args: [...flags, ...logging, ...java.args, 'kafka.Kafka', join(brokerFolder(node), 'server.properties')],
         }
       },
       probe: () => seesItself(bootstrap, index),
@@ -122,8 +116,12 @@ export function kafkaServices(options: KafkaOptions): Service[] {
   })
 }
 
-function brokerFolder(dir: string, node: number): string {
-  return join(dir, `kafka-${node}`)
+/**
+ * A broker's folder within the cluster's, which is where Java runs: in the settings no path of this machine is needed,
+ * whose commas would separate folders, and whose letters Java would read as Latin ones.
+ */
+function brokerFolder(node: number): string {
+  return `kafka-${node}`
 }
 
 function propertiesOf(node: number, options: KafkaOptions): string {
@@ -142,7 +140,7 @@ function propertiesOf(node: number, options: KafkaOptions): string {
     'inter.broker.listener.name': 'PLAINTEXT',
     'controller.listener.names': 'CONTROLLER',
     'listener.security.protocol.map': `PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT${proxied.map((_, place) => `,PROXIED${place}:PLAINTEXT`).join('')}`,
-    'log.dirs': join(brokerFolder(options.dir, node), 'data'),
+    'log.dirs': join(brokerFolder(node), 'data'),
     ...brokerSettings,
     ...replicationSettings(brokers),
     ...options.settings,
@@ -154,47 +152,49 @@ function propertiesOf(node: number, options: KafkaOptions): string {
 
 /** Formats the data folders that are not: the first by Kafka's own tool, the others as its copies with their own ids. */
 async function formatAll(options: KafkaOptions): Promise<void> {
-  const missing = options.ports
-    .map((_, index) => index + 1)
-    .filter((node) => !existsSync(join(brokerFolder(options.dir, node), 'data/meta.properties')))
-  const first = missing[0]
-  if (first === undefined) return
-  if (missing.length !== options.ports.length) {
+  const { dir } = options
+  const nodes = options.ports.map((_, index) => index + 1)
+  const first = nodes[0]
+  const formattedOnes = nodes.filter((node) => existsSync(join(dir, brokerFolder(node), 'data/meta.properties')))
+  if (first === undefined || formattedOnes.length === nodes.length) return
+  if (formattedOnes.some((node) => existsSync(join(dir, brokerFolder(node), 'data/__cluster_metadata-0')))) {
     throw new TenantryError(
       'TENANTRY_DEV_KAFKA_DATA',
-      `Of ${options.ports.length} brokers only some have data in ${options.dir}: stop them and wipe it ("dev down --wipe"), then start again.`,
+      `Of ${nodes.length} brokers only some have data in ${dir}: stop them and wipe it ("dev down --wipe"), then start again.`,
     )
   }
-  const formatted = `${brokerFolder(options.dir, first)}/data.tmp${process.pid}`
-  rmSync(formatted, { recursive: true, force: true })
-  mkdirSync(brokerFolder(options.dir, first), { recursive: true })
-  const configuration = join(brokerFolder(options.dir, first), 'format.properties')
-  writeFileSync(configuration, `${propertiesOf(first, options)}log.dirs=${formatted}\n`)
+  // None has ever run: what is there is what somebody left who was killed while formatting.
+  for (const node of nodes) rmSync(join(dir, brokerFolder(node)), { recursive: true, force: true })
+  const formatted = join(brokerFolder(first), `data.tmp${process.pid}`)
+  for (const node of nodes) mkdirSync(join(dir, brokerFolder(node)), { recursive: true })
+  const configuration = join(brokerFolder(first), 'format.properties')
+  writeFileSync(join(dir, configuration), `${propertiesOf(first, options)}log.dirs=${formatted}\n`)
   const java = kafkaProgram()
   const id = newId()
-  await promisify(execFile)(java.command, [
-    '-Xmx256m',
-    '-XX:TieredStopAtLevel=1',
-    ...java.args,
-    'kafka.tools.StorageTool',
-    'format',
-    '-t',
-    id,
-    '-c',
-    configuration,
-  ])
-  rmSync(configuration)
-  for (const node of missing.slice(1)) {
-    const copy = `${brokerFolder(options.dir, node)}/data.tmp${process.pid}`
-    cpSync(formatted, copy, { recursive: true })
+  const format = ['kafka.tools.StorageTool', 'format', '-t', id, '-c', configuration]
+  const args = ['-Xmx256m', '-XX:TieredStopAtLevel=1', ...java.args, ...format]
+  try {
+    await promisify(execFile)(java.command, args, { cwd: dir, env: { ...process.env, ...java.env } })
+  } catch (error) {
+    throw new TenantryError(
+      'TENANTRY_DEV_KAFKA_FORMAT',
+      `Kafka's data folder could not be made: ${messageOf(error)}`,
+      {},
+      { cause: error },
+    )
+  }
+  rmSync(join(dir, configuration))
+  for (const node of nodes.slice(1)) {
+    const copy = join(dir, brokerFolder(node), `data.tmp${process.pid}`)
+    cpSync(join(dir, formatted), copy, { recursive: true })
     const meta = readFileSync(join(copy, 'meta.properties'), 'utf8')
     const own = meta
       .replace(/^node\.id=.*$/m, `node.id=${node}`)
       .replace(/^directory\.id=.*$/m, `directory.id=${newId()}`)
     writeFileSync(join(copy, 'meta.properties'), own)
-    renameSync(copy, join(brokerFolder(options.dir, node), 'data'))
+    renameSync(copy, join(dir, brokerFolder(node), 'data'))
   }
-  renameSync(formatted, join(brokerFolder(options.dir, first), 'data'))
+  renameSync(join(dir, formatted), join(dir, brokerFolder(first), 'data'))
 }
 
 /** Resolves when the broker at `index` itself answers, and names itself among the living. */

@@ -38,7 +38,8 @@ export function kafkaProgram(): Program {
   return {
     command,
     args: [...(existsSync(archive) ? [`-XX:SharedArchiveFile=${archive}`] : []), '-cp', join(folder, '*')],
-    env: {},
+    // In the locale C, Java could not open a folder whose name has other letters.
+    env: { LC_ALL: 'C.UTF-8' },
   }
 }
 

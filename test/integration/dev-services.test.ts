@@ -12,7 +12,8 @@ import { prepareDev } from '../../cli/dev/prepare.ts'
 import { after, test } from '../harness.ts'
 import { checkout } from '../runner/runtimes.ts'
 
-const root = mkdtempSync(join(tmpdir(), 'tenantry-dev-'))
+// Java tears settings at commas, and reads other letters as Latin ones.
+const root = mkdtempSync(join(tmpdir(), 'tenantry dev, für å-'))
 const addresses = z.object({ kafka: z.string(), postgres: z.string(), redis: z.string() })
 
 after(async () => {
@@ -22,7 +23,8 @@ after(async () => {
 
 async function upInAnotherProcess(): Promise<z.infer<typeof addresses>> {
   const fixture = join(checkout, 'test/fixtures/set-up/dev-up.ts')
-  const { stdout } = await promisify(execFile)(process.execPath, [fixture, root])
+  const env = { ...process.env, LC_ALL: 'C' } // in which Java knows no other letters at all
+  const { stdout } = await promisify(execFile)(process.execPath, [fixture, root], { env })
   return addresses.parse(JSON.parse(stdout))
 }
 
@@ -31,7 +33,7 @@ test('nothing runs before the first up', async () => {
   assert.is(await devAddresses({ root }), undefined)
 })
 
-test('two programs that start the servers at once get the same ones, and they outlive both', async () => {
+test('two programs that start the servers at once, in whatever folder, get the same ones, and they outlive both', async () => {
   const [first, second] = await Promise.all([upInAnotherProcess(), upInAnotherProcess()])
   assert.equal(first, second)
   assert.equal(await devAddresses({ root }), first)

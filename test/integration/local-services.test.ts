@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdtempSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Admin } from '@platformatic/kafka'
@@ -13,7 +13,25 @@ const dir = mkdtempSync(join(tmpdir(), 'tenantry-services-'))
 let services: Services
 
 before(async () => {
+  leaveOver()
   services = await startServices({ dir, brokers: 3 })
+})
+
+/** What a start leaves that was killed half-way: a broker's folder formatted, others under way, a record cut off. */
+function leaveOver(): void {
+  for (const folder of ['kafka-1/data.tmp7', 'kafka-2/data', 'postgres.tmp7'])
+    mkdirSync(join(dir, folder), { recursive: true })
+  writeFileSync(join(dir, 'kafka-2/data/meta.properties'), 'version=1\nnode.id=2\n')
+  writeFileSync(join(dir, 'postgres.tmp7/PG_VERSION'), '18\n')
+  writeFileSync(join(dir, 'kafka-1.json'), '{"pid":')
+  writeFileSync(join(dir, 'ports.json'), '')
+  writeFileSync(join(dir, 'lock'), JSON.stringify({ pid: process.pid, start: 'another boot/1' }))
+}
+
+test('what a start has left that was killed half-way is repaired, and gone', () => {
+  assert.ok(services.all.every((service) => service.pid() !== undefined))
+  const left = readdirSync(dir, { recursive: true, encoding: 'utf8' }).filter((name) => name.includes('.tmp'))
+  assert.equal(left, [])
 })
 
 after(() => services.wipe())

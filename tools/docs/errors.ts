@@ -218,6 +218,7 @@ const groups: readonly { readonly title: string; readonly intro: string; readonl
       TENANTRY_DEV_SETUP: 'Kafka or Redis could not be fetched. The message above it says why.',
       TENANTRY_DEV_POSTGRES_MISSING: "PostgreSQL's package is not installed for this platform.",
       TENANTRY_DEV_INITDB: 'A new database could not be made.',
+      TENANTRY_DEV_KAFKA_FORMAT: 'A new data folder of a broker could not be made.',
       TENANTRY_DEV_KAFKA_DATA: 'Only some brokers have data. `tenantry dev down --wipe`, then up.',
       TENANTRY_DEV_BROKERS: 'The data are of another number of brokers. Use that number, or wipe first.',
       TENANTRY_DEV_NOT_STARTED: 'That service is not part of the cluster.',
