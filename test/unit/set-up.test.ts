@@ -3,6 +3,7 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import * as assert from 'uvu/assert'
 import { z } from 'zod'
 import { freePorts, isFree } from '../../cli/dev/ports.ts'
@@ -73,6 +74,26 @@ test('a machine without Java is told what to install, in one sentence', () => {
   })
   assert.is(status, 1)
   assert.match(stderr, /^Java was not found, .* then run again\.\n$/)
+})
+
+test('what is fetched goes to the cache of whoever has one, else to the checkout; never to where it was started', () => {
+  const tools = join(folder, 'tools')
+  const script = `import(${JSON.stringify(pathToFileURL(join(checkout, 'tools/setup/paths.mjs')).href)}).then((m) => console.log(m.cacheFolder))`
+  const cacheWith = (env: Readonly<Record<string, string>>) => {
+    const { stdout, stderr } = spawnSync(process.execPath, ['-e', script], {
+      encoding: 'utf8',
+      cwd: folder,
+      env: { PATH: process.env['PATH'], TENANTRY_TOOLS: tools, ...env },
+    })
+    return stdout.trim() || stderr
+  }
+  const home = join(folder, 'home')
+  assert.is(cacheWith({ HOME: home }), join(home, '.cache/tenantry'))
+  assert.is(cacheWith({ HOME: home, XDG_CACHE_HOME: join(folder, 'xdg') }), join(folder, 'xdg/tenantry'))
+  assert.is(cacheWith({ HOME: home, XDG_CACHE_HOME: 'relative' }), join(home, '.cache/tenantry'))
+  assert.is(cacheWith({ HOME: home, TENANTRY_CACHE: 'relative' }), join(folder, 'relative'))
+  assert.is(cacheWith({ HOME: '' }), join(tools, 'home/.cache/tenantry'))
+  assert.is(cacheWith({ HOME: '/dev/null' }), join(tools, 'cache'))
 })
 
 test('a lock is held by one at a time, and a dead owner does not hold it', async () => {

@@ -1,7 +1,7 @@
 // The inner npm: the machine's own npm-cli.js, run by the Node that tenantry will run on.
 import { realpathSync } from 'node:fs'
-import { dirname } from 'node:path'
-import { onPath } from './paths.mjs'
+import { dirname, join } from 'node:path'
+import { home, isWritable, onPath, toolsFolder } from './paths.mjs'
 import { SetupError } from './say.mjs'
 
 const UNWANTED =
@@ -32,5 +32,7 @@ export function npmEnvironment(node, extra = {}) {
     env[key] = value
   }
   env.PATH = `${dirname(node)}:${process.env.PATH || ''}`
+  // A user without a home folder has no place for npm's own cache.
+  if (!isWritable(env.npm_config_cache || join(home(), '.npm'))) env.npm_config_cache = join(toolsFolder, 'npm')
   return { ...env, ...extra }
 }

@@ -1,7 +1,7 @@
 // Where set-up keeps what it fetches. Plain JavaScript that Node 18 can parse, like every .mjs file in tools/.
 import { accessSync, constants, existsSync, mkdirSync } from 'node:fs'
 import { homedir } from 'node:os'
-import { dirname, join, resolve } from 'node:path'
+import { dirname, isAbsolute, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 /** The checkout. */
@@ -13,15 +13,30 @@ export const setupLog = join(toolsFolder, 'setup.log')
 
 /** What several checkouts of one user may share; in the checkout when the user's own cache cannot be written. */
 export const cacheFolder = (() => {
-  const wanted = process.env.TENANTRY_CACHE || join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'tenantry')
-  try {
-    mkdirSync(wanted, { recursive: true })
-    accessSync(wanted, constants.W_OK)
-    return wanted
-  } catch {
-    return join(toolsFolder, 'cache')
-  }
+  const { TENANTRY_CACHE: named, XDG_CACHE_HOME: cache } = process.env
+  const wanted = named ? resolve(named) : join(cache && isAbsolute(cache) ? cache : join(home(), '.cache'), 'tenantry')
+  return isWritable(wanted) ? wanted : join(toolsFolder, 'cache')
 })()
+
+/** The user's home; a folder of ours where there is none. */
+export function home() {
+  try {
+    const found = homedir()
+    if (isAbsolute(found)) return found
+  } catch {} // a user id without a name, and HOME not set
+  return join(toolsFolder, 'home')
+}
+
+/** Whether this folder is there, or can be made, and written to. */
+export function isWritable(folder) {
+  try {
+    mkdirSync(folder, { recursive: true })
+    accessSync(folder, constants.W_OK)
+    return true
+  } catch {
+    return false
+  }
+}
 
 /** The path of a program on PATH, or undefined. */
 export function onPath(name, path = process.env.PATH || '') {
