@@ -189,6 +189,10 @@ const outcomeNames = {
 function sampled(messageId: string, rate: number): boolean {
   let hash = 0
   for (let i = 0; i < messageId.length; i++) hash = (Math.imul(hash, 31) + messageId.charCodeAt(i)) | 0
+  // Ids that are counted up lie side by side until they are mixed (murmur3's last step): all would be chosen, or none.
+  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b)
+  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35)
+  hash ^= hash >>> 16
   return (hash >>> 0) / 0x1_0000_0000 < rate
 }
 

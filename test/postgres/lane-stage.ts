@@ -7,6 +7,7 @@ import type { Effect, Failure, Shape, SqlText } from '../../core/effects.ts'
 import { silentLog } from '../../core/log.ts'
 import { messageKey } from '../../core/message-id.ts'
 import { readCatalog } from '../../core/postgres/catalog.ts'
+import type { Traceability } from '../../core/postgres/group-commit.ts'
 import type { LaneLimits } from '../../core/postgres/lane-connection.ts'
 import { PostgresLane } from '../../core/postgres/lane.ts'
 import { PostgresLedger } from '../../core/postgres/ledger.ts'
@@ -81,6 +82,7 @@ export class LaneStage {
       readonly limits?: Partial<LaneLimits>
       readonly answerMs?: number
       readonly deadLetterTopic?: string | null
+      readonly traceability?: Traceability
     } = {},
   ) {
     const { deadLetterTopic = 'dead' } = options
@@ -89,7 +91,7 @@ export class LaneStage {
       name: 'test lane 0',
       control: this.sql,
       catalog: await readCatalog(this.sql),
-      traceability: { mode: 'off', sampleRate: 0 },
+      traceability: options.traceability ?? { mode: 'off', sampleRate: 0 },
       deadLetterTopic,
       limits: { ...limits, ...options.limits },
       answerDeadlineMs: options.answerMs ?? 5_000,
