@@ -1,4 +1,5 @@
 import { codeOf, messageOf } from '../../core/errors.ts'
+import { httpGet } from '../../core/http-get.ts'
 import { type StuckQuery, type StuckReport, stuckReport } from '../../core/stuck-report.ts'
 
 export type Answer = { readonly url: string; readonly report: StuckReport }
@@ -30,27 +31,27 @@ export async function askDaemons(
 async function ask(url: string, query: StuckQuery): Promise<StuckReport> {
   const params = new URLSearchParams()
   for (const [name, value] of Object.entries(query)) params.set(name, String(value))
-  const answer = await fetch(`${url}/stuck?${params.toString()}`, {
-    redirect: 'error',
-    signal: AbortSignal.timeout(patienceMs),
-  })
-  if (answer.status === 421)
-    throw new Error('it does not take this name: give its IP address, or see http.allowedHosts')
-  if (answer.status !== 200) throw new Error(`whoever is there answers ${answer.status}`)
-  const body: unknown = await answer.json()
-  const read = stuckReport.safeParse(body)
+  const { status, text } = await httpGet(`${url}/stuck?${params.toString()}`, patienceMs)
+  if (status === 421) throw new Error('it does not take this name: give its IP address, or see http.allowedHosts')
+  if (status !== 200) throw new Error(`whoever is there answers ${status}`)
+  const read = stuckReport.safeParse(jsonOf(text))
   if (!read.success) throw new Error('whoever is there is no tenantry daemon, or one of another version')
   return read.data
 }
 
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
 function reasonOf(error: unknown): string {
   if (error instanceof Error && error.name === 'TimeoutError') return `no answer within ${patienceMs / 1_000} s`
-  // Node says "fetch failed", and why in the cause; Bun has a code.
-  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error
   const known: Readonly<Record<string, string>> = {
     ECONNREFUSED: 'nobody listens there',
-    ConnectionRefused: 'nobody listens there',
     ENOTFOUND: 'there is no such host',
   }
-  return known[codeOf(cause)] ?? messageOf(cause)
+  return known[codeOf(error)] ?? messageOf(error)
 }

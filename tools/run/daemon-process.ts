@@ -3,6 +3,7 @@ import { closeSync, fstatSync, openSync, readFileSync, readSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { z } from 'zod'
 import { TenantryError } from '../../core/errors.ts'
+import { httpGet } from '../../core/http-get.ts'
 import { samplesOf } from './metric-samples.ts'
 
 export type DaemonProcessOptions = {
@@ -138,8 +139,7 @@ export class DaemonProcess {
     this.#url ??= urlOf(this.events('http.listening')[0])
     if (this.#url === undefined) return undefined
     try {
-      const answer = await fetch(`${this.#url}${path}`, { signal: AbortSignal.timeout(2_000) })
-      return await answer.text()
+      return (await httpGet(`${this.#url}${path}`, 2_000)).text
     } catch {
       return undefined
     }
