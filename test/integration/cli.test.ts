@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import postgres from 'postgres'
 import * as assert from 'uvu/assert'
 import { z } from 'zod'
@@ -192,7 +193,7 @@ test(
   'a daemon refuses a schema that is too old',
   async () => {
     const own = await freshDatabase()
-    const actors = new URL('../fixtures/actors/worker-pool', import.meta.url).pathname
+    const actors = fileURLToPath(new URL('../fixtures/actors/worker-pool', import.meta.url))
     const groups = ['--set', 'groups.chaos.start=latest', '--set', 'groups.counter.start=latest']
     const { code, stdout } = await runCli(['start', '--actors', actors, '--port', '0', ...groups], {
       cwd: folder,
