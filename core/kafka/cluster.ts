@@ -1,5 +1,4 @@
 import {
-  Admin,
   type Broker,
   type ClusterMetadata,
   FetchIsolationLevels,
@@ -8,7 +7,8 @@ import {
 } from '@platformatic/kafka'
 import type { Clock } from '../clock.ts'
 import { errorOf, messageOf, TenantryError } from '../errors.ts'
-import { clientOptions, type KafkaConnection } from './options.ts'
+import { AnyBroker } from './any-broker.ts'
+import type { KafkaConnection } from './options.ts'
 import type { LogRange, PartitionOffset, TopicDescription, TopicPartition } from './source.ts'
 
 /** ListOffsets answers these for the log's start and its end. */
@@ -21,19 +21,19 @@ const logEnd = -1n
  * `TENANTRY_KAFKA_UNAVAILABLE` when the cluster does not answer.
  */
 export class Cluster {
-  readonly #admin: Admin
+  readonly #brokers: AnyBroker
   readonly #clock: Clock
   readonly #names = new Map<string, string>()
 
   constructor(connection: KafkaConnection, clock: Clock) {
-    this.#admin = new Admin({ ...clientOptions(connection), clientId: `${connection.clientId}-admin` })
+    this.#brokers = new AnyBroker(connection, clock)
     this.#clock = clock
   }
 
   /** Undefined for a topic that does not exist. */
   async describe(topic: string): Promise<TopicDescription | undefined> {
     try {
-      const { topics } = await this.#admin.metadata({ topics: [topic], forceUpdate: true, retries: 0 })
+      const { topics } = await this.#metadata([topic])
       const found = topics.get(topic)
       return found && { topic, id: found.id, partitions: found.partitionsCount }
     } catch (error) {
@@ -44,7 +44,7 @@ export class Cluster {
 
   async clusterId(): Promise<string> {
     try {
-      const { id } = await this.#admin.metadata({ topics: [], forceUpdate: true, retries: 0 })
+      const { id } = await this.#metadata([])
       return id
     } catch (error) {
       throw unavailable('read the cluster id', error)
@@ -77,20 +77,16 @@ export class Cluster {
   async committed(group: string, partitions: readonly TopicPartition[]): Promise<readonly PartitionOffset[]> {
     if (partitions.length === 0) return []
     try {
-      const groups = await this.#admin.listConsumerGroupOffsets({
-        groups: [
-          {
-            groupId: group,
-            topics: byTopic(partitions, ({ partition }) => partition).map(([name, partitionIndexes]) => ({
-              name,
-              partitionIndexes,
-            })),
-          },
-        ],
-        requireStable: true,
-      })
-      return groups.flatMap(({ topics }) =>
-        topics.flatMap(({ name, partitions: found }) =>
+      const topics = byTopic(partitions, ({ partition }) => partition)
+      const wanted = {
+        groupId: group,
+        topics: topics.map(([name, partitionIndexes]) => ({ name, partitionIndexes })),
+      }
+      const groups = await this.#brokers.ask((client) =>
+        client.listConsumerGroupOffsets({ groups: [wanted], requireStable: true }),
+      )
+      return groups.flatMap(({ topics: answered }) =>
+        answered.flatMap(({ name, partitions: found }) =>
           found
             .filter(({ committedOffset }) => committedOffset >= 0n)
             .map(({ partitionIndex, committedOffset }) => ({
@@ -108,7 +104,9 @@ export class Cluster {
   /** Where a group is coordinated. */
   async coordinator(group: string): Promise<Broker> {
     try {
-      const [found] = await this.#admin.findCoordinator({ keyType: FindCoordinatorKeyTypes.GROUP, keys: [group] })
+      const [found] = await this.#brokers.ask((client) =>
+        client.findCoordinator({ keyType: FindCoordinatorKeyTypes.GROUP, keys: [group] }),
+      )
       if (!found) throw new Error('no broker coordinates it')
       return { host: found.host, port: found.port }
     } catch (error) {
@@ -119,7 +117,7 @@ export class Cluster {
   /** Leaders, ids and partition counts of topics; those that do not exist, or that we may not see, are left out. */
   async topology(topics: readonly string[]): Promise<ClusterMetadata> {
     try {
-      return await this.#admin.metadata({ topics: [...topics], forceUpdate: true, retries: 0 })
+      return await this.#metadata(topics)
     } catch (error) {
       if (!isUnknownTopic(error) && !isDenied(error)) throw unavailable('read the topics', error)
     }
@@ -132,7 +130,7 @@ export class Cluster {
       if (found) known.push(topic)
     }
     try {
-      return await this.#admin.metadata({ topics: known, forceUpdate: true, retries: 0 })
+      return await this.#metadata(known)
     } catch (error) {
       throw unavailable('read the topics', error)
     }
@@ -150,7 +148,7 @@ export class Cluster {
   /** The highest version of an API that the brokers offer, within what we speak. Rejects when there is none. */
   async version(api: string, { min, max }: { readonly min: number; readonly max: number }): Promise<number> {
     try {
-      const offered = (await this.#admin.listApis()).find(({ name }) => name === api)
+      const offered = (await this.#brokers.ask((client) => client.listApis())).find(({ name }) => name === api)
       const version = offered ? Math.min(offered.maxVersion, max) : -1
       if (!offered || version < Math.max(offered.minVersion, min))
         throw new Error(`the brokers speak ${api} up to ${offered?.maxVersion ?? 'no'} version, ${min} is needed`)
@@ -161,19 +159,28 @@ export class Cluster {
   }
 
   async close(): Promise<void> {
-    await withDeadline(this.#clock, this.#admin.close(), 2_000)
+    await withDeadline(this.#clock, this.#brokers.close(), 2_000)
+  }
+
+  async #metadata(topics: readonly string[]): Promise<ClusterMetadata> {
+    const metadata = await this.#brokers.ask((client) =>
+      client.metadata({ topics: [...topics], forceUpdate: true, retries: 0 }),
+    )
+    this.#brokers.learn(metadata)
+    return metadata
   }
 
   async #offsets(partitions: readonly TopicPartition[], timestamp: bigint): Promise<Map<string, number>> {
     const offsets = new Map<string, number>()
     if (partitions.length === 0) return offsets
     try {
-      const topics = await this.#admin.listOffsets({
-        topics: byTopic(partitions, ({ partition }) => ({ partitionIndex: partition, timestamp })).map(
-          ([name, wanted]) => ({ name, partitions: wanted }),
-        ),
-        isolationLevel: FetchIsolationLevels.READ_COMMITTED,
-      })
+      const wanted = byTopic(partitions, ({ partition }) => ({ partitionIndex: partition, timestamp }))
+      const topics = await this.#brokers.ask((client) =>
+        client.listOffsets({
+          topics: wanted.map(([name, of]) => ({ name, partitions: of })),
+          isolationLevel: FetchIsolationLevels.READ_COMMITTED,
+        }),
+      )
       for (const topic of topics) {
         for (const { partitionIndex, offset } of topic.partitions)
           offsets.set(`${topic.name} ${partitionIndex}`, Number(offset))

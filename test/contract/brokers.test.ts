@@ -111,6 +111,58 @@ for (const driver of drivers) {
     { timeoutMs: 400_000 },
   )
 
+  for (const what of ['frozen', 'dead behind a proxy'] as const) {
+    test(
+      `with ${driver} a broker that is ${what} for good keeps nobody from reading and writing`,
+      async () => {
+        const topic = await freshTopic({ partitions: 6, replicas: 3, kafka: cluster.kafkaAddress })
+        const connection = { bootstrap: way.brokers.split(','), requestTimeoutMs: 5_000 }
+        // Everybody asks it first.
+        const broker = cluster.kafka(1)
+        const publisher = new KafkaPublisher({
+          ...connection,
+          clientId: 'brokers',
+          clock: systemClock,
+          log: silentLog,
+          deliveryTimeoutMs: 60_000,
+        })
+        open.push(publisher)
+        const send = (value: string) => {
+          const messages = [0, 1, 2, 3, 4, 5].map((partition) => ({ topic, partition, key: null, headers: [] }))
+          return publisher.send(messages.map((message) => ({ ...message, value: Buffer.from(value) })))
+        }
+        const member = await Member.create((options) => createSource({ ...options, driver }), {
+          ...connection,
+          group: `away-${driver}`,
+          topics: [topic],
+          from: 0,
+        })
+        open.push(member)
+        await member.start()
+        await eventually(() => member.assignedNow.size === 6, { deadlineMs: 30_000 })
+        await send('before')
+        await eventually(() => member.count() === 6, { deadlineMs: 30_000 })
+        if (what === 'frozen') broker.pause()
+        else await broker.kill()
+        try {
+          const deliveries = await send('meanwhile')
+          assert.ok(deliveries.every(({ kind }) => kind === 'delivered'))
+          await eventually(() => member.count() === 12, { deadlineMs: 60_000, what: 'all that was sent meanwhile' })
+          const offsets = [{ topic, partition: 0, offset: 0 }]
+          const committed = async () => (await member.source.commit(offsets)) === 'committed'
+          await eventually(committed, { deadlineMs: 60_000, every: 200, what: 'a commit' })
+          assert.is((await member.source.describe(topic))?.partitions, 6)
+          await eventually(() => !member.inTrouble, { deadlineMs: 30_000, what: 'no more trouble' })
+        } finally {
+          if (what === 'frozen') broker.resume()
+          else await broker.start()
+          await cluster.kafkaComplete()
+        }
+      },
+      { timeoutMs: 300_000 },
+    )
+  }
+
   for (const protocol of ['consumer', 'classic'] as const) {
     test(
       `with ${driver} and the ${protocol} protocol a member whose connections are all forgotten is back in time`,
