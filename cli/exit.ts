@@ -48,6 +48,7 @@ const byCode: Readonly<Record<string, ExitName>> = {
   TENANTRY_TOPIC_TWICE: 'config',
   TENANTRY_KAFKA_UNAVAILABLE: 'unreachable',
   TENANTRY_KAFKA_STALLED: 'unreachable',
+  TENANTRY_KAFKA_OTHER_TOPIC: 'unreachable',
   TENANTRY_POSTGRES_UNAVAILABLE: 'unreachable',
   TENANTRY_POSTGRES_TIMEOUT: 'unreachable',
   TENANTRY_POSTGRES_SILENT: 'unreachable',

@@ -166,6 +166,8 @@ export function nativeConfig(options: SourceOptions, callbacks: NativeConfig): N
       'heartbeat.interval.ms': Math.max(100, Math.min(3_000, Math.floor(options.sessionTimeoutMs / 4))),
     }),
     ...(options.groupInstanceId !== undefined && { 'group.instance.id': options.groupInstanceId }),
+    // For the one line that tells by which id a topic is fetched.
+    debug: [options.passThrough?.['debug'], 'metadata'].filter((context) => context !== undefined).join(),
     'isolation.level': 'read_committed',
     'enable.auto.commit': false,
     'enable.auto.offset.store': false,

@@ -32,6 +32,8 @@ export interface NativeOwner {
   settled(): void
   /** A position was refused; the addon does not say which. */
   positionRefused(): void
+  /** From now on the client fetches the topic by this id, and no other. */
+  identified(topic: string, id: string): void
 }
 
 /** The records of one poll, and the logs' ends that it came by. */
@@ -39,6 +41,10 @@ export type NativePoll = { readonly messages: readonly NativeMessage[]; readonly
 
 /** Of librdkafka's statistics: the state of the coordinator's connection, and for how many milliseconds it has been so. */
 const groupStats = z.object({ cgrp: z.object({ state: z.string(), stateage: z.number() }) })
+
+/** What librdkafka says, and only at `debug=metadata`, before it fetches a topic by an id that it has not fetched it by. */
+const identifies = /Topic (\S+) changed id from \S+ to (\S+)$/
+const debugSeverity = 7
 
 const nothing: NativePoll = { messages: [], ends: [] }
 
@@ -49,6 +55,7 @@ export class NativeClient {
   readonly #owner: NativeOwner
   readonly #clock: Clock
   readonly #commits: NativeCommits
+  readonly #topicIds = new Map<string, string>()
   #ends: PartitionOffset[] = []
   #fatalReason = ''
   #leaving = false
@@ -107,8 +114,14 @@ export class NativeClient {
     await withDeadline(this.#clock, left, 10_000)
   }
 
+  /** By which it fetches the topic; undefined while it does not know. */
+  topicId(topic: string): string | undefined {
+    return this.#topicIds.get(topic)
+  }
+
   #listen(): void {
-    const { log, protocol } = this.#options
+    const { log, protocol, passThrough } = this.#options
+    const wordy = passThrough?.['debug'] !== undefined
     this.consumer.on('event.error', (error) => {
       log.debug('kafka.client.error', { reason: error.message }, 'librdkafka reports an error')
       if (this.#leaving) return
@@ -124,6 +137,9 @@ export class NativeClient {
         // Nor is it certain to come at all: a poll that has read something before it swallows it.
         this.#owner.failed(fatalError(Object.assign(new Error(message), { code: codes.fatal }), this.#fatalReason))
       }
+      const [, topic, id] = (severity === debugSeverity && identifies.exec(message)) || []
+      if (topic !== undefined && id !== undefined) this.#identified(topic, uuidOf(id))
+      if (severity === debugSeverity && !wordy) return
       // Failed connections are told by `troubled`, once.
       const level = severity <= 3 && fac !== 'FAIL' ? 'warn' : 'debug'
       log[level]('kafka.client.log', { facility: fac }, message)
@@ -135,6 +151,15 @@ export class NativeClient {
       if (data?.cgrp.state === 'up' && data.cgrp.stateage >= settledMs) this.#owner.settled()
     })
     this.consumer.on('partition.eof', (end) => this.#ends.push(end))
+  }
+
+  #identified(topic: string, id: string): void {
+    if (this.#leaving) return
+    const before = this.#topicIds.get(topic)
+    this.#topicIds.set(topic, id)
+    // What librdkafka knows of the earlier one's leaders would keep it from the new one's, as their epochs begin anew.
+    if (before !== undefined && before !== id) this.#owner.failed(otherTopic(topic, before, id))
+    else this.#owner.identified(topic, id)
   }
 
   #rebalanced(error: NativeError | undefined, partitions: readonly TopicPartition[]): void {
@@ -151,6 +176,21 @@ export class NativeClient {
     else if (code === codes.autoOffsetReset) this.#owner.positionRefused()
     else if (code === codes.allBrokersDown || code > 0) this.#owner.troubled(unavailable('read', error))
   }
+}
+
+/** Of an id as librdkafka writes it. */
+function uuidOf(base64: string): string {
+  const hex = Buffer.from(base64, 'base64').toString('hex')
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5')
+}
+
+/** The client fetches by the id `now`. */
+export function otherTopic(topic: string, wanted: string, now: string): TenantryError {
+  return new TenantryError(
+    'TENANTRY_KAFKA_OTHER_TOPIC',
+    `Topic ${topic} was deleted and made anew, or brokers do not agree on it yet. Joining the group again.`,
+    { topic, wanted, now },
+  )
 }
 
 function fatalError(error: NativeError, reason: string): TenantryError {

@@ -14,6 +14,8 @@ export class NativePartition implements TopicPartition {
   readonly partition: number
   /** Of the last `seek` carried out; -1 before the first. */
   token = -1
+  /** The topic that the last `seek` meant; undefined: whichever has the name. */
+  topicId: string | undefined
   position = -1
   /** Where to go next, until the loop has done it. Nothing is delivered meanwhile. */
   sought: { readonly position: number; readonly token: number } | undefined
@@ -55,8 +57,9 @@ export class NativePartition implements TopicPartition {
     return this.#end >= 0 && this.#end === this.position
   }
 
-  seek(position: number, token: number): void {
+  seek(position: number, token: number, topicId: string | undefined): void {
     this.sought = { position, token }
+    this.topicId = topicId
     this.#takeHeld()
     this.#paused = false
   }

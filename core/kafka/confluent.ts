@@ -3,7 +3,7 @@ import { backOffMs, type Timer } from '../clock.ts'
 import { errorOf, TenantryError } from '../errors.ts'
 import { Cluster } from './cluster.ts'
 import { type Addon, checkNativeConfig, loadAddon } from './confluent-addon.ts'
-import { NativeClient, type NativeOwner } from './confluent-client.ts'
+import { NativeClient, type NativeOwner, otherTopic } from './confluent-client.ts'
 import { type NativePartition, NativePartitions } from './confluent-partitions.ts'
 import type { SourceOptions } from './options.ts'
 import { QuietWatch } from './quiet-watch.ts'
@@ -113,10 +113,10 @@ export class ConfluentSource implements Source, NativeOwner {
     return this.#stopped
   }
 
-  seek(partition: TopicPartition, position: number, token: number): void {
+  seek(partition: TopicPartition & { readonly topicId?: string }, position: number, token: number): void {
     const found = this.#partitions.get(partition)
     if (!found || found.revoked) return
-    found.seek(position, token)
+    found.seek(position, token, partition.topicId)
     this.signalled()
   }
 
@@ -203,6 +203,19 @@ export class ConfluentSource implements Source, NativeOwner {
     this.#quiet.hurry()
   }
 
+  identified(topic: string, id: string): void {
+    for (const partition of this.#partitions.all()) if (partition.topic === topic) this.#compare(partition, id)
+  }
+
+  /**
+   * Whoever sought and the client mean different topics of one name, and either may be behind. With a new client both ask
+   * again.
+   */
+  #compare({ topic, topicId, revoked }: NativePartition, id: string | undefined): void {
+    if (!revoked && topicId !== undefined && id !== undefined && id !== topicId)
+      this.failed(otherTopic(topic, topicId, id))
+  }
+
   #hasJoined(): void {
     this.#restarts = 0
     this.#joined?.()
@@ -249,14 +262,16 @@ export class ConfluentSource implements Source, NativeOwner {
         continue
       }
       const { messages, ends } = await client.poll()
-      if (this.#stopping) return
+      // What librdkafka said before it fetched these is heard by then: that they are of another topic, maybe. In the same
+      // turn it may come after them. A busy loop must not starve timers and sockets, either.
+      await turn()
+      await turn()
+      if (this.#stopping || this.#fatal) return
       this.#partitions.take(messages, this.#options.clock.monotonic())
       for (const end of ends) this.#partitions.get(end)?.reached(end.offset)
       this.#deliver(client)
       this.#quiet.look()
-      // A busy loop must not starve timers and sockets; an idle one waits for a signal.
-      if (messages.length > 0 || this.#signalled) await turn()
-      else await this.#wait(idlePollMs)
+      if (messages.length === 0 && !this.#signalled) await this.#wait(idlePollMs)
     }
   }
 
@@ -323,6 +338,8 @@ export class ConfluentSource implements Source, NativeOwner {
   #startSought(client: NativeClient): void {
     const sought = this.#partitions.all().filter((partition) => partition.sought)
     if (sought.length === 0) return
+    for (const partition of sought) this.#compare(partition, client.topicId(partition.topic))
+    if (this.#fatal) return
     const restarted = sought.filter((partition) => partition.started)
     // Taking a partition out would answer the group's pending revocation: that one first.
     if (restarted.length > 0 && this.#revoking) return

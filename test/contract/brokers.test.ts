@@ -3,6 +3,7 @@
 import { mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Admin } from '@platformatic/kafka'
 import * as assert from 'uvu/assert'
 import { type Services, startServices } from '../../cli/dev/services.ts'
 import { systemClock } from '../../core/clock.ts'
@@ -164,6 +165,56 @@ for (const driver of drivers) {
   }
 
   for (const protocol of ['consumer', 'classic'] as const) {
+    test(
+      `with ${driver} and the ${protocol} protocol a topic that is made anew after its leaders have moved is read from its beginning`,
+      async () => {
+        const topic = await freshTopic({ partitions: 3, replicas: 3, kafka: cluster.kafkaAddress })
+        const bootstrap = cluster.kafkaAddress.split(',')
+        const publisher = new KafkaPublisher({ bootstrap, clientId: 'brokers', clock: systemClock, log: silentLog })
+        const admin = new Admin({ clientId: 'brokers', bootstrapBrokers: bootstrap })
+        open.push(publisher, { stop: () => admin.close() })
+        const send = (value: string) =>
+          publisher.send(
+            [0, 1, 2].map((partition) => ({ topic, partition, key: null, value: Buffer.from(value), headers: [] })),
+          )
+        const member = await Member.create((options) => createSource({ ...options, driver }), {
+          bootstrap,
+          group: `anew-${driver}-${protocol}`,
+          topics: [topic],
+          from: 0,
+          protocol,
+        })
+        open.push(member)
+        await member.start()
+        await eventually(() => member.assignedNow.size === 3, { deadlineMs: 30_000 })
+        for (const node of [1, 2, 3]) {
+          await cluster.kafka(node).restart()
+          await cluster.kafkaComplete()
+        }
+        await send('old')
+        await eventually(() => member.count() === 3, { deadlineMs: 30_000 })
+        await admin.deleteTopics({ topics: [topic] })
+        await eventually(
+          async () => {
+            await admin.createTopics({ topics: [topic], partitions: 3, replicas: 3 })
+            return true
+          },
+          { deadlineMs: 20_000 },
+        )
+        const everywhere = () =>
+          [0, 1, 2].every((partition) => {
+            const found = member.assignedNow.has(`${topic} ${partition}`) && member.valuesOf(partition).includes('new')
+            // As the engine does it when it hears that the topic is another one.
+            if (!found && member.changes.length > 0 && member.position(partition) !== 0)
+              member.seek({ topic, partition }, 0)
+            return found
+          })
+        await send('new')
+        await eventually(everywhere, { deadlineMs: 40_000, every: 2_000, what: 'all of the new topic' })
+      },
+      { timeoutMs: 300_000 },
+    )
+
     test(
       `with ${driver} and the ${protocol} protocol a member whose connections are all forgotten is back in time`,
       async () => {

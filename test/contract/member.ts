@@ -68,7 +68,7 @@ export class Member implements SourceListener {
     return this.source.stop()
   }
 
-  seek(partition: TopicPartition, position: number): number {
+  seek(partition: TopicPartition & { readonly topicId?: string }, position: number): number {
     this.#token += 1
     this.source.seek(partition, position, this.#token)
     return this.#token

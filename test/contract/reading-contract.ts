@@ -270,6 +270,42 @@ export function readingContract(stage: Stage): void {
     })
   })
 
+  for (const protocol of ['consumer', 'classic'] as const) {
+    test(`with the ${protocol} protocol delivers nothing of a topic that was made anew, where another one of its name was sought`, async () => {
+      const name = await stage.topic(1)
+      const member = await stage.owner(1, { topics: [name], protocol })
+      const partition = { topic: name, partition: 0 }
+      const before2 = await member.source.describe(name)
+      const token = member.seek({ ...partition, ...(before2 && { topicId: before2.id }) }, 0)
+      await stage.fill(name, 0, 0, 100)
+      await eventually(() => member.recordsOf(0, token).length === 100)
+      await stage.admin.deleteTopics({ topics: [name] })
+      await eventually(async () => {
+        await stage.admin.createTopics({ topics: [name], partitions: 1, replicas: 1 })
+        return true
+      })
+      await eventually(
+        async () => {
+          await stage.fill(name, 0, 1_000, 1_000)
+          const now = await member.source.describe(name)
+          return now !== undefined && now.id !== before2?.id && member.changes.some(({ id }) => id === now.id)
+        },
+        { deadlineMs: 20_000, what: 'topicChanged' },
+      )
+      const now = await member.source.describe(name)
+      let anew = 0
+      const seek = () => {
+        if (member.assignedNow.size === 1 && anew === 0)
+          anew = member.seek({ ...partition, ...(now && { topicId: now.id }) }, 0)
+        if (member.assignedNow.size === 0) anew = 0
+        return anew > 0 && member.recordsOf(0, anew).length >= 1_000
+      }
+      await eventually(seek, { deadlineMs: 30_000, what: 'the new topic from its beginning' })
+      assert.is(member.recordsOf(0, token).length, 100)
+      assert.equal(member.valuesOf(0, anew).slice(0, 1_000), numbers(1_000, 1_000))
+    })
+  }
+
   test('position passes the control record at the end of the log', async () => {
     const name = await stage.topic(1)
     const producer = stage.transactional()
