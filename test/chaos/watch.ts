@@ -50,7 +50,7 @@ export class Watch {
       const { last } = this
       if (last !== undefined && last.at >= begun) {
         before ??= last
-        moves = moved(before, last)
+        moves = moved(before.done, last.done)
         if (moves && last.behind < behind) return 'recovered'
       }
       await pause(everyMs / 2)
@@ -81,8 +81,7 @@ export class Watch {
   async #look(): Promise<void> {
     const at = performance.now()
     try {
-      const positions = await positionsOf(this.#sql, this.#stage.topic)
-      const done = new Map(positions.map(({ partition, done: count }) => [partition, Number(count)]))
+      const done = await doneBy(this.#sql, this.#stage.topic)
       const sum = [...done.values()].reduce((all, count) => all + count, 0)
       this.last = { at, done, behind: this.#stage.present - sum }
     } catch {
@@ -92,8 +91,12 @@ export class Watch {
 }
 
 /** Whether every partition has done something between two looks. */
-function moved(before: Sample, now: Sample): boolean {
-  return (
-    now.done.size === partitions && [...now.done].every(([partition, done]) => done > (before.done.get(partition) ?? 0))
-  )
+export function moved(before: Sample['done'], now: Sample['done']): boolean {
+  return now.size === partitions && [...now].every(([partition, done]) => done > (before.get(partition) ?? 0))
+}
+
+/** Records done, by partition. */
+export async function doneBy(sql: postgres.Sql, group: string): Promise<Sample['done']> {
+  const positions = await positionsOf(sql, group)
+  return new Map(positions.map(({ partition, done }) => [partition, done]))
 }

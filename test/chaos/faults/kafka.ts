@@ -1,8 +1,10 @@
 import { FindCoordinatorKeyTypes } from '@platformatic/kafka'
 import type { Service } from '../../../cli/dev/service.ts'
+import { eventually } from '../../services.ts'
 import { withAdmin } from '../admin.ts'
-import { type Fault, type Ground, lastBetween, nodes, seconds } from '../fault.ts'
+import { type Fault, type Ground, last, lastBetween, nodes, seconds } from '../fault.ts'
 import { moveLeaders } from '../leaders.ts'
+import { doneBy, moved } from '../watch.ts'
 
 /** What happens to the brokers. */
 export const kafkaFaults: readonly Fault[] = [
@@ -39,6 +41,28 @@ export const kafkaFaults: readonly Fault[] = [
       const ms = await lastBetween(ground, 2_000, 15_000)
       broker.resume()
       return `broker ${node} for ${seconds(ms)}`
+    },
+  },
+  {
+    name: 'broker-hangs',
+    area: 'kafka',
+    about: 'SIGSTOP of one broker until all partitions go on without it',
+    async strike(ground) {
+      const node = ground.random.pick(nodes)
+      const broker = ground.site.services.kafka(node)
+      broker.pause()
+      try {
+        const begun = performance.now()
+        // What was on its way is done by then.
+        await last(ground, 3_000)
+        const { sql, topic } = ground.stage
+        const patience = { deadlineMs: 60_000, every: 200, what: 'all partitions go on' }
+        const before = await eventually(() => doneBy(sql, topic), patience)
+        await eventually(async () => ground.signal.aborted || moved(before, await doneBy(sql, topic)), patience)
+        return `broker ${node}, all went on after ${seconds(performance.now() - begun)}`
+      } finally {
+        broker.resume()
+      }
     },
   },
   {
