@@ -161,6 +161,11 @@ export class KafkaPublisher implements Publisher {
         this.#expire(partition)
         continue
       }
+      if (partition.attempts > 0 && this.#topology.refreshing) {
+        // By what is known now it has just failed, and the same broker would take as long again.
+        this.#delay(partition)
+        continue
+      }
       const leader = topology.topics.get(partition.topic)?.partitions[partition.partition]?.leader ?? -1
       if (!topology.brokers.has(leader)) {
         this.#delay(partition)

@@ -34,6 +34,11 @@ export class Topology {
     return this.#current
   }
 
+  /** It will be known anew, or is tried to be. */
+  get refreshing(): boolean {
+    return this.#refreshing !== undefined
+  }
+
   /**
    * Waits until all of `topics` are known, or known not to exist, and calls `admitted`, which returns at once; callers
    * are admitted in the order in which they came. Rejects when the cluster does not answer until `deadline`.

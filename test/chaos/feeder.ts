@@ -36,6 +36,8 @@ export class Feeder {
       clientId: 'chaos-feeder',
       clock: systemClock,
       log: silentLog,
+      // Who has not answered by then is frozen.
+      requestTimeoutMs: 5_000,
       // A broker that is away must not make a gap in the plan.
       deliveryTimeoutMs: 600_000,
     })
