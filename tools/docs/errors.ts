@@ -86,6 +86,8 @@ const groups: readonly { readonly title: string; readonly intro: string; readonl
       TENANTRY_KAFKA_UNAVAILABLE:
         'Kafka did not do what was asked: away, or not allowed. The reason is in the message.',
       TENANTRY_KAFKA_STALLED: 'Polls returned nothing although the log went on. The consumer joins again by itself.',
+      TENANTRY_KAFKA_OTHER_TOPIC:
+        'A topic was deleted and made anew while its client, librdkafka, read it. A new client joins by itself; nothing of the new topic was read under the position of the old one.',
       TENANTRY_KAFKA_FATAL: 'The client met an error that it cannot mend. A new client joins by itself.',
       TENANTRY_DRIVER_UNAVAILABLE:
         'kafka.driver is confluent, and its addon does not load here. Set auto or platformatic, or build the addon.',
