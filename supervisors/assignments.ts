@@ -243,9 +243,13 @@ export class Assignments {
     settled()
   }
 
-  /** What the source sends from now on has another token; what it sent before is not taken any more. */
+  /**
+   * What the source sends from now on has another token; what it sent before is not taken any more. A seek lifts a pause:
+   * where there must be one still, it is set anew.
+   */
   #seek(partition: Partition, position: number): void {
     partition.token = ++this.#token
+    partition.paused = false
     partition.group.source.seek(partition, position, partition.token)
   }
 

@@ -129,7 +129,6 @@ export class Partition implements TopicPartition {
     this.kafkaOffset = ownership.kafkaOffset
     this.gaps = []
     this.published = null
-    this.paused = false
     this.phase = 'owned'
     this.reason = ''
     for (const retry of ownership.retries) this.#retries.set(retry.offset, retry)

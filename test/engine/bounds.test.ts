@@ -153,3 +153,15 @@ test('what Kafka is asked to write while it does not answer does not queue up', 
   await stage.clock.pass(1_000)
   assert.is(stage.engine.status().partitions[0]?.kafkaOffset, 30)
 })
+
+test('a partition that goes on past what the log has lost while memory is full stays paused', async () => {
+  const stage = new EngineStage({ onOutOfRange: 'earliest', settings: { budgetRecords: 100 } })
+  await stage.assign()
+  stage.mute = true
+  await stage.send(times(100, 'a'))
+  assert.equal([...stage.paused], [0])
+  // What it asked for before the pause is answered now.
+  stage.outOfRange(100, 150, 1_000)
+  await stage.clock.pass(0)
+  assert.equal([...stage.paused], [0])
+})

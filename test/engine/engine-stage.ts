@@ -145,6 +145,7 @@ export type StageOptions = {
   readonly partitions?: number
   readonly threads?: number
   readonly retry?: RetryPolicy
+  readonly onOutOfRange?: GroupOptions['onOutOfRange']
   readonly settings?: Partial<EngineSettings>
   /** Others than those that answer at once. */
   readonly workers?: Workers
@@ -259,7 +260,7 @@ export class EngineStage {
       ],
       start: 'earliest',
       onForeignOffset: 'ignore',
-      onOutOfRange: 'stop',
+      onOutOfRange: options.onOutOfRange ?? 'stop',
       tenantHeader: null,
     }
     let uuids = 0
@@ -378,6 +379,7 @@ export class EngineStage {
       seek: ({ partition }, position, token) => {
         this.#tokens.set(partition, token)
         this.#positions.set(partition, position)
+        this.paused.delete(partition)
       },
       pause: (list) => list.forEach(({ partition }) => this.paused.add(partition)),
       resume: (list) => list.forEach(({ partition }) => this.paused.delete(partition)),
