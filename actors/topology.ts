@@ -70,7 +70,7 @@ async function actorFiles(root: string): Promise<readonly string[]> {
   } catch (error) {
     throw new TenantryError(
       'TENANTRY_ACTORS_NOT_FOUND',
-      `there is no folder or file ${root}`,
+      `There is no folder or file ${root}: say where the actors are, by --actors or actors.folder`,
       { folder: root },
       { cause: error },
     )

@@ -177,7 +177,9 @@ function parse(tree: Tree, problems: Problem[], broken: ReadonlySet<string>) {
     // What is known to be wrong, or lies within it, is not told twice.
     if (path.some((_, index) => broken.has(keyName(path.slice(0, index + 1))))) continue
     const what = issue.code === 'invalid_key' ? (issue.issues[0]?.message ?? issue.message) : issue.message
-    problems.push({ where: whereOf(tree, path), key: keyName(path), what: sentence(what, path, tree.get(path)) })
+    const problem = { where: whereOf(tree, path), key: keyName(path), what: sentence(what, path, tree.get(path)) }
+    // A number that is too large breaks two rules of the schema, which say the same.
+    if (!problems.some((told) => told.key === problem.key && told.what === problem.what)) problems.push(problem)
   }
   return undefined
 }

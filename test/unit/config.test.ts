@@ -169,6 +169,12 @@ test('every problem of a file is told at once', () => {
   ])
 })
 
+test('what is wrong in two ways is told once', () => {
+  assert.equal(problems('http: { port: 99999999999999999999 }'), [
+    'tenantry.yml:1:9: http.port: expected a whole number from 0 to 65535, got 100000000000000000000',
+  ])
+})
+
 test("YAML's traps are errors with a position", () => {
   const traps: Readonly<Record<string, RegExp>> = {
     'http:\n\tport: 1': /^tenantry\.yml:2:\d+: a tab indents this line/,

@@ -49,8 +49,9 @@ In the file, \`\${NAME}\` is replaced by the environment variable, \`\${NAME:-va
 
 - A **duration** has a unit: \`250ms\`, \`30s\`, \`5m\`, \`1.5h\`, \`7d\`, \`2w\`. A bare number is refused.
 - A **size** is \`64KiB\`, \`8MiB\`, \`1GB\`, or a number of bytes.
-- YAML 1.2: \`no\` is a text, not false; \`012\` is refused; a key that stands twice, tabs, and unknown keys are errors
-  that name file, line and the nearest known key. All of them are told at once; the exit code is 3.
+- The file is UTF-8 of at most 1 MiB, and YAML 1.2: \`no\` is a text, not false; \`012\` is refused; a key that stands twice,
+  tabs, and unknown keys are errors that name file, line and the nearest known key. All of them are told at once; the exit
+  code is 3.
 - Certificates are paths, relative to the file, or the PEM itself.
 - Secrets are masked wherever the configuration is shown: printed, explained, in errors and in log lines.
 
