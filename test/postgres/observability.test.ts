@@ -4,6 +4,7 @@ import type { Failure } from '../../core/effects.ts'
 import type { Traceability } from '../../core/postgres/group-commit.ts'
 import type { Outcome } from '../../core/postgres/transactions.ts'
 import { after, before, test } from '../harness.ts'
+import { blocksOf } from '../pages.ts'
 import { LaneStage } from './lane-stage.ts'
 
 // What people and tools look at in PostgreSQL: traces of messages, the log of offsets, and the views over them.
@@ -119,4 +120,12 @@ test("the standard topics' facts are in a table, as configuration has them", asy
       ['sys.deadletter.v1', 6, 30, 3, 2, 'tenant_id'],
     ],
   )
+})
+
+test('what docs/operations.md asks of the views and traces is answered', async () => {
+  const asked = blocksOf('docs/operations.md').filter(({ text }) => /from sys\.(vw_|message_)/.test(text))
+  assert.is(asked.length, 1)
+  await stage.ledger.recordOffsets('g', [{ topic: 't', partition: 3, offset: 10, end: 20_000 }])
+  const [lags] = await Promise.all(asked.map(({ text }) => stage.sql.unsafe<Record<string, unknown>[][]>(text)))
+  assert.ok(lags?.[0]?.some((row) => row['partition'] === 3 && row['lag_records'] === '19990'))
 })
