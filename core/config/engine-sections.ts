@@ -383,7 +383,7 @@ export const limits = z
     }),
     maxHeaders: count({ doc: 'Headers of a record.', default: defaultLimits.maxHeaders, min: 1, max: 10_000 }),
     maxEffects: count({ doc: 'Effects of one message.', default: defaultLimits.maxEffects, min: 1, max: 100_000 }),
-    maxEffectBytes: limit('All effects of one message, encoded.', defaultLimits.maxEffectBytes, '256MiB'),
+    maxEffectBytes: limit('All effects of one message, encoded.', defaultLimits.maxEffectBytes, '128MiB'),
     maxStateBytes: limit("An actor's state for one tenant, as JSON.", defaultLimits.maxStateBytes, '64MiB'),
   })
   .prefault({})
