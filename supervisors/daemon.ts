@@ -96,7 +96,7 @@ export class Daemon implements Lifecycle {
     const database = new Database(this.#options)
     await this.#waiting.until('postgres', Database.finalCodes, () => database.open())
     checkTables(topology, database.catalog)
-    await this.#waitForDeadLetterTopic()
+    await this.#waitForTopics(new Set(consumed))
     const pool = new WorkerPool({
       count: config.workers.count,
       actors: config.actors.folder,
@@ -173,15 +173,20 @@ export class Daemon implements Lifecycle {
     await this.#metrics.stop()
   }
 
-  /** Dead letters that find it missing later wait in the outbox; a name that was never right is better said at once. */
-  async #waitForDeadLetterTopic(): Promise<void> {
+  /**
+   * A group whose topic is missing joins all the same, is assigned nothing, and would call itself ready. Dead letters that
+   * find theirs missing later wait in the outbox; a name that was never right is better said at once.
+   */
+  async #waitForTopics(consumed: ReadonlySet<string>): Promise<void> {
     const { config, clock } = this.#options
+    const wait = (what: string, topic: string, otherwise: string) =>
+      this.#waiting.until(what, new Set(), () => requireTopic(connectionOf(config), clock, topic, otherwise))
+    const create = 'create it, or run "tenantry topics apply".'
+    const waits = [...consumed].map((topic) => wait(`kafka.topic ${topic}`, topic, create))
     const { topic } = config.deadLetters
-    if (topic === null) return
-    const otherwise = 'create it, run "tenantry topics apply", or set deadLetters.topic.'
-    await this.#waiting.until('kafka.dead_letters', new Set(), () =>
-      requireTopic(connectionOf(config), clock, topic, otherwise),
-    )
+    if (topic !== null)
+      waits.push(wait('kafka.dead_letters', topic, 'create it, run "tenantry topics apply", or set deadLetters.topic.'))
+    await Promise.all(waits)
   }
 
   #source(name: string, group: GroupSettings): Promise<Source> {
