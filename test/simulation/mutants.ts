@@ -120,7 +120,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'of what was brought back some comes before what was read past',
     // Found by about one schedule in 5,000.
-    from: 4_900,
+    from: 9_900,
     edits: [
       { file: feedBack, from: 'if (!parked.inOrder(own)) {', to: 'if (!parked.inOrder(own) && !parked.replayed) {' },
     ],
