@@ -78,7 +78,9 @@ export class Crew {
     const asked = performance.now()
     const how = await daemon.stop()
     const seconds = Math.round((performance.now() - asked) / 1_000)
-    if (how !== 0 && how !== 6)
+    // The runtime was still loading it.
+    const couldNotHear = how === 'SIGTERM' && daemon.logEnd(1) === ''
+    if (how !== 0 && how !== 6 && !couldNotHear)
       this.#findings.add(`${member.post.name} ended with ${how} when it was told to: ${daemon.logEnd(5)}`)
     if (seconds > 25) this.#findings.add(`${member.post.name} took ${seconds} s to end, and its deadline is 10 s`)
   }
