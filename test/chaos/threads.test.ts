@@ -179,7 +179,8 @@ test(
       [['killer', 'worker_crash', 3]],
     )
     assert.ok(letters[0]?.message_id, 'the dead letter names its message')
-    assert.equal(on.lost, [0, 1, 1, 1])
+    // Where others have run on the extra thread before it, its first end there does not count.
+    assert.match(on.lost.join(), /^0(?:,1){3,4}$/)
     const suspects = Number(daemon.events('worker.lost')[0]?.['executing'])
     assert.ok(suspects >= 490, `${suspects} handlers ran when the thread ended`)
     await on.finish()
