@@ -9,7 +9,8 @@ import { spreadOf } from './spread.ts'
 /** What others paid for a sick tenant, may be; the bars of the project. */
 export const bars = { p99: 1.2, memory: 1.1 } as const
 
-const known = new Map(sicknesses(0).map((each) => [each.name, each]))
+/** By name, those of low rates and of high ones. */
+const known = new Map([0, 1e9].flatMap(sicknesses).map((each) => [each.name, each]))
 
 /** Runs of one kind as multiples of a calm one's: medians of both. */
 export type BesideCalm<R> = {
