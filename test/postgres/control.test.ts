@@ -1,14 +1,12 @@
 // runtimes: node, bun
 import { once } from 'node:events'
 import { createServer, type Socket } from 'node:net'
-import process from 'node:process'
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import * as assert from 'uvu/assert'
 import { systemClock } from '../../core/clock.ts'
 import { Control } from '../../core/postgres/control.ts'
 import { codeOf } from '../../core/errors.ts'
 import { TcpProxy } from '../chaos/tcp-proxy.ts'
+import { collecting, collector } from '../garbage.ts'
 import { afterEach, test } from '../harness.ts'
 import { postgresAddress } from '../services.ts'
 
@@ -92,18 +90,14 @@ test('more statements than connections wait for their turn, and all are answered
   )
 })
 
-// Bun cannot be told to collect from here.
-const collecting = process.versions['bun'] === undefined ? test : test.skip
 collecting('an answer is let go, however long its connection lives', async () => {
-  setFlagsFromString('--expose-gc')
-  const collect: unknown = runInNewContext('gc')
-  assert.ok(typeof collect === 'function')
+  const collect = collector()
   const ask = control(Number(new URL(postgresAddress()).port)).asking(5_000)
   const answers: WeakRef<object>[] = []
   for (let i = 0; i < 200; i++) answers.push(new WeakRef(await ask`select ${i}::integer as i`))
   // A turn keeps what it has made a WeakRef of.
   await new Promise((resolve) => setImmediate(resolve))
-  Reflect.apply(collect, undefined, [])
+  collect()
   const kept = answers.filter((answer) => answer.deref() !== undefined).length
   assert.ok(kept < 10, `${kept} of ${answers.length} answers are kept`)
 })

@@ -1,5 +1,3 @@
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
 import * as assert from 'uvu/assert'
 import { z } from 'zod'
@@ -15,6 +13,7 @@ import type { Facts } from '../../core/errors.ts'
 import { defaultLimits } from '../../core/limits.ts'
 import { type Log, silentLog } from '../../core/log.ts'
 import type { Decision, Opening } from '../../core/workers.ts'
+import { collecting, collector } from '../garbage.ts'
 import { test } from '../harness.ts'
 import { anything, slowly } from '../schemas.ts'
 
@@ -200,12 +199,8 @@ test('a run that is opened anew no longer hears the handler of the old one', asy
   )
 })
 
-// Bun cannot be told to collect from here.
-const collecting = process.versions['bun'] === undefined ? test : test.skip
 collecting('what has been handled is let go, also where more is always waiting', async () => {
-  setFlagsFromString('--expose-gc')
-  const collect: unknown = runInNewContext('gc')
-  assert.ok(typeof collect === 'function')
+  const collect = collector()
   const handled: WeakRef<IncomingRecord>[] = []
   const next = () => {
     const made = record(handled.length, { turns: 1 })
@@ -227,7 +222,7 @@ collecting('what has been handled is let go, also where more is always waiting',
   await reached.promise
   // A turn keeps what it has made a WeakRef of.
   await turns(1)
-  Reflect.apply(collect, undefined, [])
+  collect()
   const alive = handled.filter((each) => each.deref() !== undefined).length
   assert.ok(alive < 100, `${alive} of ${handled.length} records are kept`)
 })

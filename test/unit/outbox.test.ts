@@ -1,7 +1,6 @@
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import * as assert from 'uvu/assert'
 import type { OutboxRow } from '../../core/postgres/transactions.ts'
+import { collecting, collector } from '../garbage.ts'
 import { test } from '../harness.ts'
 import { eventually } from '../services.ts'
 import { partition, settled } from './engine-ports.ts'
@@ -278,14 +277,10 @@ function cutFromFrame(seq: number): OutboxRow {
   }
 }
 
-// Bun cannot be told to collect from here.
-const collecting = process.versions['bun'] === undefined ? test : test.skip
 collecting('a message that waits keeps nothing of the frame in which it came', async () => {
-  setFlagsFromString('--expose-gc')
-  const collect: unknown = runInNewContext('gc')
-  assert.ok(typeof collect === 'function')
+  const collect = collector()
   const used = () => {
-    Reflect.apply(collect, undefined, [])
+    collect()
     const { heapUsed, arrayBuffers } = process.memoryUsage()
     return { heapUsed, arrayBuffers }
   }
