@@ -51,6 +51,18 @@ export function sleep(clock: Clock, ms: number, signal?: AbortSignal): Promise<v
   })
 }
 
+/** What `promise` resolves with; undefined when it rejects, or has not settled after `ms`. */
+export function withDeadline<T>(clock: Clock, promise: Promise<T>, ms: number): Promise<T | undefined> {
+  return new Promise((resolve) => {
+    const timer = clock.after(ms, () => resolve(undefined))
+    const settle = (value?: T) => {
+      timer.cancel()
+      resolve(value)
+    }
+    promise.then(settle, () => settle())
+  })
+}
+
 /** How long to wait before trying anew, after so many failures in a row: from `first` on twice as long each time. */
 export function backOffMs(
   failures: number,

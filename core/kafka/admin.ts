@@ -1,7 +1,7 @@
 import { Admin, ConfigResourceTypes, IncrementalAlterConfigOperationTypes } from '@platformatic/kafka'
-import { type Clock, sleep } from '../clock.ts'
+import { type Clock, sleep, withDeadline } from '../clock.ts'
 import { isOneOf } from './coordinator.ts'
-import { isUnknownTopic, unavailable, withDeadline } from './cluster.ts'
+import { isUnknownTopic, unavailable } from './cluster.ts'
 import { clientOptions, type KafkaConnection } from './options.ts'
 import { type ActualTopic, topicConfigs, type TopicSpec } from './topic-spec.ts'
 

@@ -1,5 +1,5 @@
 import { Admin, type ClusterMetadata, findErrorBy } from '@platformatic/kafka'
-import type { Clock } from '../clock.ts'
+import { type Clock, withDeadline } from '../clock.ts'
 import { errorOf } from '../errors.ts'
 import { clientOptions, type KafkaConnection } from './options.ts'
 
@@ -39,7 +39,8 @@ export class AnyBroker {
     for (const broker of brokers) {
       answers.push(answerOf(question(this.#client(broker))))
       const isLast = answers.length === brokers.length
-      const answer = await (isLast ? Promise.any(answers) : this.#soon(Promise.any(answers))).catch(lastOf)
+      const first = Promise.any(answers).catch(lastOf)
+      const answer = await (isLast ? first : withDeadline(this.#clock, first, patienceMs))
       if (answer !== undefined && 'value' in answer) return answer.value
       if (answer !== undefined && (isLast || answer.refused)) throw answer.error
       // Behind the others, for the next time.
@@ -50,14 +51,6 @@ export class AnyBroker {
 
   async close(): Promise<void> {
     await Promise.allSettled([...this.#clients.values()].map((client) => client.close()))
-  }
-
-  /** Undefined when it takes long. */
-  #soon<T>(answer: Promise<T>): Promise<T | undefined> {
-    return new Promise((resolve, reject) => {
-      const timer = this.#clock.after(patienceMs, () => resolve(undefined))
-      answer.then(resolve, reject).finally(() => timer.cancel())
-    })
   }
 
   /** One that begins with this broker, and knows others. */

@@ -12,9 +12,8 @@ import {
   leaveGroupV5,
   syncGroupV5,
 } from '@platformatic/kafka'
-import { backOffMs, sleep, type Timer } from '../clock.ts'
+import { backOffMs, sleep, type Timer, withDeadline } from '../clock.ts'
 import type { Cluster } from './cluster.ts'
-import { withDeadline } from './cluster.ts'
 import { failure } from './consumer-membership.ts'
 import { isOneOf } from './coordinator.ts'
 import {

@@ -5,7 +5,7 @@ import {
   FindCoordinatorKeyTypes,
   findErrorBy,
 } from '@platformatic/kafka'
-import type { Clock } from '../clock.ts'
+import { type Clock, withDeadline } from '../clock.ts'
 import { errorOf, messageOf, TenantryError } from '../errors.ts'
 import { AnyBroker } from './any-broker.ts'
 import type { KafkaConnection } from './options.ts'
@@ -237,21 +237,4 @@ export function reasonOf(error: unknown): string {
   }
   const message = messageOf(error).replace(/\.+$/, '')
   return error instanceof Error && error.cause !== undefined ? `${message}: ${reasonOf(error.cause)}` : message
-}
-
-/** Waits for `promise`, but no longer than `ms`; what it rejects with does not matter any more. */
-export function withDeadline(clock: Clock, promise: Promise<unknown>, ms: number): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = clock.after(ms, resolve)
-    promise.then(
-      () => {
-        timer.cancel()
-        resolve()
-      },
-      () => {
-        timer.cancel()
-        resolve()
-      },
-    )
-  })
 }

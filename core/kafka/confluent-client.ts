@@ -1,7 +1,7 @@
 import { z } from 'zod'
-import type { Clock } from '../clock.ts'
+import { type Clock, withDeadline } from '../clock.ts'
 import { TenantryError } from '../errors.ts'
-import { unavailable, withDeadline } from './cluster.ts'
+import { unavailable } from './cluster.ts'
 import {
   type Addon,
   codes,

@@ -1,9 +1,9 @@
 import { consumerGroupHeartbeatV1 } from '@platformatic/kafka'
-import { backOffMs, type Timer } from '../clock.ts'
+import { backOffMs, type Timer, withDeadline } from '../clock.ts'
 import { errorOf, TenantryError } from '../errors.ts'
 import { systemRandom } from '../random.ts'
 import type { Cluster } from './cluster.ts'
-import { unavailable, withDeadline } from './cluster.ts'
+import { unavailable } from './cluster.ts'
 import { isOneOf } from './coordinator.ts'
 import {
   type MemberIdentity,

@@ -5,10 +5,10 @@ import {
   ConnectionPool,
   initProducerIdV5,
 } from '@platformatic/kafka'
-import { backOffMs, type Clock, sleep } from '../clock.ts'
+import { backOffMs, type Clock, sleep, withDeadline } from '../clock.ts'
 import { messageOf } from '../errors.ts'
 import type { Log } from '../log.ts'
-import { Cluster, reasonOf, withDeadline } from './cluster.ts'
+import { Cluster, reasonOf } from './cluster.ts'
 import { partitionOf } from './murmur2.ts'
 import { type KafkaConnection, poolOptions, requestTimeoutOf } from './options.ts'
 import { nameOf, type Outgoing, OutgoingPartition, type SentBatch, verdictOf } from './outgoing.ts'
