@@ -222,7 +222,7 @@ export class Parking {
     const longSince = this.#options.clock.monotonic() - fullPatienceMs
     for (const [mailbox, since] of this.#fullSince) {
       if (since > longSince) return
-      if (mailbox.closed || !mailbox.full) this.#fullSince.delete(mailbox)
+      if (mailbox.closed) this.#fullSince.delete(mailbox)
       else if (mailbox.partition.live) this.#parkIfRoom(mailbox, false)
     }
   }
