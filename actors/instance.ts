@@ -269,10 +269,7 @@ export class Instance implements Mailbox, Runner, Taker {
     this.#hold()
     const wait = ++this.#waits
     const settle = (value: T) => {
-      if (this.#waits !== wait) return
-      this.#waits++
-      if (this.#isOver()) return
-      this.#busy = false
+      if (!this.#hears(wait)) return
       this.#begin(record.offset)
       try {
         if (this.#late !== undefined) throw this.#late
@@ -283,17 +280,22 @@ export class Instance implements Mailbox, Runner, Taker {
       this.#goOn()
     }
     const fail = (error: unknown) => {
-      if (this.#waits !== wait) return
-      this.#waits++
-      if (this.#isOver()) return
-      this.#busy = false
-      this.#fail(record, envelope, this.#late ?? error)
+      if (this.#hears(wait)) this.#fail(record, envelope, this.#late ?? error)
     }
     try {
       promise.then(settle, fail)
     } catch (error) {
       fail(error)
     }
+  }
+
+  /** What is waited for has settled: whether that is heard, as it is the first time, and while the run goes on. */
+  #hears(wait: number): boolean {
+    if (this.#waits !== wait) return false
+    this.#waits++
+    if (this.#isOver()) return false
+    this.#busy = false
+    return true
   }
 
   /** Whether what was waited for is heard no more. */
