@@ -25,6 +25,7 @@ const sustainedPerSecond = 40_000
 /** What one is like of which `rest` messages a second come from all others. */
 export function sicknesses(rest: number): readonly Sickness[] {
   const perSecond = 10
+  const briefly = 11 * rest > sustainedPerSecond
   const [actor, calling] = ['isolation', 'calling'] as const
   return [
     { name: 'calm', actor, kind: 'calm', perSecond },
@@ -33,15 +34,13 @@ export function sicknesses(rest: number): readonly Sickness[] {
     { name: 'hanging, a tenth as much as the rest', actor, kind: 'hanging', perSecond: rest / 10 },
     { name: 'blocking', actor, kind: 'blocking', perSecond: 0.2 },
     { name: 'flooding, as much as the rest', actor, kind: 'flooding', perSecond: rest },
-    11 * rest <= sustainedPerSecond
-      ? { name: 'flooding, ten times the rest', actor, kind: 'flooding', perSecond: 10 * rest }
-      : {
-          name: 'flooding, ten times the rest for a second',
-          actor,
-          kind: 'flooding',
-          perSecond: 10 * rest,
-          forMs: 1_000,
-        },
+    {
+      name: `flooding, ten times the rest${briefly ? ' for a second' : ''}`,
+      actor,
+      kind: 'flooding',
+      perSecond: 10 * rest,
+      ...(briefly && { forMs: 1_000 }),
+    },
     { name: 'calm, all of them call', actor: calling, kind: 'calm', perSecond },
     { name: 'open breaker', actor: calling, kind: 'open-breaker', perSecond, settings: ['breaker.failures=1'] },
   ]

@@ -47,48 +47,44 @@ export async function stress(place: Place, options: StressOptions): Promise<Run>
   const content: Content = { kind: 'order', records, tenants, spread: 'zipf', ids, copyEvery: 0, day: place.day }
   const messages = new Messages(content)
   const scenario = faults ? 'stress, faults' : 'stress'
+  const own = { ...place, settings: [...shortRetention, ...(place.settings ?? [])] }
   const task = { scenario, actor: faults ? 'isolation' : 'rows', mode, messages, partitions } as const
   return withOwnTopic(place.servers, { name: 'stress', day: place.day, partitions }, async ({ topic, publisher }) => {
     return withAdmin(place.servers, (admin) =>
-      measureDaemon(
-        { ...place, settings: [...shortRetention, ...(place.settings ?? [])] },
-        task,
-        topic,
-        async (session) => {
-          const { subject: crew, database, reach } = session
-          await crew.first.ownsAll(partitions)
-          const producer = await OpenLoop.start({ publisher, topic, messages, ratePerSecond, records })
-          let added = 0
-          const fault = async (minute: number): Promise<string | undefined> => {
-            if (!faults || minute % faultEvery !== 2) return undefined
-            const kind = faultKinds[Math.floor(minute / faultEvery) % faultKinds.length] ?? faultKinds[0]
-            added += await commitFault(kind, minute, { crew, sql: database.sql, publisher, topic })
-            return kind
-          }
-          const minutes = await watched(session, producer, { admin, topic, options, fault })
-          await crew.while(producer.finished)
-          await reach(records + added)
-          const times = { startAt: producer.startAt, first: 0, ratePerSecond, flushMs: 0 }
-          const growth = growthOf(minutes, options.minuteSeconds)
-          const from = producer.startAt + warmUpSeconds * 1_000
-          const misses = missedIn({ minutes, growth })
-          for (const miss of misses) say(`  missed: ${miss}`)
-          return {
-            messages: Math.round(ratePerSecond * durationSeconds),
-            records,
-            window: { from, to: from + durationSeconds * 1_000 },
-            offered_per_second: ratePerSecond,
-            latency_ms: await latenciesOf(database.sql, times, Math.round(ratePerSecond * warmUpSeconds)),
-            producer_ms: producer.figures(Math.round(ratePerSecond * warmUpSeconds)),
-            series: await latencySeriesOf(database.sql, times),
-            lag_series: await lagOf(database.sql, times, records),
-            minutes,
-            growth,
-            objectives_held: misses.length === 0,
-            ...(faults && { sick_messages: added, dead_letters: await deadLettersOfOthers(database.sql) }),
-          }
-        },
-      ),
+      measureDaemon(own, task, topic, async (session) => {
+        const { subject: crew, database, reach } = session
+        await crew.first.ownsAll(partitions)
+        const producer = await OpenLoop.start({ publisher, topic, messages, ratePerSecond, records })
+        let added = 0
+        const fault = async (minute: number): Promise<string | undefined> => {
+          if (!faults || minute % faultEvery !== 2) return undefined
+          const kind = faultKinds[Math.floor(minute / faultEvery) % faultKinds.length] ?? faultKinds[0]
+          added += await commitFault(kind, minute, { crew, sql: database.sql, publisher, topic })
+          return kind
+        }
+        const minutes = await watched(session, producer, { admin, topic, options, fault })
+        await crew.while(producer.finished)
+        await reach(records + added)
+        const times = { startAt: producer.startAt, first: 0, ratePerSecond, flushMs: 0 }
+        const growth = growthOf(minutes, options.minuteSeconds)
+        const from = producer.startAt + warmUpSeconds * 1_000
+        const misses = missedIn({ minutes, growth })
+        for (const miss of misses) say(`  missed: ${miss}`)
+        return {
+          messages: Math.round(ratePerSecond * durationSeconds),
+          records,
+          window: { from, to: from + durationSeconds * 1_000 },
+          offered_per_second: ratePerSecond,
+          latency_ms: await latenciesOf(database.sql, times, Math.round(ratePerSecond * warmUpSeconds)),
+          producer_ms: producer.figures(Math.round(ratePerSecond * warmUpSeconds)),
+          series: await latencySeriesOf(database.sql, times),
+          lag_series: await lagOf(database.sql, times, records),
+          minutes,
+          growth,
+          objectives_held: misses.length === 0,
+          ...(faults && { sick_messages: added, dead_letters: await deadLettersOfOthers(database.sql) }),
+        }
+      }),
     )
   })
 }
