@@ -27,6 +27,15 @@ function output(child: ChildProcess): () => string {
   return () => text
 }
 
+/** Whether the process, and whatever writes where it wrote, has ended. */
+function closed(child: ChildProcess): () => boolean {
+  let yes = false
+  child.once('close', () => {
+    yes = true
+  })
+  return () => yes
+}
+
 test('a program gets its arguments and gives its status, and what it left behind is ended', () => {
   const { stdout, status } = spawnSync(process.execPath, [up, fixture('leaves-a-sleeper.ts'), '--one', 'two'], {
     encoding: 'utf8',
@@ -41,8 +50,9 @@ test('--runtime bun runs the program on Bun', () => {
   const { stdout } = spawnSync(process.execPath, [up, fixture('leaves-a-sleeper.ts'), '--runtime', 'bun'], {
     encoding: 'utf8',
   })
-  const { bun } = said.parse(JSON.parse(stdout))
+  const { pid, bun } = said.parse(JSON.parse(stdout))
   assert.type(bun, 'string')
+  assert.is(identify(pid), undefined)
 })
 
 test('when the npm above it is killed, the program is told to end, and does', async () => {
@@ -52,17 +62,20 @@ test('when the npm above it is killed, the program is told to end, and does', as
     env: { ...process.env, npm_lifecycle_event: 'demo' },
   })
   const printed = output(shell)
+  const ended = closed(shell)
   await eventually(() => printed().includes('ready'), { deadlineMs: 20_000 })
   shell.kill('SIGKILL')
-  await eventually(() => printed().includes('SIGTERM 1'), { deadlineMs: 10_000, what: 'the program saw one SIGTERM' })
+  await eventually(ended, { deadlineMs: 30_000, what: 'the program and the bootstrap have ended' })
+  assert.is(printed(), 'ready\nSIGTERM 1\n')
 })
 
 test('SIGTERM for the bootstrap reaches the program once', async () => {
   const bootstrap = spawn(process.execPath, [up, fixture('waits.ts')], { stdio: ['ignore', 'pipe', 'inherit'] })
   const printed = output(bootstrap)
+  const ended = closed(bootstrap)
   await eventually(() => printed().includes('ready'), { deadlineMs: 20_000 })
   bootstrap.kill('SIGTERM')
-  await eventually(() => printed().includes('SIGTERM'), { deadlineMs: 10_000 })
+  await eventually(ended, { deadlineMs: 30_000, what: 'the bootstrap has ended' })
   assert.is(printed(), 'ready\nSIGTERM 1\n')
 })
 

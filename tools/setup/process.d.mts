@@ -13,3 +13,6 @@ export function endAll(records: readonly ProcessRecord[], first?: NodeJS.Signals
 export function withEnvironment(name: string, value: string): ProcessRecord[]
 export function childrenOf(pid: number): ProcessRecord[]
 export function newMark(name: string): string
+
+/** The `NAME=VALUE` of a process; none of one that has gone. Linux only. */
+export function environmentOf(pid: number): string[]

@@ -82,27 +82,54 @@ export function withEnvironment(name, value) {
   const wanted = `${name}=${value}`
   return everyProcess().filter(({ pid }) => {
     if (pid === process.pid) return false
-    try {
-      const environment = readFileSync(`/proc/${pid}/environ`, 'latin1').split('\0')
-      return environment.some((entry) => entry === wanted || entry.startsWith(`${wanted}.`))
-    } catch {
-      return false // another user's, or gone
-    }
+    return environmentOf(pid).some((entry) => entry === wanted || entry.startsWith(`${wanted}.`))
   })
 }
 
-function fromProc(pid) {
-  let text
+/** The `NAME=VALUE` of a process; none of another user's, or of one that has gone. Linux only. */
+export function environmentOf(pid) {
+  // A process that is just being executed shows nothing until its new memory is laid out: nine in ten of those that Bun
+  // has started are met like that. It is a moment; the limit is for what only looks like one.
+  const deadline = Date.now() + 1000
   try {
-    text = readFileSync(`/proc/${pid}/stat`, 'latin1')
+    for (;;) {
+      const starting = startsUp(pid)
+      const text = readFileSync(`/proc/${pid}/environ`, 'latin1')
+      if (text !== '' || !starting || Date.now() > deadline) return text.split('\0')
+    }
+  } catch {
+    return []
+  }
+}
+
+/** Whether a process's environment has no place yet: see proc_pid_stat(5), `env_end` and `flags`. */
+function startsUp(pid) {
+  const fields = statOf(pid).fields
+  const kernelThread = (Number(fields[6]) & 0x200000) !== 0
+  return fields[48] === '0' && !kernelThread && !isDead(fields)
+}
+
+function fromProc(pid) {
+  try {
+    const { name, fields } = statOf(pid)
+    if (isDead(fields)) return undefined
+    return { name, parent: Number(fields[1]), start: `${bootId()}/${fields[19]}` }
   } catch {
     return undefined
   }
+}
+
+/** The name, and what follows it, from field 3 on. */
+function statOf(pid) {
+  const text = readFileSync(`/proc/${pid}/stat`, 'latin1')
   const open = text.indexOf('(')
   const close = text.lastIndexOf(')') // a process may call itself "a) b"
-  const fields = text.slice(close + 2).split(' ')
-  if (fields[0] === 'Z' || fields[0] === 'X') return undefined // dead, and not yet reaped by its parent
-  return { name: text.slice(open + 1, close), parent: Number(fields[1]), start: `${bootId()}/${fields[19]}` }
+  return { name: text.slice(open + 1, close), fields: text.slice(close + 2).split(' ') }
+}
+
+/** Whether only a zombie is left, which its parent has not reaped yet. */
+function isDead(fields) {
+  return fields[0] === 'Z' || fields[0] === 'X'
 }
 
 let boot
