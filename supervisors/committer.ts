@@ -299,8 +299,8 @@ export class Committer {
     } else if (step === 'effect' && blame === 'infrastructure') {
       // The code alone does not say whose fault it is: an actor's statement may use up its own limit. While nobody can
       // commit, nobody is to blame.
-      const { heldSince = 0 } = plan.batch[0]?.mailbox ?? {}
-      this.#setback(plan, failure, patience, heldSince > 0 && this.#committedAt > heldSince ? 'limited' : 'unlimited')
+      const held = plan.batch[0]?.mailbox.held ?? null
+      this.#setback(plan, failure, patience, held !== null && this.#committedAt > held.since ? 'limited' : 'unlimited')
       this.#wait(shownOf(failure))
     } else if (step === 'own' && blame === 'held') {
       // Ours may take too long for what it is given.

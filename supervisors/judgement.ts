@@ -102,13 +102,16 @@ export class Judgement {
 
   #overdue({ mailbox, held }: Suspect): boolean {
     const { clock, settings } = this.#options
-    if (mailbox.heldSince === 0) mailbox.heldSince = clock.monotonic()
-    return held === 'limited' && clock.monotonic() - mailbox.heldSince >= settings.heldLimitMs
+    const now = clock.monotonic()
+    mailbox.held ??= { since: now, times: 0 }
+    mailbox.held.times++
+    return held === 'limited' && now - mailbox.held.since >= settings.heldLimitMs
   }
 
   #holdBack({ mailbox, failure }: Suspect): void {
     const { heldRetryMs } = this.#options.settings
-    this.#hold(mailbox, shownOf(failure), backOffMs(++mailbox.heldTimes, { first: heldRetryMs, most: maxHeldRetryMs }))
+    const { times } = mailbox.held ?? { times: 1 }
+    this.#hold(mailbox, shownOf(failure), backOffMs(times, { first: heldRetryMs, most: maxHeldRetryMs }))
   }
 
   #hold(mailbox: Mailbox, reason: string, ms: number): void {
@@ -124,8 +127,7 @@ export class Judgement {
     const { mailbox } = suspect
     const { resume, fail } = this.#options
     this.released(mailbox)
-    mailbox.heldSince = 0
-    mailbox.heldTimes = 0
+    mailbox.held = null
     fail(mailbox, failedBy(suspect))
     resume(mailbox)
   }

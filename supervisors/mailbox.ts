@@ -59,10 +59,8 @@ export class Mailbox {
   waitingReason = ''
   /** When it is tried again, in ms since 1970; 0 when no time is set. */
   waitingUntil = 0
-  /** Monotonic time since which a lock has held this tenant back; 0 when it does not. */
-  heldSince = 0
-  /** Attempts in a row that it was held back. */
-  heldTimes = 0
+  /** A lock holds this tenant back: since when, by monotonic time, and how many attempts in a row. */
+  held: { readonly since: number; times: number } | null = null
   /** What of it failed last, as it may be shown. */
   lastFailure: { readonly offset: number; readonly shown: string } | null = null
   /** In its worker's ready queue. */

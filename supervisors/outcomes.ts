@@ -295,8 +295,7 @@ export class Outcomes {
   #repeat(mailbox: Mailbox, item: Item, failed: Failed, attempts: number, delayMs: number): void {
     const { clock, metrics, push, feedBack } = this.#options
     this.#withdraw(mailbox, mailbox.decidedCount)
-    mailbox.heldSince = 0
-    mailbox.heldTimes = 0
+    mailbox.held = null
     mailbox.lastFailure = { offset: item.record.offset, shown: failureShown(failed.failure) }
     if (item.firstFailedAt === 0) item.firstFailedAt = this.#failedNow()
     push(new Decided(mailbox, item, { ...failed, kind: 'retried', attempts, retryAt: clock.now() + delayMs }))
@@ -320,8 +319,7 @@ export class Outcomes {
     if (item === undefined) return
     intake.weighed(item.ownBytes - item.bytes)
     intake.gave(item.ownBytes)
-    mailbox.heldSince = 0
-    mailbox.heldTimes = 0
+    mailbox.held = null
     if (mailbox.full) parking.eased(mailbox)
     if (mailbox.parked !== null) feedBack.consider(mailbox)
     if (mailbox.decidedCount > 0) return
