@@ -46,7 +46,6 @@ export type ContextServices = {
 export type Mailbox = {
   readonly actor: Actor
   readonly tenant: string
-  readonly tenantBytes: Uint8Array
   state: unknown
 }
 
@@ -176,7 +175,6 @@ export class MessageContext implements AnyContext {
       {
         group: this.#mailbox.actor.group,
         tenant: this.#mailbox.tenant,
-        tenantBytes: this.#mailbox.tenantBytes,
         cause: this.#envelope,
         headers: this.#record.headers,
         causeUuid: this.#canonicalUuid(),

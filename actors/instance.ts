@@ -41,17 +41,12 @@ const none: ReadonlySet<number> = new Set()
 export class Instance implements Mailbox, Runner, Taker {
   readonly mailbox: number
   readonly run: number
-  readonly actor: Actor
   readonly tenant: string
-  readonly tenantBytes: Uint8Array
-  readonly calls: boolean
-  readonly timeoutMs: number
   readonly weight: number
   readonly account = new Account()
   state: unknown = undefined
   readonly #loaded: LoadedActor
   readonly #thread: InstanceThread
-  readonly #services: ContextServices
   readonly #lane: number
   /** Offsets of records that wait, and whose messages were committed before. */
   #known: Set<number> | undefined
@@ -79,22 +74,29 @@ export class Instance implements Mailbox, Runner, Taker {
     this.#lane = opening.lane
     this.mailbox = mailbox
     this.run = run
-    this.actor = loaded.actor
-    this.calls = loaded.calls
-    this.timeoutMs = loaded.actor.timeoutMs ?? thread.timeoutMs
     this.tenant = opening.tenant
     this.weight = thread.weightOf(opening.tenant)
-    this.tenantBytes = Buffer.from(opening.tenant)
     this.#loaded = loaded
     this.#thread = thread
-    this.#services = thread.services
     this.#open(opening)
+  }
+
+  get actor(): Actor {
+    return this.#loaded.actor
+  }
+
+  get calls(): boolean {
+    return this.#loaded.calls
+  }
+
+  get timeoutMs(): number {
+    return this.#loaded.actor.timeoutMs ?? this.#thread.timeoutMs
   }
 
   /** The key of a record's message; null where it has none, or cannot be read. */
   keyOf(record: IncomingRecord): MessageKey | null {
     try {
-      return this.#key(decodeEnvelope(record, this.tenant, this.#services.limits))
+      return this.#key(decodeEnvelope(record, this.tenant, this.#thread.services.limits))
     } catch {
       return null
     }
@@ -234,7 +236,7 @@ export class Instance implements Mailbox, Runner, Taker {
     let envelope: Envelope | undefined
     this.#begin(record.offset)
     try {
-      envelope = decodeEnvelope(record, this.tenant, this.#services.limits)
+      envelope = decodeEnvelope(record, this.tenant, this.#thread.services.limits)
       this.#thread.began?.(this.mailbox, record.offset, this.#identity(envelope))
       if (this.calls && this.#isCopy(record, envelope)) return this.#duplicate(record, envelope)
       if (this.#unreadable !== undefined)
@@ -250,7 +252,7 @@ export class Instance implements Mailbox, Runner, Taker {
 
   #handle(record: IncomingRecord, envelope: Envelope, result: Validation): void {
     if (result.issues !== undefined) throw schemaFailure(result.issues)
-    const context = new MessageContext(this.#services, this, envelope, record)
+    const context = new MessageContext(this.#thread.services, this, envelope, record)
     this.#context = context
     const returned = this.actor.receive(withPayload(envelope, result.value), context)
     if (isPromise(returned)) this.#wait(returned, record, envelope, () => this.#finish(record, envelope, context))
@@ -335,7 +337,7 @@ export class Instance implements Mailbox, Runner, Taker {
     const state: Done['state'] =
       definition === undefined
         ? null
-        : { version: definition.version, json: writeState(this.state, this.#services.limits) }
+        : { version: definition.version, json: writeState(this.state, this.#thread.services.limits) }
     this.#context = undefined
     if (this.calls) this.#thread.recent.add(this.#nameInRun(envelope))
     this.#decide(record, {

@@ -13,7 +13,6 @@ import type { Outgoing } from './define-actor.ts'
 export type Origin = {
   readonly group: string
   readonly tenant: string
-  readonly tenantBytes: Uint8Array
   readonly cause: Envelope
   readonly headers: MessageHeaders
   /** The incoming message's canonical UUID. */
@@ -36,7 +35,7 @@ export function outgoing(topic: string, message: Outgoing, origin: Origin, limit
   if (!Number.isInteger(version) || version < 1 || version > 0x7fffffff)
     throw bad('schemaVersion must be a whole number from 1')
   if (message.payload === undefined) throw bad('payload is undefined: give null')
-  const key = message.key === undefined ? origin.tenantBytes : keyBytes(message.key)
+  const key = keyBytes(message.key === undefined ? origin.tenant : message.key)
   const { value, headers } = encode(message, messageId, version, origin, limits)
   return { kind: 'publish', topic, messageId, key, value, headers: [...headers, ...travellingHeaders(origin.headers)] }
 }

@@ -1,6 +1,9 @@
+/** Shared by all queues that are empty, which most are: a tenant that is warm has two. */
+const nothing: undefined[] = []
+
 /** A first-in first-out queue whose `shift` costs the same whatever its length; an Array's does not. */
 export class Fifo<T> {
-  #items: (T | undefined)[] = []
+  #items: (T | undefined)[] = nothing
   #head = 0
 
   get length(): number {
@@ -8,7 +11,8 @@ export class Fifo<T> {
   }
 
   push(item: T): void {
-    this.#items.push(item)
+    if (this.#items === nothing) this.#items = [item]
+    else this.#items.push(item)
   }
 
   /** The item at `index` from the front; undefined past the end. */
@@ -21,7 +25,7 @@ export class Fifo<T> {
     if (this.#head === this.#items.length) return undefined
     this.#items[this.#head++] = undefined
     if (this.#head === this.#items.length) {
-      this.#items.length = 0
+      this.#items = nothing
       this.#head = 0
     } else if (this.#head >= 1_024 && this.#head * 2 >= this.#items.length) {
       this.#items = this.#items.slice(this.#head)
