@@ -8,6 +8,12 @@ import { errorOf, TenantryError } from '../core/errors.ts'
 import type { Decision, Executing } from '../core/workers.ts'
 import { memoryCode, type Watched } from './thread-watch.ts'
 
+/**
+ * What a thread may use for young objects. Node's own choice grows with the machine's memory: on one of 24 GiB the daemon
+ * had 591 MB at its peak, and has 500 MB with this, for the same CPU time; with half of it, a tenth more of that.
+ */
+const youngMiB = 48
+
 export type ThreadOptions = Omit<WorkerSetup, 'port' | 'vitals'> & {
   /** Mailboxes that it may execute at once. */
   readonly places: number
@@ -66,7 +72,9 @@ export class WorkerThread implements Watched {
       atomics: 'disabled',
       recordTiming: false,
       ...(environment !== undefined && { env: { ...environment } }),
-      ...(maxHeapMiB !== undefined && { resourceLimits: { maxOldGenerationSizeMb: maxHeapMiB } }),
+      ...(maxHeapMiB !== undefined && {
+        resourceLimits: { maxOldGenerationSizeMb: maxHeapMiB, maxYoungGenerationSizeMb: youngMiB },
+      }),
     })
     this.#piscina.on('error', (error: unknown) => events.strayed(errorOf(error)))
     const { port1, port2 } = new MessageChannel()
