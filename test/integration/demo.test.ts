@@ -1,5 +1,5 @@
 // timeout: 600 s
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import * as assert from 'uvu/assert'
 import { z } from 'zod'
@@ -42,3 +42,13 @@ for (const on of [
     { timeoutMs: 180_000 },
   )
 }
+
+test('a driver that cannot run on Bun is refused before any server starts', () => {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [main, '--runtime', 'bun', '--driver', 'confluent'], {
+    encoding: 'utf8',
+    timeout: 60_000,
+  })
+  assert.is(status, 2)
+  assert.is(stdout, '')
+  assert.match(stderr, /^The confluent driver .* leave out .*\n$/)
+})
