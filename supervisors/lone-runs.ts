@@ -49,6 +49,8 @@ export class LoneRuns {
   readonly #suspects = new Map<Partition, LostOwners['suspects']>()
   /** Records that have ended since it was taken over. */
   readonly #ended = new Map<Partition, number>()
+  /** Of them, those of which so many have that all run together again, once that is written down. */
+  readonly #proven = new Set<Partition>()
   /** Partitions that run together, although owners of theirs were lost: one of their records may be it as well. */
   readonly #doubtful = new Set<Partition>()
   /** What the extra thread gets next. */
@@ -102,6 +104,7 @@ export class LoneRuns {
   dropped(partition: Partition): void {
     this.#doubtful.delete(partition)
     this.#ended.delete(partition)
+    this.#proven.delete(partition)
     this.#suspects.delete(partition)
   }
 
@@ -109,8 +112,10 @@ export class LoneRuns {
   ended(partition: Partition): void {
     const ended = this.#ended.get(partition)
     if (ended === undefined) return
-    if (ended + 1 < this.#options.settings.trustAfterRecords) this.#ended.set(partition, ended + 1)
-    else this.#trust(partition)
+    this.#ended.set(partition, ended + 1)
+    if (ended + 1 < this.#options.settings.trustAfterRecords) return
+    this.#proven.add(partition)
+    if (!this.#busy) void this.#work()
   }
 
   /** What is written down as running is not to be blamed any more: it has ended, or something else may end the process. */
@@ -124,8 +129,15 @@ export class LoneRuns {
     this.#next = null
   }
 
-  #trust(partition: Partition): void {
-    const { ledger, log, quarantine, settings, moveOn } = this.#options
+  /**
+   * What runs together may end the process: by then nothing is written down as running alone, or it would be blamed,
+   * although it has ended.
+   */
+  async #trust(partition: Partition): Promise<void> {
+    const { ledger, log, quarantine, settings, moveOn, settled } = this.#options
+    await ledger.trust(partition.ref, partition.epoch)
+    await this.#noteNone()
+    if (this.#stopped || !this.#proven.has(partition)) return
     this.dropped(partition)
     this.#doubtful.add(partition)
     partition.reason = ''
@@ -134,29 +146,24 @@ export class LoneRuns {
       { ...partition.facts, records: settings.trustAfterRecords },
       'So many records have run alone and ended that all run together again.',
     )
-    // Not written, the next owner begins with records that run alone, as this one did.
-    ledger
-      .trust(partition.ref, partition.epoch)
-      .catch((error: unknown) =>
-        log.debug('partition.trust_not_written', { error: messageOf(error) }, messageOf(error)),
-      )
     quarantine.freeAll(partition)
     // Others wait for a time, or for an operator, and go elsewhere after that by themselves.
     for (const mailbox of [...partition.mailboxes.values()])
       if (mailbox.worker === this.#extra && (mailbox.open || mailbox.ready) && !quarantine.holds(mailbox))
         moveOn(mailbox)
+    settled()
   }
 
   /** Writes down what is to run, or that nothing does, and then lets it run; as long as there is something to do. */
   async #work(): Promise<void> {
     this.#busy = true
     const { backoffMinMs, backoffMaxMs } = this.#options.settings
-    for (let failures = 0; !this.#stopped && (this.#next !== null || this.#noted); ) {
+    for (let failures = 0; !this.#stopped && (this.#next !== null || this.#noted || this.#proven.size > 0); ) {
       try {
         await this.#step()
         if (failures > 0) this.#options.trouble(null)
         failures = 0
-        if (this.#next === null) break
+        if (this.#next === null && this.#proven.size === 0) break
       } catch (error) {
         this.#options.trouble(messageOf(error))
         await sleep(this.#options.clock, backOffMs(++failures, { first: backoffMinMs, most: backoffMaxMs }))
@@ -169,6 +176,7 @@ export class LoneRuns {
     const { ledger, workers, mailboxes, giveUp, touch, settled } = this.#options
     // The dispatcher is not to hear of anything while it fills.
     await Promise.resolve()
+    for (const partition of this.#proven) await this.#trust(partition)
     const dispatch = this.#next
     const mailbox = dispatch === null ? undefined : mailboxes.get(dispatch.mailbox)
     const item = mailbox?.oldestInFlight

@@ -182,6 +182,8 @@ export class EngineStage {
   lostOwners: LostOwners = { count: 0, givenUp: 0, suspects: [] }
   readonly givenBack: number[] = []
   readonly trusted: number[] = []
+  /** Resolves when PostgreSQL has that. */
+  trusting: () => Promise<void> = async () => {}
   /** Offsets of records that are about to run alone; -1 for none. */
   readonly lone: number[] = []
   runAlone = async (offset: number): Promise<boolean> => this.lone.push(offset) > 0
@@ -547,7 +549,10 @@ export class EngineStage {
       release: async (owned) => void this.givenBack.push(...owned.map(({ ref }) => ref.partition)),
       runAlone: (_ref, _epoch, record) => this.runAlone(record.offset),
       runNoneAlone: async () => void this.lone.push(-1),
-      trust: async ({ partition }) => void this.trusted.push(partition),
+      trust: async ({ partition }) => {
+        await this.trusting()
+        this.trusted.push(partition)
+      },
       acceptOffset: async () => {},
       readOutbox: async () => ({ rows: [], more: 0 }),
       deleteOutbox: async () => true,

@@ -81,6 +81,22 @@ test('after a thousand that have ended, the rest runs together', async () => {
   assert.is(stage.lone.at(-1), -1)
 })
 
+test('until it is written down that all may run together, and nothing as running alone, nothing does', async () => {
+  const stage = await staged(lost(3), { settings: { trustAfterRecords: 2 } })
+  const away = Promise.withResolvers<void>()
+  stage.trusting = () => away.promise
+  await stage.send(['a', 'b', 'c', 'd'])
+  await stage.clock.pass(0)
+  assert.equal([stage.sentTo.length, stage.lone.length], [2, 2])
+  away.reject(new Error('away'))
+  await stage.clock.pass(0)
+  assert.equal([stage.sentTo.length, stage.engine.reasons], [2, ['postgres.lone: away']])
+  stage.trusting = async () => {}
+  await stage.clock.pass(1_000)
+  assert.equal([stage.trusted, stage.lone.at(-1), stage.engine.reasons], [[0], -1, []])
+  assert.equal([stage.sentTo.slice(2).sort(), stage.committed.length], [['0:2', '0:3'], 4])
+})
+
 test('when the rest runs together again, a tenant that waits after a failure goes on waiting', async () => {
   const stage = await staged(lost(3), { settings: { trustAfterRecords: 3 } })
   stage.failures.set(0, 1)
