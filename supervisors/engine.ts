@@ -361,6 +361,7 @@ export class Engine {
       outboxPending: this.#outbox.pending,
       breakers: this.#outcomes.dependencies.open(),
       parkedRecords: this.#parking.rows,
+      parkedReads: this.#feedBack.queries,
     })
   }
 

@@ -32,7 +32,7 @@ export type FeedBackOptions = {
 
 /** Tenants whose parked records are read in one query. */
 const tenantsPerQuery = 200
-/** Queries under way. */
+/** Queries under way, at most. */
 const maxQueries = 2
 /** Bytes of one answer, about. */
 const maxPageBytes = 4 * 1024 * 1024
@@ -63,6 +63,11 @@ export class FeedBack {
   /** Rows of all our partitions that are not in memory, about. */
   get rows(): number {
     return this.#rows
+  }
+
+  /** Queries under way. */
+  get queries(): number {
+    return this.#queries
   }
 
   /** Nothing is read any more: the daemon drains. */

@@ -133,13 +133,16 @@ export class Parking {
    */
   look(): void {
     const now = this.#options.clock.monotonic()
+    const due: Mailbox[] = []
     for (const mailbox of this.#options.mailboxes.values()) {
       if (mailbox.full) {
-        if (mailbox.stuck || mailbox.committedCount === mailbox.lookedAt) this.#parkIfRoom(mailbox, true)
+        if (mailbox.stuck || mailbox.committedCount === mailbox.lookedAt) due.push(mailbox)
         else if (this.#fits(mailbox)) this.#parkArrivals(mailbox)
         mailbox.lookedAt = mailbox.committedCount
-      } else if (this.#holdsQuiet(mailbox, now)) this.#parkIfRoom(mailbox, true)
+      } else if (this.#holdsQuiet(mailbox, now)) due.push(mailbox)
     }
+    // Only now: to park one gives its partition something to commit, and it would not look quiet to the next.
+    for (const mailbox of due) this.#parkIfRoom(mailbox, true)
   }
 
   /** After a commit of the partition: those that have held its watermark for too long are parked. */

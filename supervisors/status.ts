@@ -40,6 +40,8 @@ export type EngineStatus = {
   readonly waitingTenants: WaitingTenants
   /** Records in PostgreSQL, and on their way there, because their tenants could not take them; about. */
   readonly parkedRecords: number
+  /** Queries under way that read some of them back; what they may bring has its place in memory already. */
+  readonly parkedReads: number
   /** Tenants that cannot go on by themselves. */
   readonly blocked: readonly {
     readonly tenant: string
@@ -61,6 +63,7 @@ export function statusOf(engine: {
   outboxPending: number
   breakers: readonly OpenBreakers[]
   parkedRecords: number
+  parkedReads: number
 }): EngineStatus {
   const partitions = [...engine.partitions]
   const waiting = { ...noneWait }
@@ -85,6 +88,7 @@ export function statusOf(engine: {
     outboxPending: engine.outboxPending,
     waitingTenants: waiting,
     parkedRecords: engine.parkedRecords,
+    parkedReads: engine.parkedReads,
     blocked: blocked.map(blockedTenant),
     breakers: engine.breakers,
   }

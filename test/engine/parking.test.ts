@@ -86,6 +86,16 @@ test('nor does it when nothing comes after that would be committed', async () =>
   assert.is(stage.parked.length, 0)
 })
 
+test('all that hold a partition that has become quiet are parked together', async () => {
+  const stage = new EngineStage({ settings: { parkAfterMs: 5_000 } })
+  await stage.assign()
+  const many = Array.from({ length: 8 }, (_, i) => `sick${i}`)
+  for (const tenant of many) stage.silent.add(tenant)
+  await stage.send(many.flatMap((tenant) => [tenant, 'well']))
+  await stage.clock.pass(7_000)
+  assert.equal([stage.parked.length, stage.engine.status().partitions[0]?.watermark], [8, 16])
+})
+
 for (const settings of [{ parkAfterMs: 5_000 }, { parkAfterCommits: 5 }])
   test(`nor do records that come while it still hangs, once its first are parked (${JSON.stringify(settings)})`, async () => {
     const stage = new EngineStage({ settings })

@@ -19,8 +19,9 @@ export class LongPauses {
     const since = new Map<string, number>()
     for (const { process, draining, client, engine } of this.#world.running()) {
       if (process.state !== 'running' || draining || !client.reached || engine.reasons.length > 0) continue
-      const { paused, inFlight, partitions, parkedRecords, mailboxes, waitingTenants } = engine.status()
+      const { paused, inFlight, partitions, parkedRecords, parkedReads, mailboxes, waitingTenants } = engine.status()
       if (!paused.includes('budget') || inFlight > 0 || partitions.some(({ uncommitted }) => uncommitted > 0)) continue
+      if (parkedReads > 0) continue
       if (waitingTenants.retrying + waitingTenants.held + waitingTenants.dependency < mailboxes) continue
       // Where there is no space for them, they stay.
       if (parkedRecords >= Math.min(parkedMaxPerTenant, parkedMaxRecords)) continue
