@@ -2,14 +2,19 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { performance } from 'node:perf_hooks'
 import { pathToFileURL } from 'node:url'
 import * as assert from 'uvu/assert'
+import { childrenOf, endAll } from '../../tools/setup/process.mjs'
 import { afterEach, test } from '../harness.ts'
 import { eventually } from '../services.ts'
 import { actors, chaos, does, Observed, type ObservedOptions, opening } from './pool-stage.ts'
 
 // Whatever an actor does to its thread, the pool goes on, and says who may have done it.
+
+/** Longer than any test may take: nothing that a test sees was waited for until it was over. */
+const longSleepSeconds = 600
+/** The daemon's own: less is missed by threads that do nothing wrong, on a machine with much more to do. */
+const blockLimitMs = 1_000
 
 let current: Observed | undefined
 
@@ -19,7 +24,13 @@ async function started(count: number, settings: ObservedOptions['settings'] = {}
   return current
 }
 
+/** Ends the programs that threads wait for, which would outlast any test. */
+function wakeSleepers(): Promise<void> {
+  return endAll(childrenOf(process.pid), 'SIGKILL')
+}
+
 afterEach(async () => {
+  await wakeSleepers()
   await current?.pool.stop()
   current = undefined
 })
@@ -33,12 +44,10 @@ const codeOf = (error: Error | undefined) => (error !== undefined && 'code' in e
 
 for (const what of ['loop', 'atomics', 'microtasks', 'sleep']) {
   test(`a thread that does not answer (${what}) counts as lost at the limit, and another goes on`, async () => {
-    const observed = await started(1, { blockLimitMs: 300 })
+    const observed = await started(1, { blockLimitMs })
     send(observed, 1, 'wait', 60_000)
-    send(observed, 2, what, 4)
-    const sent = performance.now()
+    send(observed, 2, what, longSleepSeconds)
     await observed.until(() => observed.lost.length === 1)
-    assert.ok(performance.now() - sent < 3_000, 'it is not waited for')
     assert.is(codeOf(observed.losses[0]?.error), 'TENANTRY_THREAD_BLOCKED')
     // What goes on after an await cannot be told.
     const suspects = what === 'microtasks' ? [1, 2] : [2]
@@ -54,11 +63,12 @@ for (const what of ['loop', 'atomics', 'microtasks', 'sleep']) {
 }
 
 test('what a lost thread says when it comes to itself again is not heard', async () => {
-  const observed = await started(1, { blockLimitMs: 300 })
-  send(observed, 1, 'sleep', 2)
+  const observed = await started(1, { blockLimitMs })
+  send(observed, 1, 'sleep', longSleepSeconds)
   await observed.until(() => observed.ready.length === 1)
   const { pool } = observed
   assert.is(pool.lingering, 1)
+  await wakeSleepers()
   send(observed, 2, 'nothing')
   await observed.until(() => observed.decisions.length > 0)
   await eventually(() => pool.lingering === 0)
@@ -97,25 +107,24 @@ test('a replacement that cannot load the actors is tried again, and counts', asy
 })
 
 test('threads that were ended in vain are given up on, too', async () => {
-  const observed = await started(1, { maxRestarts: 1, blockLimitMs: 200 })
+  const observed = await started(1, { maxRestarts: 1, blockLimitMs })
   const { pool } = observed
   for (let i = 1; i <= 3; i++) {
     pool.openExtra()
     await observed.until(() => observed.ready.length === i)
-    send(observed, i, 'sleep', 5, 1)
+    send(observed, i, 'sleep', longSleepSeconds, 1)
     await observed.until(() => observed.lost.length === i)
   }
   assert.equal(
     observed.failures.map(({ code }) => code),
     ['TENANTRY_WORKERS_FAIL'],
   )
-  const asked = performance.now()
   await pool.stop()
-  assert.ok(performance.now() - asked < 4_000, 'stop does not wait for them')
+  assert.is(pool.lingering, 3, 'stop does not wait for them')
 })
 
 test('records that follow each other without a pause are no block', async () => {
-  const observed = await started(1, { blockLimitMs: 300 })
+  const observed = await started(1, { blockLimitMs })
   const records = Array.from({ length: 40 }, (_, i) => does('busy', 50)(i))
   observed.pool.dispatch(0, [{ mailbox: 1, run: 1, opening: opening(chaos, 'acme'), records }])
   await observed.until(() => observed.decisions.length === 40 || observed.lost.length > 0)
@@ -140,7 +149,7 @@ test('the one whose code had the thread is named; where it cannot be told, all t
 
 for (const what of ['late-publish', 'throw-undefined-later', 'break-prototypes']) {
   test(`after ${what} a thread serves the next message, or another does`, async () => {
-    const observed = await started(1, { blockLimitMs: 1_000 })
+    const observed = await started(1, { blockLimitMs })
     send(observed, 1, what)
     const served = () => observed.decisions.some(({ mailbox }) => mailbox === 2)
     for (let losses = 0; !served(); losses = observed.lost.length) {
@@ -162,7 +171,7 @@ test('a handler that throws undefined has failed', async () => {
 
 for (const what of ['never', 'obey']) {
   test(`a handler that does not end by itself (${what}) has failed when its time is over, and holds nobody up`, async () => {
-    const observed = await started(1, { handlerTimeoutMs: 200, blockLimitMs: 500 })
+    const observed = await started(1, { handlerTimeoutMs: 200, blockLimitMs })
     send(observed, 1, what)
     send(observed, 2, 'nothing')
     await observed.until(() => observed.decisions.length === 2)
@@ -175,7 +184,7 @@ for (const what of ['never', 'obey']) {
 }
 
 test('the extra thread is there when it is asked for, names messages, and is replaced with a handler that it gave up', async () => {
-  const observed = await started(1, { handlerTimeoutMs: 100, blockLimitMs: 500, maxRestarts: 0 })
+  const observed = await started(1, { handlerTimeoutMs: 100, blockLimitMs, maxRestarts: 0 })
   const { pool } = observed
   pool.openExtra()
   pool.openExtra()
@@ -214,7 +223,7 @@ test('threads that end again and again are given up on, once', async () => {
 
 test('a thread whose buffers take more memory than the process may hold is ended', async () => {
   const maxResidentBytes = process.memoryUsage.rss() + 300 * 2 ** 20
-  const observed = await started(2, { maxResidentBytes, blockLimitMs: 1_000 })
+  const observed = await started(2, { maxResidentBytes, blockLimitMs })
   send(observed, 1, 'wait', 60_000, 1)
   send(observed, 2, 'buffers')
   await observed.until(() => observed.ready.length === 1)
