@@ -116,7 +116,7 @@ export async function commitsWaiting(sql: postgres.Sql): Promise<number> {
 }
 
 export interface EventuallyOptions {
-  /** How long to wait, in milliseconds; 10 s when left out. */
+  /** How long to wait, in milliseconds; 30 s when left out: a deadline that is only for what never comes. */
   readonly deadlineMs?: number
   /** Pause between two looks, in milliseconds; 20 when left out. */
   readonly every?: number
@@ -132,7 +132,8 @@ export async function eventually<T>(
   condition: () => T | Promise<T>,
   options: EventuallyOptions = {},
 ): Promise<NonNullable<Exclude<T, false | 0 | ''>>> {
-  const deadline = performance.now() + (options.deadlineMs ?? 10_000)
+  const { deadlineMs = 30_000 } = options
+  const deadline = performance.now() + deadlineMs
   let last: unknown
   for (;;) {
     try {
@@ -144,10 +145,9 @@ export async function eventually<T>(
     }
     if (performance.now() >= deadline) {
       const seen = last instanceof Error ? last.message : `last seen: ${messageOf(last)}`
-      throw new Error(
-        `${options.what ?? 'the condition'}: not within ${(options.deadlineMs ?? 10_000) / 1000} s (${seen})`,
-        { cause: last },
-      )
+      throw new Error(`${options.what ?? 'the condition'}: not within ${deadlineMs / 1000} s (${seen})`, {
+        cause: last,
+      })
     }
     await pause(options.every ?? 20)
   }
