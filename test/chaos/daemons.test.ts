@@ -108,7 +108,7 @@ test(
         await daemon.until('daemon.draining')
         const asked = performance.now()
         assert.is(await daemon.stop(), 143, daemon.logEnd())
-        assert.ok(performance.now() - asked < 1_000, 'it waits for nothing more')
+        assert.ok(performance.now() - asked < 5_000, 'it does not wait for the 10 s of its drain')
       })
     } finally {
       await blocker.end({ timeout: 1 })
