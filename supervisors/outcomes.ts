@@ -220,7 +220,10 @@ export class Outcomes {
       }
       if (result.kind === 'done') processed++
       else if (result.kind === 'duplicate') duplicates++
-      else if (result.kind === 'failed') deadLettered++
+      else if (result.kind === 'failed') {
+        deadLettered++
+        this.#givenUp(decided, result)
+      }
       bytes += decided.item.ownBytes
       if (record.timestamp > 0) metrics.latency(now - record.timestamp)
       if (record.timestamp > mailbox.partition.committedTimestamp)
@@ -237,6 +240,24 @@ export class Outcomes {
     const group = plan.partitions[0]?.partition.group.name ?? ''
     metrics.committed(group, { processed, duplicates, deadLettered, bytes, elapsedMs })
     this.#publish(plan)
+  }
+
+  /** Without the error's message, which may say what is in the record. */
+  #givenUp({ mailbox, record, attempts }: Decided, { failure, type, messageId }: Failed): void {
+    this.#options.log.warn(
+      'record.dead_lettered',
+      {
+        ...mailbox.partition.facts,
+        offset: record.offset,
+        tenant: mailbox.tenant,
+        type,
+        messageId,
+        reason: failure.reason,
+        errorClass: failure.errorClass,
+        attempts: attempts + 1,
+      },
+      'A record was given up and is a dead letter; "tenantry dlq list" finds it.',
+    )
   }
 
   #publish({ commit, partitions }: Plan): void {

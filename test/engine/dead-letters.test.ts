@@ -73,6 +73,31 @@ test('a dead letter that Kafka refuses is said to be so, and is no message any m
   assert.is(stage.engine.status().outboxPending, 0)
 })
 
+test('the log has a line for each record that was given up, once it is, and nothing of what is in it', async () => {
+  const stage = new EngineStage()
+  stage.failsAt = 1
+  const given = () => stage.lines.filter(({ event: name }) => name === 'record.dead_lettered')
+  const before: number[] = []
+  stage.answer = (commit) => {
+    if (commit.outcomes.some(({ result }) => result.kind === 'failed')) before.push(given().length)
+    return { kind: 'committed', commit }
+  }
+  await stage.assign()
+  await stage.send(['acme', 'acme', 'acme'])
+  await stage.clock.pass(2_000)
+  assert.equal(stage.committed, ['acme/0:done', 'acme/1:failed', 'acme/2:done'])
+  assert.equal(before, [0])
+  assert.equal(
+    given().map(({ fields }) => fields),
+    [
+      {
+        ...{ group: 'g', topic: 't', partition: 0, offset: 1, tenant: 'acme', type: 'go', messageId: '' },
+        ...{ reason: 'handler', errorClass: 'Error', attempts: 1 },
+      },
+    ],
+  )
+})
+
 test('without a topic nothing goes out', async () => {
   const stage = new EngineStage()
   stage.failsAt = 0
