@@ -102,9 +102,12 @@ class Scene {
     return this.#daemon
   }
 
-  /** Resolves when all that was sent is done. */
+  /** Resolves when all that was sent is done, and nothing is parked: what held the others up too long may be. */
   async done(deadlineMs = 2 * minute): Promise<void> {
-    await eventually(async () => (await recordsDone(this.sql, this.topic)) >= this.#sent, {
+    const allDone = async () =>
+      (await recordsDone(this.sql, this.topic)) >= this.#sent &&
+      (await this.sql`select from sys.parked_messages limit 1`).length === 0
+    await eventually(allDone, {
       deadlineMs,
       every: 50,
       what: `${this.#sent} records done; ${this.#daemon?.logEnd()}`,
