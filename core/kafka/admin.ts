@@ -1,17 +1,21 @@
-import { Admin, ConfigResourceTypes, IncrementalAlterConfigOperationTypes } from '@platformatic/kafka'
+import { ConfigResourceTypes, IncrementalAlterConfigOperationTypes } from '@platformatic/kafka'
 import { type Clock, sleep, withDeadline } from '../clock.ts'
+import { AnyBroker } from './any-broker.ts'
 import { isOneOf } from './coordinator.ts'
 import { isUnknownTopic, unavailable } from './cluster.ts'
-import { clientOptions, type KafkaConnection } from './options.ts'
+import type { KafkaConnection } from './options.ts'
 import { type ActualTopic, topicConfigs, type TopicSpec } from './topic-spec.ts'
 
-/** Topics on a cluster: reads them, and creates, grows and configures them. It deletes nothing. */
+/**
+ * Topics on a cluster: reads them, and creates, grows and configures them. It deletes nothing. What is to be changed is
+ * read first, so changes go by way of a broker that has answered.
+ */
 export class TopicAdmin {
-  readonly #admin: Admin
+  readonly #brokers: AnyBroker
   readonly #clock: Clock
 
   constructor(connection: KafkaConnection, clock: Clock) {
-    this.#admin = new Admin({ ...clientOptions(connection), clientId: `${connection.clientId}-topics` })
+    this.#brokers = new AnyBroker({ ...connection, clientId: `${connection.clientId}-topics` }, clock)
     this.#clock = clock
   }
 
@@ -29,7 +33,7 @@ export class TopicAdmin {
   async create(specs: readonly TopicSpec[]): Promise<void> {
     for (const spec of specs) {
       try {
-        await this.#admin.createTopics({
+        await this.#brokers.prompt.createTopics({
           topics: [{ topic: spec.name, partitions: spec.partitions, replicas: spec.replicationFactor }],
           configs: Object.entries(topicConfigs(spec)).map(([name, value]) => ({ name, value })),
         })
@@ -44,7 +48,7 @@ export class TopicAdmin {
   async grow(topics: readonly { readonly topic: string; readonly partitions: number }[]): Promise<void> {
     for (const { topic, partitions } of topics) {
       try {
-        await this.#admin.createPartitions({ topics: [{ name: topic, count: partitions, assignments: null }] })
+        await this.#brokers.prompt.createPartitions({ topics: [{ name: topic, count: partitions, assignments: null }] })
       } catch (error) {
         throw unavailable(`add partitions to topic ${topic}`, error)
       }
@@ -57,7 +61,7 @@ export class TopicAdmin {
   ): Promise<void> {
     for (const { topic, setting, value } of changes) {
       try {
-        await this.#admin.incrementalAlterConfigs({
+        await this.#brokers.prompt.incrementalAlterConfigs({
           resources: [
             {
               resourceType: ConfigResourceTypes.TOPIC,
@@ -73,23 +77,27 @@ export class TopicAdmin {
   }
 
   async close(): Promise<void> {
-    await withDeadline(this.#clock, this.#admin.close(), 2_000)
+    await withDeadline(this.#clock, this.#brokers.close(), 2_000)
   }
 
   async #describe(spec: TopicSpec): Promise<ActualTopic | undefined> {
     try {
-      const { topics } = await this.#admin.metadata({ topics: [spec.name], forceUpdate: true, retries: 2 })
+      const { topics } = await this.#brokers.ask((client) =>
+        client.metadata({ topics: [spec.name], forceUpdate: true, retries: 0 }),
+      )
       const topic = topics.get(spec.name)
       if (!topic) return undefined
-      const [described] = await this.#admin.describeConfigs({
-        resources: [
-          {
-            resourceType: ConfigResourceTypes.TOPIC,
-            resourceName: spec.name,
-            configurationKeys: Object.keys(topicConfigs(spec)),
-          },
-        ],
-      })
+      const [described] = await this.#brokers.ask((client) =>
+        client.describeConfigs({
+          resources: [
+            {
+              resourceType: ConfigResourceTypes.TOPIC,
+              resourceName: spec.name,
+              configurationKeys: Object.keys(topicConfigs(spec)),
+            },
+          ],
+        }),
+      )
       return {
         name: spec.name,
         id: topic.id,

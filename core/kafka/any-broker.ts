@@ -49,6 +49,13 @@ export class AnyBroker {
     throw new Error('there is no broker to ask')
   }
 
+  /** The client whose broker was not late when it was asked last: for what may not be asked twice. */
+  get prompt(): Admin {
+    const [broker] = this.#brokers
+    if (broker === undefined) throw new Error('there is no broker to ask')
+    return this.#client(broker)
+  }
+
   async close(): Promise<void> {
     await Promise.allSettled([...this.#clients.values()].map((client) => client.close()))
   }

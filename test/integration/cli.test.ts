@@ -1,4 +1,6 @@
+import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -7,7 +9,7 @@ import * as assert from 'uvu/assert'
 import { z } from 'zod'
 import { after, before, test } from '../harness.ts'
 import { freshDatabase, kafkaAddress } from '../services.ts'
-import { runCli } from '../spawn-cli.ts'
+import { type CliResult, runCli } from '../spawn-cli.ts'
 
 let folder = ''
 let database: Awaited<ReturnType<typeof freshDatabase>>
@@ -33,7 +35,10 @@ function wantTopic(settings: string): void {
 
 /** The differences that concern the test's own topic. */
 async function topics(...args: readonly string[]) {
-  const { code, stdout, stderr } = await run('topics', ...args, '--dev', '--json')
+  return differences(await run('topics', ...args, '--dev', '--json'))
+}
+
+function differences({ code, stdout, stderr }: CliResult) {
   const all = z.array(z.looseObject({ kind: z.string(), topic: z.string() })).parse(JSON.parse(stdout || '[]'))
   return { code, stderr, own: all.filter((difference) => difference.topic === topic) }
 }
@@ -69,6 +74,31 @@ test(
     )
     wantTopic('{ partitions: 3, retention: 2h }')
     assert.equal((await topics('plan')).own, [])
+  },
+  { timeoutMs: 120_000 },
+)
+
+test(
+  'a broker that takes connections and never answers is passed over, for reading and for what is changed then',
+  async () => {
+    const silent = createServer().listen(0, '127.0.0.1')
+    await once(silent, 'listening')
+    const address = silent.address()
+    assert.ok(typeof address === 'object' && address !== null)
+    const env = { KAFKA_BROKERS: `127.0.0.1:${address.port},${kafkaAddress()}`, DATABASE_URL: database.url }
+    try {
+      wantTopic('{ partitions: 3, retention: 3h }')
+      const started = performance.now()
+      const { own, stderr } = differences(await runCli(['topics', 'apply', '--dev', '--json'], { cwd: folder, env }))
+      assert.ok(performance.now() - started < 30_000, 'a request has 30 s, and none was waited for so long')
+      assert.ok(
+        own.some(({ kind }) => kind === 'config'),
+        stderr,
+      )
+    } finally {
+      silent.close()
+    }
+    assert.not((await topics('plan')).own.some(({ kind }) => kind === 'config'))
   },
   { timeoutMs: 120_000 },
 )
