@@ -2,7 +2,7 @@ import { Command } from 'commander'
 import { TenantryError } from '../core/errors.ts'
 import type { Migration } from '../core/postgres/migrate.ts'
 import { exitCode } from './exit.ts'
-import { data, json, say, table } from './output.ts'
+import { counted, data, json, say, table } from './output.ts'
 import { explained } from './postgres-errors.ts'
 import { settingsOf, wantsJson } from './settings.ts'
 
@@ -19,7 +19,7 @@ export function migrateCommand(): Command {
       const applied = await explained(migrateUp(urlOf(command)), failed)
       if (wantsJson(command)) json(applied.map(({ number, name }) => ({ number, name })))
       else if (applied.length > 0) data(table(applied.map(({ number, name }) => [fourDigits(number), name])))
-      say(applied.length === 0 ? 'The schema is up to date.' : `${applied.length} migrations applied.`)
+      say(applied.length === 0 ? 'The schema is up to date.' : `${counted(applied.length, 'migration')} applied.`)
     })
 
   migrate

@@ -28,6 +28,11 @@ export function say(text: string): void {
   process.stderr.write(`${text}\n`)
 }
 
+/** `1 topic`, `2 topics`. */
+export function counted(number: number, what: string): string {
+  return `${number} ${what}${number === 1 ? '' : 's'}`
+}
+
 /** Columns, each as wide as its widest cell. */
 export function table(rows: readonly (readonly string[])[]): string {
   const widths: number[] = []

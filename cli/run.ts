@@ -6,7 +6,7 @@ import { PinoLog } from '../core/pino-log.ts'
 import { systemRandom } from '../core/random.ts'
 import { Daemon } from '../supervisors/daemon.ts'
 import { groupsOf } from '../supervisors/groups.ts'
-import { data, json, say, table } from './output.ts'
+import { counted, data, json, say, table } from './output.ts'
 import { Process } from './process.ts'
 import { version } from './version.ts'
 
@@ -58,5 +58,8 @@ export async function check({ config, warnings }: Loaded, asJson: boolean): Prom
   )
   data(table([['GROUP', 'TOPIC', 'ACTOR', 'START', 'KIND', 'MESSAGES', 'FILE'], ...rows]))
   for (const warning of said) say(`Warning: ${warning}.`)
-  say(`${rows.length} actors in ${groups.length} groups; ${process.workers} workers, ${process.lanes} lanes.`)
+  const { workers, lanes } = process
+  say(
+    `${counted(rows.length, 'actor')} in ${counted(groups.length, 'group')}; ${counted(workers, 'worker')}, ${counted(lanes, 'lane')}.`,
+  )
 }

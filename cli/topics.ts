@@ -4,7 +4,7 @@ import { connectionOf, topicSpecsOf } from '../core/config/kafka-connection.ts'
 import type { TopicDifference } from '../core/kafka/topics.ts'
 import { formatDuration } from '../core/config/units.ts'
 import { exitCode } from './exit.ts'
-import { data, json, say, table } from './output.ts'
+import { counted, data, json, say, table } from './output.ts'
 import { settingsOf, wantsJson } from './settings.ts'
 
 /** `tenantry topics plan|apply`. */
@@ -23,7 +23,7 @@ export function topicsCommand(): Command {
       checkSpecs(specs)
       const differences = await compareTopics(connection, systemClock, specs)
       if (wantsJson(command)) return json(differences)
-      if (differences.length === 0) say(`All ${specs.length} topics are as configured.`)
+      if (differences.length === 0) say(`As configured: ${counted(specs.length, 'topic')}.`)
       else data(table(differences.map((difference) => [...row(difference)])))
       if (differences.some(({ kind }) => kind !== 'refused'))
         say('`tenantry topics apply` makes these changes; it never deletes a topic, a partition or a record.')
@@ -44,7 +44,8 @@ export function topicsCommand(): Command {
       const refused = differences.filter(({ kind }) => kind === 'refused').length
       if (wantsJson(command)) json(differences)
       else if (differences.length > 0) data(table(differences.map((difference) => [...row(difference)])))
-      say(`${differences.length - refused} changes made, ${refused} refused; ${specs.length} topics are configured.`)
+      const made = counted(differences.length - refused, 'change')
+      say(`${made} made, ${refused} refused; of ${counted(specs.length, 'topic')} that the configuration has.`)
       if (refused > 0) process.exitCode = exitCode('partial')
     })
 

@@ -1,6 +1,6 @@
 import type { StuckPartition, StuckQuery, StuckReport, StuckTenant } from '../../core/stuck-report.ts'
 import { systemClock } from '../../core/clock.ts'
-import { table, visible } from '../output.ts'
+import { counted, table, visible } from '../output.ts'
 import type { Answer } from './daemons.ts'
 import type { Recorded, RecordedTenant } from './recorded.ts'
 
@@ -10,13 +10,13 @@ export function toldDaemon({ url, report }: Answer, { tenant, longerThanMs }: St
   const found = tenants.length + moreTenants
   const whose =
     tenant === undefined
-      ? `${count(found, 'tenant')} with records that wait for longer than ${span(longerThanMs)}.`
-      : `Tenant ${visible(tenant)} has unfinished records in ${count(found, 'partition')}.`
+      ? `${counted(found, 'tenant')} with records that wait for longer than ${span(longerThanMs)}.`
+      : `Tenant ${visible(tenant)} has unfinished records in ${counted(found, 'partition')}.`
   const ready = reasons.length === 0 ? 'ready' : `not ready: ${reasons.map(visible).join('; ')}`
   const rows = tenants.map((one) => tenantRow(one, report))
   const partitionRows = partitions.map(partitionRow)
   return [
-    `Daemon at ${url}, with ${count(assigned, 'partition')}, ${ready}.`,
+    `Daemon at ${url}, with ${counted(assigned, 'partition')}, ${ready}.`,
     whose,
     ...(rows.length > 0 ? [table([['TENANT', 'GROUP', 'PARTITION', 'OFFSET', 'FOR', 'WAITS FOR'], ...rows])] : []),
     ...(moreTenants > 0 ? [`… and ${moreTenants} more: raise --limit.`] : []),
@@ -31,7 +31,7 @@ export function toldDaemon({ url, report }: Answer, { tenant, longerThanMs }: St
 export function toldRecorded({ tenants, moreTenants }: Recorded): string {
   const now = systemClock.now()
   return [
-    `${count(tenants.length + moreTenants, 'tenant')} with records that wait.`,
+    `${counted(tenants.length + moreTenants, 'tenant')} with records that wait.`,
     ...(tenants.length > 0
       ? [
           table([
@@ -48,7 +48,7 @@ function tenantRow(one: StuckTenant, { at }: StuckReport): string[] {
   const { tenant, group, topic, partition, oldest, stuckForMs, parked, attempts, lastError } = one
   const facts = [
     waits(one, Date.parse(at)),
-    ...(attempts > 0 ? [`${count(attempts, 'attempt')} failed`] : []),
+    ...(attempts > 0 ? [`${counted(attempts, 'attempt')} failed`] : []),
     ...(lastError !== null && lastError !== one.reason ? [`last error ${visible(lastError)}`] : []),
     ...(parked > 0 ? [`${parked} parked`] : []),
   ]
@@ -90,7 +90,7 @@ function recordedRow(one: RecordedTenant, now: number): string[] {
   const { tenant, group, topic, partition, offset, since, parked, attempts, retryAt, lastError } = one
   const facts = [
     ...(parked > 0 ? [`${parked} parked`] : []),
-    ...(attempts > 0 ? [`${count(attempts, 'attempt')} failed`] : []),
+    ...(attempts > 0 ? [`${counted(attempts, 'attempt')} failed`] : []),
     ...(lastError === null ? [] : [`last error ${visible(lastError)}`]),
     ...(retryAt === null ? [] : [`tried again at ${retryAt}`]),
   ]
@@ -118,8 +118,4 @@ function span(ms: number): string {
       return whole > 0 ? `${whole}${unit}` : ''
     })
     .join('')
-}
-
-function count(number: number, what: string): string {
-  return `${number} ${what}${number === 1 ? '' : 's'}`
 }

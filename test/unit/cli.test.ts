@@ -193,7 +193,7 @@ test('start --check prints the topology and consumes nothing', async () => {
   assert.is(code, 0, stderr)
   assert.match(stdout, /^GROUP +TOPIC +ACTOR +START/)
   assert.match(stdout, /^counter +counter\.v1 +counter\.v1 +earliest +state, pipelined, message-id +add/m)
-  assert.match(stderr, /2 actors in 2 groups/)
+  assert.match(stderr, /^2 actors in 2 groups; \d+ workers?, 1 lane\.$/m)
   const missing = await run(['start', '--check', '--actors', actors])
   assert.is(missing.code, 3)
   assert.match(missing.stderr, /add groups\.chaos.*TENANTRY_GROUP_UNKNOWN/)
