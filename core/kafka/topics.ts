@@ -118,6 +118,8 @@ function configDifferences(spec: TopicSpec, topic: ActualTopic): TopicDifference
     if (from === to) return []
     if (keeping.has(setting) && isLower(to, from))
       return [refused(spec, setting, from, to, 'records would be deleted; if that is meant: kafka-configs.sh --alter')]
+    if (setting === 'min.insync.replicas' && Number(to) > topic.replicationFactor)
+      return [refused(spec, setting, from, to, 'there are fewer copies than that: nothing could be written any more')]
     if (setting === 'cleanup.policy' && from === 'compact')
       return [refused(spec, setting, from, to, 'records would be deleted; if that is meant: kafka-configs.sh --alter')]
     return [{ kind: 'config', topic: spec.name, setting, from, to }]

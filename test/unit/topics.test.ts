@@ -58,6 +58,17 @@ test('another replication factor is refused, as it needs a plan of its own', () 
   assert.is(difference?.kind, 'refused')
 })
 
+test('more copies in sync than there are copies is refused, as nothing could be written any more', () => {
+  const differences = (replicationFactor: number) =>
+    planTopics(
+      [spec],
+      [{ ...actual, replicationFactor, configs: { ...actual.configs, 'min.insync.replicas': '1' } }],
+    ).map(({ kind, ...difference }) => [kind, 'setting' in difference && difference.setting])
+  const copies = ['refused', 'replication factor']
+  assert.equal(differences(1), [copies, ['refused', 'min.insync.replicas']])
+  assert.equal(differences(2), [copies, ['config', 'min.insync.replicas']])
+})
+
 test('a setting of its own is compared with the value in force', () => {
   const wanted = { ...spec, configs: { 'max.message.bytes': '2097152' } }
   assert.equal(planTopics([wanted], [{ ...actual, configs: { ...actual.configs, 'max.message.bytes': '1048588' } }]), [
