@@ -12,8 +12,11 @@ const fastMs = 60
 
 const stage = new Stage('platformatic', (options) => createSource({ ...options, driver: 'platformatic' }))
 
-/** How long half of the resumptions take at least, while all of a partition is read from its beginning. */
-async function medianWaitMs(member: Member, partition: TopicPartition, records: number): Promise<number> {
+/**
+ * How long a quarter of the resumptions take at least, while all of a partition is read from its beginning: up to half
+ * have nothing to wait for, as what comes next was fetched ahead.
+ */
+async function longWaitMs(member: Member, partition: TopicPartition, records: number): Promise<number> {
   const token = member.seek(partition, 0)
   const waits: number[] = []
   while (member.recordsOf(partition.partition, token).length < records) {
@@ -29,7 +32,7 @@ async function medianWaitMs(member: Member, partition: TopicPartition, records: 
   }
   assert.ok(waits.length >= 20, `${waits.length} resumptions`)
   waits.sort((a, b) => a - b)
-  return waits[waits.length >> 1] ?? 0
+  return waits[Math.floor(waits.length * 0.75)] ?? 0
 }
 
 test('a partition that resumes does not wait with those that have nothing new', async () => {
@@ -38,8 +41,8 @@ test('a partition that resumes does not wait with those that have nothing new', 
   const member = await stage.owner(3, { topics: [name] })
   for (const partition of [1, 2]) member.seek({ topic: name, partition }, 0)
   // A machine with much else to do is slow now and then; a partition that waits with the others is slow each time.
-  const medians: number[] = []
-  while (medians.length < 5 && medians.every((median) => median >= fastMs))
-    medians.push(await medianWaitMs(member, { topic: name, partition: 0 }, 40_000))
-  assert.ok((medians.at(-1) ?? fastMs) < fastMs, `half of the resumptions took ${medians.join(', ')} ms or more`)
+  const waits: number[] = []
+  while (waits.length < 5 && waits.every((wait) => wait >= fastMs))
+    waits.push(await longWaitMs(member, { topic: name, partition: 0 }, 40_000))
+  assert.ok((waits.at(-1) ?? fastMs) < fastMs, `a quarter of the resumptions took ${waits.join(', ')} ms or more`)
 })
