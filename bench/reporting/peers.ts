@@ -10,14 +10,13 @@ export function peersSection(runs: readonly RawRun[]): Section {
   const parts = [...Map.groupBy(runs, ({ scenario }) => scenario)].map(([scenario, same]) => {
     const kinds = [...kindsOf(same).values()].toSorted((a, b) => Number(isOurs(b)) - Number(isOurs(a)))
     if (same.some(({ disturbances }) => disturbances !== undefined)) return `### ${scenario}\n\n${survived(kinds)}`
-    const name = `${fileName('peers', scenario)}.svg`
-    const title = `Messages a second: ${scenario}`
+    const { title, file } = ratePicture(scenario)
     const rates = kinds.flatMap((kind) => {
       const spread = rateOf(kind)
       return spread === undefined ? [] : [{ name: nameOf(kind), ...spread, look: isOurs(kind) ? 0 : 1 }]
     })
     pictures.set(
-      name,
+      file,
       barChart({
         title,
         description: `Medians, with the least and the most of several runs: ${rates.map((bar) => `${bar.name} ${Math.round(bar.median).toLocaleString('en')}`).join('; ')}.`,
@@ -25,11 +24,16 @@ export function peersSection(runs: readonly RawRun[]): Section {
         bars: rates,
       }),
     )
-    return [`### ${scenario}`, `![${title}](${name})`, compared(kinds)].join('\n\n')
+    return [`### ${scenario}`, `![${title}](${file})`, compared(kinds)].join('\n\n')
   })
   const method =
     'The same topic, messages and work for everybody, in turns. Where the work leaves no rows there is nothing to count what was lost by.'
   return { title: 'Beside others', text: [method, overview(runs), ...parts].join('\n\n'), pictures }
+}
+
+/** The picture of everybody's rate with one kind of work. */
+export function ratePicture(scenario: string): { readonly title: string; readonly file: string } {
+  return { title: `Messages a second: ${scenario}`, file: `${fileName('peers', scenario)}.svg` }
 }
 
 /** Everybody's rate with each kind of work, side by side. */
@@ -107,11 +111,12 @@ function rateOf(kind: Kind<RawRun>) {
   return spreadOf(kind.map((run) => run.rate_per_second))
 }
 
-function isOurs([run]: Kind<RawRun>): boolean {
+export function isOurs([run]: Kind<RawRun>): boolean {
   return run.subject === 'tenantry'
 }
 
-function nameOf([{ subject, runtime, driver, variant }]: Kind<RawRun>): string {
+/** As it stands in tables and pictures. */
+export function nameOf([{ subject, runtime, driver, variant }]: Kind<RawRun>): string {
   const words = subject === 'tenantry' ? [subject, runtime, driver, variant] : [subject]
   return words.filter((word) => word !== '').join(' ')
 }

@@ -48,10 +48,7 @@ export function reportFiles(runs: readonly RawRun[], note?: string): ReadonlyMap
   return new Map([
     ['README.md', `${text}\n`],
     ...made.flatMap(({ pictures }) => [...pictures]),
-    [
-      'runs.json',
-      `${JSON.stringify({ machines: distinct(runs, machineOf), versions: distinct(runs, versionsOf), runs }, null, 1)}\n`,
-    ],
+    ['runs.json', rawRuns(runs)],
   ])
 }
 
@@ -78,6 +75,19 @@ function summary(runs: readonly RawRun[]): string {
     `${runs.length} runs from ${times[0] ?? 'never'} to ${times.at(-1) ?? 'never'}. ${verdict} Figures are medians, with the least and the most of several runs.`,
     markdownTable(['machine and versions'], facts),
   ].join('\n\n')
+}
+
+/** A run a line: small, and what changed between two reports can be seen. */
+function rawRuns(runs: readonly RawRun[]): string {
+  const line = (value: unknown) => JSON.stringify(value)
+  return `{
+"machines": ${line(distinct(runs, machineOf))},
+"versions": ${line(distinct(runs, versionsOf))},
+"runs": [
+${runs.map(line).join(',\n')}
+]
+}
+`
 }
 
 /** Every run with what it costs, and what went wrong in it. */

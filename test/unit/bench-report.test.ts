@@ -1,10 +1,15 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import * as assert from 'uvu/assert'
+import { type RawRun, readRuns } from '../../bench/raw-run.ts'
 import { barChart } from '../../bench/reporting/bar-chart.ts'
 import { lineChart } from '../../bench/reporting/line-chart.ts'
 import { linearScale, logScale } from '../../bench/reporting/scale.ts'
+import { withFigures } from '../../bench/reporting/readme.ts'
 import { overTime } from '../../bench/reporting/over-time.ts'
 import { type Sort, sortsOf } from '../../bench/reporting/sorts.ts'
 import { reportFiles } from '../../bench/reporting/write.ts'
+import { TenantryError } from '../../core/errors.ts'
 import { test } from '../harness.ts'
 import { rawRun } from '../fixtures/raw-runs.ts'
 import { all, parseXml } from '../fixtures/xml.ts'
@@ -221,4 +226,43 @@ test('only what ours has lost is said in front; what others have lost stands bes
   const front = (some: Parameters<typeof reportFiles>[0]) => reportFiles(some).get('README.md') ?? ''
   assert.match(front(runs), "In none of tenantry's")
   assert.match(front([rawRun({ lost: 1 })]), "In 1 of tenantry's 1 something was lost")
+})
+
+test("a page's part of the bench is written from the runs, and all else stays", () => {
+  const page = 'Before.\n\n<!-- from bench report -->\n\nold\n\n<!-- end of bench report -->\n\nAfter.\n'
+  const subjects = ['kafkajs', 'tenantry'].flatMap((subject) => [
+    rawRun({ subject, scenario: 'transaction, 1,000 keys', rate_per_second: subject === 'tenantry' ? 90_000 : 4_500 }),
+    rawRun({ subject, scenario: 'http, 1,000 keys', checked: 'count', rate_per_second: 3_000 }),
+    rawRun({ subject, scenario: 'row, 1,000 keys, disturbed', duplicated: subject === 'tenantry' ? 0 : 77 }),
+  ])
+  const written = withFigures(page, [...subjects, rawRun({ scenario: 'latency', ...steady })], 'bench/report')
+  assert.match(written, /^Before\.\n\n<!-- from bench report -->\n\n!\[[^\]]+\]\(bench\/report\/([^)]+)\)\n/)
+  assert.match(written, /<!-- end of bench report -->\n\nAfter\.\n$/)
+  assert.not.match(written, 'old')
+  assert.match(written, '|  | a transaction a message | an HTTP call |')
+  assert.match(written, /\*\*tenantry node platformatic\*\* \| 90,000, 200 MB \| 3,000, 200 MB \|\n\| kafkajs \| 4,500/)
+  assert.match(written, '|  | a transaction, calm | a row without a key, disturbed |')
+  assert.match(written, '| kafkajs | 0 / 0 / 0 | 0 / 77 / 0 |')
+  assert.match(written, '2 cores')
+  const [, picture = ''] = /\(bench\/report\/([^)]+\.svg)\)/.exec(written) ?? []
+  assert.ok(reportFiles(subjects).has(picture), `${picture} is no file of the report`)
+  assert.is(withFigures(written, subjects, 'bench/report'), written)
+})
+
+test('a page without marks, and runs without peers, are refused', () => {
+  const refused = (page: string, some: readonly RawRun[]) =>
+    assert.throws(
+      () => withFigures(page, some, ''),
+      (error: unknown) => error instanceof TenantryError,
+    )
+  refused('No marks.', peerRuns)
+  refused('<!-- from bench report --><!-- end of bench report -->', [rawRun()])
+})
+
+test("the README's figures are those of the report that is kept", () => {
+  const root = new URL('../../', import.meta.url)
+  const kept = new URL('bench/report/runs.json', root)
+  const readme = readFileSync(new URL('README.md', root), 'utf8')
+  assert.match(readme, '<!-- from bench report -->')
+  if (existsSync(kept)) assert.is(withFigures(readme, readRuns(fileURLToPath(kept)), 'bench/report'), readme)
 })
