@@ -12,7 +12,7 @@ export type Verdict = {
   readonly lost: number
   /** Rows beyond one a message. */
   readonly duplicated: number
-  /** Rows, events or states of a tenant that are not in the order of its messages. */
+  /** Rows, events or states of a tenant that are not in the order of its messages; of copies the first counts. */
   readonly reordered: number
   /** Rows that are no message's, or say something else than it did. */
   readonly altered: number
@@ -51,7 +51,10 @@ export async function checkRows(sql: postgres.Sql, messages: Messages, count: nu
       altered++
       return
     }
-    if (seen[n] === 1) duplicated++
+    if (seen[n] === 1) {
+      duplicated++ // and nothing else: a copy always comes late
+      return
+    }
     seen[n] = 1
     const before = last.get(tenant) ?? -1
     if (n < before) reordered++
