@@ -20,8 +20,10 @@ export async function runSteps({ steps, journal, run, say }: AllOptions): Promis
     if (journal.has(step)) continue
     const name = `${step.args.join(' ')} (round ${step.round})`
     say(`[${index + 1}/${steps.length}] ${name}`)
+    const from = Date.now()
     try {
       journal.add(step, await run(step))
+      say(`It took ${Math.round((Date.now() - from) / 1_000)} s.`)
     } catch (error) {
       failed.push(name)
       say(`It failed: ${error instanceof Error ? error.message : String(error)}`)
