@@ -6,6 +6,7 @@ import { KafkaPublisher, type OutgoingMessage } from '../core/kafka/producer.ts'
 import { silentLog } from '../core/log.ts'
 import { type Content, Messages, nameOf } from './content.ts'
 import { say } from '../cli/output.ts'
+import { isLeftBehind } from './left-behind.ts'
 import { type Servers, withAdmin } from './servers.ts'
 
 const prefix = 'bench.'
@@ -113,10 +114,11 @@ export async function deliver(publisher: KafkaPublisher, messages: readonly Outg
   }
 }
 
-/** Removes topics that were made for another day's ids, and those of runs that were broken off. */
+/** Removes topics that were made for another day's ids, and on the checkout's own broker those of runs that were broken off. */
 export async function deleteOldTopics(servers: Servers, day: number): Promise<void> {
+  const old = (topic: string) => !topic.includes(`-${day}-`) || (servers.brokers.length > 0 && isLeftBehind(topic))
   await withAdmin(servers, async (admin) => {
-    const topics = (await admin.listTopics()).filter((topic) => topic.startsWith(prefix) && !topic.includes(`-${day}-`))
+    const topics = (await admin.listTopics()).filter((topic) => topic.startsWith(prefix) && old(topic))
     for (const topic of topics) await admin.deleteTopics({ topics: [topic] }).catch(() => {})
   })
 }

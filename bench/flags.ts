@@ -6,7 +6,7 @@ import { requireProgram } from '../tools/run/runtime.ts'
 import { createDeadLetterTopic, deleteOldTopics } from './backlog.ts'
 import type { Place } from './measure-daemon.ts'
 import type { Run } from './run.ts'
-import { findServers, type Servers } from './servers.ts'
+import { dropOldDatabases, findServers, type Servers } from './servers.ts'
 
 export type Mode = 'message-id' | 'offset'
 
@@ -91,6 +91,7 @@ export async function ready(flags: Flags): Promise<{ readonly servers: Servers; 
   )
   const day = Math.floor(Date.now() / 86_400_000)
   await deleteOldTopics(servers, day)
+  await dropOldDatabases(servers)
   return { servers, day }
 }
 

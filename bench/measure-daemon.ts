@@ -10,6 +10,7 @@ import type { Configuration } from './configuration.ts'
 import type { Messages } from './content.ts'
 import { Crew } from './crew.ts'
 import { Daemon } from './daemon.ts'
+import { ownMark } from './left-behind.ts'
 import { versions } from './machine.ts'
 import { type Finding, measure, type Session } from './measure.ts'
 import { profileFlags, profileLines } from './profile.ts'
@@ -50,7 +51,7 @@ export async function measureDaemon(
 ): Promise<Run> {
   const { servers, configuration, day, profile } = place
   const { scenario, actor, mode, messages, partitions } = task
-  const name = `events-${day}-${randomBytes(4).toString('hex')}`
+  const name = `events-${day}-${ownMark()}-${randomBytes(4).toString('hex')}`
   const events = actor === 'state' ? await createTopic(servers, name, partitions) : undefined
   const profiles =
     profile && configuration.runtime === 'node' ? mkdtempSync(join(tmpdir(), 'tenantry-bench-profile-')) : undefined

@@ -4,6 +4,7 @@ import postgres from 'postgres'
 import { devStatus, devUp } from '../cli/dev/dev.ts'
 import { TenantryError } from '../core/errors.ts'
 import { migrateUp } from '../core/postgres/migrate.ts'
+import { isLeftBehind, ownMark } from './left-behind.ts'
 
 /** The servers that a run measures against. */
 export type Servers = {
@@ -78,7 +79,7 @@ export class Database {
   }
 
   static async create(servers: Servers): Promise<Database> {
-    const database = new Database(servers.postgres, `bench_${randomBytes(5).toString('hex')}`)
+    const database = new Database(servers.postgres, `bench_${ownMark()}_${randomBytes(5).toString('hex')}`)
     await database.#asAdmin(async (sql) => {
       await sql`create database ${sql(database.#name)}`
       await sql`alter database ${sql(database.#name)} set track_wal_io_timing = on`
@@ -111,6 +112,18 @@ export class Database {
     } finally {
       await sql.end({ timeout: 5 })
     }
+  }
+}
+
+/** Drops what runs that were broken off have left, on the checkout's own server. */
+export async function dropOldDatabases(servers: Servers): Promise<void> {
+  if (servers.brokers.length === 0) return
+  const sql = postgres(servers.postgres, { max: 1, onnotice() {} })
+  try {
+    const found = await sql<{ name: string }[]>`select datname as name from pg_database where datname like 'bench\\_%'`
+    for (const { name } of found) if (isLeftBehind(name)) await sql`drop database if exists ${sql(name)} with (force)`
+  } finally {
+    await sql.end({ timeout: 5 })
   }
 }
 
