@@ -12,7 +12,7 @@ import { besidePeers, disturbedBesidePeers, type PeersOptions, writesRows } from
 import { recordsFor } from './sizing.ts'
 
 type PeersFlags = Flags & {
-  readonly works: readonly string[]
+  readonly works?: readonly string[]
   readonly peers?: readonly string[]
   readonly rounds?: number
   readonly keys?: readonly number[]
@@ -23,6 +23,8 @@ type PeersFlags = Flags & {
 
 /** A kind of work with messages of so many keys. */
 type Match = { readonly work: WorkKind; readonly keys: number }
+
+const rowWorks = workKinds.filter(writesRows)
 
 /** Enough to show that everything works. */
 const quickRecords = 2_000
@@ -35,14 +37,11 @@ export function peersCommand(): Command {
       'measures what one would use instead beside tenantry, in turns, and checks it too',
     ),
   )
-    .option('--works <names>', `of ${workKinds.join(', ')}`, list, [
-      'nothing',
-      'transaction',
-      'batch',
-      'wait',
-      'waits',
-      'http',
-    ])
+    .option(
+      '--works <names>',
+      `of ${workKinds.join(', ')} (default: all but row; with --disturbed ${rowWorks.join(', ')})`,
+      list,
+    )
     .option('--peers <names>', `of ${names.join(', ')}; all when left out`, list)
     .option('--rounds <count>', 'in each of which everybody has a turn (default: 5)', count)
     .option('--keys <list>', 'that messages are spread over, each its own runs', (text) => list(text).map(count))
@@ -56,7 +55,7 @@ async function runPeers(flags: PeersFlags): Promise<void> {
   const quick = flags.quick === true
   const disturbed = flags.disturbed === true
   const paced = flags.messages === undefined && !quick
-  const matches = matchesOf(flags).filter(({ work }) => !disturbed || writesRows(work))
+  const matches = matchesOf(flags)
   const others = flags.peers?.map(peerOf) ?? peers
   const ours = chosenConfigurations(flags, ['platformatic']).map(tenantry)
   const contestants = [...ours, ...others.map(contestantOf)]
@@ -126,7 +125,15 @@ async function attempt<T>(
 }
 
 function matchesOf(flags: PeersFlags): readonly Match[] {
-  return flags.works.map(workOf).flatMap((work) => {
+  const disturbed = flags.disturbed === true
+  const works = flags.works?.map(workOf) ?? (disturbed ? rowWorks : workKinds.filter((work) => work !== 'row'))
+  const uncounted = works.filter((work) => disturbed && !writesRows(work))
+  if (uncounted.length > 0)
+    throw new TenantryError(
+      'TENANTRY_USAGE',
+      `--disturbed counts what is wrong by rows, which ${uncounted.join(' and ')} does not leave: its --works is of ${rowWorks.join(', ')}.`,
+    )
+  return works.flatMap((work) => {
     const byDefault = work === 'wait' && flags.quick !== true ? waitingKeys : [flags.tenants]
     return (flags.keys ?? byDefault).map((keys) => ({ work, keys }))
   })

@@ -70,3 +70,7 @@ test('a comparison fails when something is worse, and refuses what cannot be com
     assert.match(stdout, /rate\/s +50,000 +40,000 +-20\.0 % +1\/1 +tolerance +worse/)
   })
 })
+
+test('what leaves no rows to count by is not run disturbed', async () => {
+  assert.is(await ending('peers', '--disturbed', '--works', 'row,wait'), 'TENANTRY_USAGE')
+})
