@@ -38,31 +38,63 @@ export function together(verdicts: readonly Verdict[]): Verdict {
  * numbers 0 to `count`. Nothing of the engine takes part.
  */
 export async function checkRows(sql: postgres.Sql, messages: Messages, count: number): Promise<Verdict> {
-  const seen = new Uint8Array(count)
-  const last = new Map<string, number>()
-  let [duplicated, reordered, altered] = [0, 0, 0]
-  await eachRow(sql, (n, id, tenant) => {
+  const comparison = new Comparison(messages, count)
+  await eachRow(sql, (n, id, tenant) => comparison.see(n, id, tenant))
+  return comparison.verdict()
+}
+
+const sent = z.object({ message_id: z.string(), tenant_id: z.string(), payload: z.object({ n: z.number() }) })
+
+/** The same with values of messages that were sent to somebody, in the order in which they came. */
+export function checkSent(values: readonly Buffer[], messages: Messages, count: number): Verdict {
+  const comparison = new Comparison(messages, count)
+  for (const value of values) {
+    const { message_id: id, tenant_id: tenant, payload } = sent.parse(JSON.parse(value.toString()))
+    comparison.see(payload.n, id, tenant)
+  }
+  return comparison.verdict()
+}
+
+/** What comes of the messages with the numbers 0 to `count`, one after the other. */
+class Comparison {
+  readonly #messages: Messages
+  readonly #seen: Uint8Array
+  readonly #last = new Map<string, number>()
+  #duplicated = 0
+  #reordered = 0
+  #altered = 0
+
+  constructor(messages: Messages, count: number) {
+    this.#messages = messages
+    this.#seen = new Uint8Array(count)
+  }
+
+  see(n: number, id: string, tenant: string): void {
+    const messages = this.#messages
     if (
-      !(n >= 0 && n < count) ||
+      !(n >= 0 && n < this.#seen.length) ||
       messages.original(n) !== n ||
       messages.id(n) !== id ||
       messages.tenant(n) !== tenant
     ) {
-      altered++
+      this.#altered++
       return
     }
-    if (seen[n] === 1) {
-      duplicated++ // and nothing else: a copy always comes late
+    if (this.#seen[n] === 1) {
+      this.#duplicated++ // and nothing else: a copy always comes late
       return
     }
-    seen[n] = 1
-    const before = last.get(tenant) ?? -1
-    if (n < before) reordered++
-    else last.set(tenant, n)
-  })
-  let lost = 0
-  for (let n = 0; n < count; n++) if (seen[n] === 0 && messages.original(n) === n) lost++
-  return { lost, duplicated, reordered, altered }
+    this.#seen[n] = 1
+    const before = this.#last.get(tenant) ?? -1
+    if (n < before) this.#reordered++
+    else this.#last.set(tenant, n)
+  }
+
+  verdict(): Verdict {
+    let lost = 0
+    for (const [n, seen] of this.#seen.entries()) if (seen === 0 && this.#messages.original(n) === n) lost++
+    return { lost, duplicated: this.#duplicated, reordered: this.#reordered, altered: this.#altered }
+  }
 }
 
 async function eachRow(sql: postgres.Sql, take: (n: number, id: string, tenant: string) => void): Promise<void> {

@@ -65,7 +65,7 @@ async function runPeers(flags: PeersFlags): Promise<void> {
   const play = disturbed ? disturbedBesidePeers : besidePeers
   try {
     const optionsOf = (match: Match, records: number): PeersOptions => ({
-      ...{ servers, day, partitions: flags.partitions, ids: flags.ids, url: target.url },
+      ...{ servers, day, partitions: flags.partitions, ids: flags.ids, target },
       ...match,
       records,
     })
@@ -84,7 +84,7 @@ async function runPeers(flags: PeersFlags): Promise<void> {
           if (run === undefined) continue
           runs.push(paced ? { ...run, paced } : run)
           say(
-            `[round ${round + 1}] ${run.scenario}, ${contestant.name}: ${run.rate_per_second.toLocaleString('en')}/s; lost ${run.lost}, duplicated ${run.duplicated}, reordered ${run.reordered}`,
+            `[round ${round + 1}] ${run.scenario}, ${contestant.name}: ${run.rate_per_second.toLocaleString('en')}/s${counted(run)}`,
           )
         }
       }
@@ -95,6 +95,11 @@ async function runPeers(flags: PeersFlags): Promise<void> {
   say(`\n${reportOf(runs)}`)
   if (flags.json === true) data(JSON.stringify(runs))
   conclude(runs, failures)
+}
+
+/** Of work that leaves nothing to count by there is nothing to say. */
+function counted({ checked, lost, duplicated, reordered }: Run): string {
+  return checked === 'count' ? '' : `; lost ${lost}, duplicated ${duplicated}, reordered ${reordered}`
 }
 
 /** What peers lose or double is a finding; what tenantry does, and a run that nobody finished, is an error. */

@@ -25,7 +25,7 @@ const rawRun = z.looseObject({
   postgres_cpu_seconds_per_million: z.number(),
   rss_peak_bytes: z.number(),
   /** `count`: nothing was left to compare with the messages. */
-  checked: z.enum(['rows', 'count']),
+  checked: z.enum(['rows', 'calls', 'count']),
   lost: z.number(),
   duplicated: z.number(),
   reordered: z.number(),

@@ -70,9 +70,9 @@ export function reportOf(runs: readonly Run[]): string {
       spread((run) => run.broker_cpu_seconds_per_million, 1),
       spread((run) => run.rss_peak_bytes / 1e6),
       spread((run) => run.other_cpu_share * 100),
-      spread((run) => (run.checked === 'rows' ? run.lost + run.altered + run.dead_letters : null)),
-      spread((run) => (run.checked === 'rows' ? run.duplicated : null)),
-      spread((run) => (run.checked === 'rows' ? run.reordered : null)),
+      spread((run) => (run.checked !== 'count' ? run.lost + run.altered + run.dead_letters : null)),
+      spread((run) => (run.checked !== 'count' ? run.duplicated : null)),
+      spread((run) => (run.checked !== 'count' ? run.reordered : null)),
     ]
   })
   return table([head, ...rows])

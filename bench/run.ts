@@ -47,8 +47,8 @@ export type Run = {
   readonly rss_peak_bytes: number
   /** Of the whole run, start and warm-up included, by the names of its threads. */
   readonly thread_cpu_seconds: Readonly<Record<string, number>>
-  /** What the next five come from: rows that were compared with the messages, or only a count of what was done. */
-  readonly checked: 'rows' | 'count'
+  /** What the next five come from: rows or calls that were compared with the messages, or only a count of what was done. */
+  readonly checked: 'rows' | 'calls' | 'count'
   readonly lost: number
   readonly duplicated: number
   readonly reordered: number

@@ -98,7 +98,7 @@ export const verdictHead = ['lost', 'duplicated', 'reordered']
 
 /** What is known to have gone wrong; empty where nothing can be known. */
 export function verdictOf(kind: Kind<RawRun>): readonly string[] {
-  const known = kind.filter(({ checked }) => checked === 'rows')
+  const known = kind.filter(({ checked }) => checked !== 'count')
   const column = (of: (run: RawRun) => number) => spreadText(known.map(of), 0)
   return [
     column((run) => run.lost + run.altered + run.dead_letters),

@@ -97,7 +97,7 @@ function megabytes(run: RawRun): number {
 
 /** Empty where there were no rows to count by. */
 function wrong(kind: Kind<RawRun>): string {
-  const known = kind.filter(({ checked }) => checked === 'rows')
+  const known = kind.filter(({ checked }) => checked !== 'count')
   const figures = [
     (run: RawRun) => run.lost + run.altered + run.dead_letters,
     (run: RawRun) => run.duplicated,

@@ -2,12 +2,13 @@ import type postgres from 'postgres'
 import { say } from '../../cli/output.ts'
 import { TenantryError } from '../../core/errors.ts'
 import { backlogOf } from '../backlog.ts'
-import { checkRows } from '../check.ts'
+import { checkRows, checkSent } from '../check.ts'
 import { commitsOf, type Window, windowAfter } from '../commits.ts'
 import { type Content, Messages } from '../content.ts'
 import type { Contestant, PeerJob } from '../contestant.ts'
 import { Crew } from '../crew.ts'
 import { disturb } from '../disturb.ts'
+import type { HttpTarget } from '../http-target.ts'
 import { measure, type Trial } from '../measure.ts'
 import type { WorkKind } from '../peers/peer.ts'
 import type { Run } from '../run.ts'
@@ -23,7 +24,8 @@ export type PeersOptions = {
   readonly records: number
   readonly partitions: number
   readonly ids: 'v4' | 'v7'
-  readonly url: string
+  /** That handlers call, where that is their work. */
+  readonly target: HttpTarget
 }
 
 /** The part of the records before the measured ones. */
@@ -79,11 +81,12 @@ export function writesRows(work: WorkKind): boolean {
 
 async function prepare(
   contestant: Contestant,
-  { servers, day, work, keys, records, partitions, ids, url }: PeersOptions,
+  { servers, day, work, keys, records, partitions, ids, target }: PeersOptions,
 ): Promise<{ readonly job: PeerJob; readonly trial: Omit<Trial<Subject>, 'launch'> }> {
   const content: Content = { kind: 'order', records, tenants: keys, spread: 'even', ids, copyEvery: 0, day }
   const topic = await backlogOf(servers, content, partitions)
-  const job: PeerJob = { servers, work, topic, partitions, url }
+  const job: PeerJob = { servers, work, topic, partitions, url: target.url }
+  target.take() // what an earlier run has left
   const messages = new Messages(content)
   return {
     job,
@@ -95,6 +98,7 @@ async function prepare(
       describe: () => contestant.describe(job),
       async check({ sql }, count) {
         if (writesRows(work)) return { ...(await checkRows(sql, messages, count)), checked: 'rows' }
+        if (work === 'http') return { ...checkSent(target.take(), messages, count), checked: 'calls' }
         // It has said that it is done with all, or there would be no run.
         return { lost: 0, duplicated: 0, reordered: 0, altered: 0, checked: 'count' }
       },

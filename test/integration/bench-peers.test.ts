@@ -1,7 +1,7 @@
 // timeout: 600 s
 import * as assert from 'uvu/assert'
 import { z } from 'zod'
-import { checkRows } from '../../bench/check.ts'
+import { checkRows, checkSent } from '../../bench/check.ts'
 import { Messages } from '../../bench/content.ts'
 import { Database } from '../../bench/servers.ts'
 import { roundRecords } from '../../bench/sizing.ts'
@@ -44,7 +44,7 @@ test('the check counts what a peer has lost, written twice, out of order or chan
   const write = (n: number, tenant = messages.tenant(n)) => database.sql`
     insert into effects (id, tenant_id, n, amount) values (${messages.id(n)}, ${tenant}, ${n}, 1)`
   try {
-    for (const n of [0, 1, 2, 4, 3, 5, 6, 6]) await write(n)
+    for (const n of [0, 1, 2, 4, 3, 5, 6, 2]) await write(n) // the second 2 is a copy, and late as every copy is
     await write(8, 'tenant-of-another')
     await write(9)
     // 7 never came, and 8 says something else than its message.
@@ -52,6 +52,13 @@ test('the check counts what a peer has lost, written twice, out of order or chan
   } finally {
     await database.drop()
   }
+})
+
+test('the check counts calls as it counts rows, in the order in which they came', () => {
+  const content = { kind: 'order', tenants: 1, spread: 'even', ids: 'v7', copyEvery: 0, day: 20_000 } as const
+  const messages = new Messages({ ...content, records: 6 })
+  const values = [0, 2, 1, 3, 3, 4].map((n) => Buffer.from(messages.message(n).value))
+  assert.equal(checkSent(values, messages, 6), { lost: 1, duplicated: 1, reordered: 1, altered: 0 })
 })
 
 test('a run has 1, 2 or 5 times a power of ten records', () => {
