@@ -51,7 +51,7 @@ export function sizesOf(of: (typeof dimensions)[number], options: GrowthOptions)
   const { tenants, partitions, messages, warmUp, quick } = options
   const base = { tenants, partitions, daemons: 1, effects: 1, keys: 0, snapshot: false, messages, warmUp }
   if (of === 'keys') {
-    const counts = quick ? [10_000, 100_000] : [1_000_000, 10_000_000, options.keys]
+    const counts = quick ? [1_000, 10_000, 100_000] : [1_000_000, 10_000_000, options.keys]
     const keys = [...new Set(counts.map((count) => Math.min(count, options.keys)))]
     return [false, true].flatMap((snapshot) =>
       keys.map((at) => ({ ...base, grown: { of: snapshot ? 'keys, snapshot open' : of, at }, keys: at, snapshot })),

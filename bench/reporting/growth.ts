@@ -4,8 +4,9 @@ import { spreadOf, spreadText } from '../spread.ts'
 import { lineChart } from './line-chart.ts'
 import { markdownTable, type Section } from './section.ts'
 
-/** What is looked at as something grows. A CPU second a million messages is a microsecond a message. */
+/** What is looked at as something grows, the costs and what they leave of the rate. A CPU second a million messages is a microsecond a message. */
 const costs: readonly { readonly name: string; readonly digits: number; of(run: RawRun): number }[] = [
+  { name: 'rate, 1,000/s', digits: 1, of: (run) => run.rate_per_second / 1e3 },
   { name: 'daemon µs/message', digits: 1, of: (run) => run.cpu_seconds_per_million },
   { name: 'PostgreSQL µs/message', digits: 1, of: (run) => run.postgres_cpu_seconds_per_million },
   { name: 'RSS MB', digits: 0, of: (run) => run.rss_peak_bytes / 1e6 },
@@ -57,14 +58,10 @@ export function growthSection(runs: readonly RawRun[]): Section {
       `![${title}: ${words.join('; ')}](${name})`,
       words.map((word) => `- ${word}`).join('\n'),
       markdownTable(
-        [of, 'runs', 'rate/s', ...costs.map((cost) => cost.name)],
+        [of, 'runs', ...costs.map((cost) => cost.name)],
         sizes.map(({ at, runs: same }) => [
           at.toLocaleString('en'),
           String(same.length),
-          spreadText(
-            same.map((run) => run.rate_per_second),
-            0,
-          ),
           ...costs.map((cost) => spreadText(same.map(cost.of), cost.digits)),
         ]),
       ),

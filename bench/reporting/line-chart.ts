@@ -64,9 +64,8 @@ export function lineChart({ title, description, x, y, lines, marks = [], moments
         stroke: ink,
         'stroke-dasharray': '1 4',
       }),
-      text(right, ys.at(mark.y) - 4, mark.name, 'end'),
     ]),
-    ...moments.flatMap((moment, index) => [
+    ...moments.flatMap((moment) => [
       element('line', {
         x1: xs.at(moment.x),
         x2: xs.at(moment.x),
@@ -75,10 +74,12 @@ export function lineChart({ title, description, x, y, lines, marks = [], moments
         stroke: ink,
         'stroke-dasharray': '4 4',
       }),
-      // Those of one after the other are on different heights, or they would cover each other.
-      text(xs.at(moment.x) + 4, top + 12 + (index % 4) * 14, moment.name, 'start'),
     ]),
     ...shown.flatMap((line, index) => lineOf(line, index, xs, ys)),
+    // Over the lines, or these would strike them through.
+    ...marks.map((mark) => text(right, ys.at(mark.y) - 4, mark.name, 'end')),
+    // Those of one after the other are on different heights, or they would cover each other.
+    ...moments.map((moment, index) => text(xs.at(moment.x) + 4, top + 12 + (index % 4) * 14, moment.name, 'start')),
     ...legend(shown.map(({ name }) => name)),
   ])
 }
@@ -113,7 +114,7 @@ function legend(names: readonly string[]): readonly Element[] {
   return names.flatMap((name, index) => {
     const { colour, dash } = lookOf(index)
     const from = at
-    at += 44 + name.length * 6.6
+    at += 44 + name.length * 7
     return [
       element('line', {
         x1: from,
@@ -130,7 +131,8 @@ function legend(names: readonly string[]): readonly Element[] {
 }
 
 function text(x: number, y: number, words: string, anchor: 'start' | 'middle' | 'end'): Element {
-  return element('text', { x, y, 'text-anchor': anchor, fill: ink }, words)
+  const halo = { stroke: '#ffffff', 'stroke-width': 3, 'paint-order': 'stroke' }
+  return element('text', { x, y, 'text-anchor': anchor, fill: ink, ...halo }, words)
 }
 
 function scaleOf(
