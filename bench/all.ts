@@ -7,6 +7,8 @@ export type AllOptions = {
   readonly journal: Journal
   /** Runs a step and returns what `--json` gave of it, also when something went wrong in its runs. */
   run(step: Step): Promise<string>
+  /** Called when the journal has one more. */
+  added(): void
   say(text: string): void
 }
 
@@ -14,7 +16,7 @@ export type AllOptions = {
  * Runs the steps that the journal does not have. One that fails keeps the others from nothing, and is tried again by
  * the next call. Throws TENANTRY_BENCH_UNFINISHED when there were such.
  */
-export async function runSteps({ steps, journal, run, say }: AllOptions): Promise<void> {
+export async function runSteps({ steps, journal, run, added, say }: AllOptions): Promise<void> {
   const failed: string[] = []
   for (const [index, step] of steps.entries()) {
     if (journal.has(step)) continue
@@ -23,6 +25,7 @@ export async function runSteps({ steps, journal, run, say }: AllOptions): Promis
     const from = Date.now()
     try {
       journal.add(step, await run(step))
+      added()
       say(`It took ${Math.round((Date.now() - from) / 1_000)} s.`)
     } catch (error) {
       failed.push(name)

@@ -34,15 +34,17 @@ export function allCommand(program: Command): void {
         ...(flags.postgres === undefined ? [] : ['--postgres', flags.postgres]),
       ]
       const steps = planOf(flags.quick === true)
-      try {
-        await runSteps({ steps, journal, say, run: (step) => runStep(step, servers) })
-      } finally {
-        // What an earlier call has left of other steps, the quick ones or those of another version, is not of this report.
+      // What an earlier call has left of other steps, the quick ones or those of another version, is not of this report.
+      const report = () => {
         const runs = journal.runsOf(steps)
-        if (runs.length > 0) {
-          writeReport(flags.out, runs, flags.quick === true ? quickNote : undefined)
-          say(`${runs.length} runs: ${join(flags.out, 'README.md')}`)
-        }
+        if (runs.length > 0) writeReport(flags.out, runs, flags.quick === true ? quickNote : undefined)
+      }
+      try {
+        // Written after each step: a call that is broken off leaves the report of what it has.
+        await runSteps({ steps, journal, say, run: (step) => runStep(step, servers), added: report })
+      } finally {
+        report()
+        say(`${journal.runsOf(steps).length} runs: ${join(flags.out, 'README.md')}`)
       }
       const wrong = journal.runsOf(steps).filter((run) => run.subject === 'tenantry' && !isRight(run)).length
       if (wrong > 0)

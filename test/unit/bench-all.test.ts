@@ -31,16 +31,23 @@ function codeOf(error: unknown): string {
 /** Runs the steps with what is in the file, and returns which ones were run. */
 async function call(file: string, fails: (step: Step) => boolean = () => false): Promise<readonly string[]> {
   const ran: string[] = []
+  const journal = new Journal(file)
+  const known = () => journal.runsOf(steps).length
+  let told = known()
   await runSteps({
     steps,
-    journal: new Journal(file),
+    journal,
     say() {},
+    added() {
+      assert.is(known(), ++told)
+    },
     async run(step) {
       ran.push(`${step.args.join(' ')} ${step.round}`)
       if (fails(step)) throw new Error('planted')
       return JSON.stringify([rawRun({ scenario: step.args.join(' ') })])
     },
   }).catch((error: unknown) => ran.push(codeOf(error)))
+  assert.is(known(), told)
   return ran
 }
 
