@@ -23,6 +23,7 @@ const rawRun = z.looseObject({
   rate_per_second: z.number(),
   cpu_seconds_per_million: z.number(),
   postgres_cpu_seconds_per_million: z.number(),
+  other_cpu_share: z.number(),
   rss_peak_bytes: z.number(),
   /** `count`: nothing was left to compare with the messages. */
   checked: z.enum(['rows', 'calls', 'count']),

@@ -33,7 +33,7 @@ export function ratesSection(runs: readonly RawRun[]): Section {
 /** A table of everything: also of runs that no picture shows. */
 export function tableOf(kinds: readonly Kind<RawRun>[]): string {
   return markdownTable(
-    ['run', 'runs', 'rate/s', 'CPU s/M', 'PostgreSQL s/M', 'RSS MB', ...verdictHead],
+    ['run', 'runs', 'rate/s', 'CPU s/M', 'PostgreSQL s/M', 'RSS MB', 'others %', ...verdictHead],
     kinds.map((kind) => {
       const column = (of: (run: RawRun) => number, digits = 0) => spreadText(kind.map(of), digits)
       return [
@@ -43,6 +43,7 @@ export function tableOf(kinds: readonly Kind<RawRun>[]): string {
         column((run) => run.cpu_seconds_per_million, 1),
         column((run) => run.postgres_cpu_seconds_per_million, 1),
         column((run) => run.rss_peak_bytes / 1e6),
+        column((run) => run.other_cpu_share * 100),
         ...verdictOf(kind),
       ]
     }),

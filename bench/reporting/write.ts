@@ -28,6 +28,22 @@ const sections: readonly (readonly [Sort, SectionOf])[] = [
   ['others', othersSection],
 ]
 
+/** What the columns are that several tables have. */
+const columns = [
+  ['rate/s', 'messages from the end of the warm-up to the last commit, by the second'],
+  ['CPU s/M', "seconds of processor time of the consumer's process for a million messages"],
+  ['PostgreSQL s/M', 'the same of all processes of PostgreSQL'],
+  ['RSS MB', "the most memory that the consumer's process had resident"],
+  [
+    'others %',
+    "of the machine's processor time, what was neither the consumer's, PostgreSQL's nor the brokers': the bench, and whatever else ran",
+  ],
+  [
+    'lost, duplicated, reordered',
+    'by comparison of what was left with all messages; empty where the work leaves nothing',
+  ],
+] as const
+
 /** The report's files, by name: Markdown, its pictures, and all raw runs. `note` comes before everything. */
 export function reportFiles(runs: readonly RawRun[], note?: string): ReadonlyMap<string, string> {
   const sorts = sortsOf(runs)
@@ -74,6 +90,7 @@ function summary(runs: readonly RawRun[]): string {
   return [
     `${runs.length} runs from ${times[0] ?? 'never'} to ${times.at(-1) ?? 'never'}. ${verdict} Figures are medians, with the least and the most of several runs.`,
     markdownTable(['machine and versions'], facts),
+    markdownTable(['column', 'what it is'], columns),
   ].join('\n\n')
 }
 
