@@ -84,7 +84,8 @@ function source(runs: readonly RawRun[], kinds: readonly Kind<RawRun>[], folder:
   const ours = runs.find(({ subject }) => subject === 'tenantry') ?? runs[0]
   const counts = kinds.map((kind) => kind.length)
   const [least, most] = [Math.min(...counts), Math.max(...counts)]
-  return `Medians of ${least === most ? '' : `${least} to `}${most === 1 ? 'one run' : `${most} runs`} each, in turns; ${String(ours?.machine['cores'])} cores (${String(ours?.machine['processor'])}) for everything, ${days}, commit ${String(ours?.versions['commit'])}. [All figures, their spread, versions and settings](${folder}/README.md), from which \`npm run bench -- report ${folder}/runs.json --out ${folder} --readme README.md\` has written this part.`
+  const sizes = most === 1 ? 'One run' : `Medians of ${least === most ? '' : `${least} to `}${most} runs`
+  return `${sizes} each, in turns; ${String(ours?.machine['cores'])} cores (${String(ours?.machine['processor'])}) for everything, ${days}, commit ${String(ours?.versions['commit'])}. [All figures, their spread, versions and settings](${folder}/README.md), from which \`npm run bench -- report ${folder}/runs.json --out ${folder} --readme README.md\` has written this part.`
 }
 
 function median(kind: Kind<RawRun>, of: (run: RawRun) => number): string {

@@ -243,7 +243,7 @@ test("a page's part of the bench is written from the runs, and all else stays", 
   assert.match(written, /\*\*tenantry node platformatic\*\* \| 90,000, 200 MB \| 3,000, 200 MB \|\n\| kafkajs \| 4,500/)
   assert.match(written, '|  | a transaction, calm | a row without a key, disturbed |')
   assert.match(written, '| kafkajs | 0 / 0 / 0 | 0 / 77 / 0 |')
-  assert.match(written, '2 cores')
+  assert.match(written, 'One run each, in turns; 2 cores')
   const [, picture = ''] = /\(bench\/report\/([^)]+\.svg)\)/.exec(written) ?? []
   assert.ok(reportFiles(subjects).has(picture), `${picture} is no file of the report`)
   assert.is(withFigures(written, subjects, 'bench/report'), written)
