@@ -11,7 +11,7 @@ import { kafkaAddress, postgresAddress } from '../services.ts'
 
 const run = z.object({
   subject: z.string(),
-  checked: z.literal('rows'),
+  checked: z.enum(['rows', 'calls']),
   rate_per_second: z.number().positive(),
   rss_peak_bytes: z.number().positive(),
   lost: z.number(),
@@ -22,14 +22,19 @@ const run = z.object({
 })
 
 test(
-  'every JavaScript peer and tenantry do the same work, and are checked by the same rows',
+  'every JavaScript peer and tenantry do the same work, and are checked by the same rows and calls',
   async () => {
     const peers = ['kafkajs', 'platformatic', 'confluent']
-    const args = ['peers', '--peers', peers.join(','), '--works', 'transaction']
+    const args = ['peers', '--peers', peers.join(','), '--works', 'transaction,http']
     const runs = z.array(run).parse(await bench(args))
     assert.equal(
-      runs.map(({ subject, lost, duplicated, reordered, altered }) => [subject, lost, duplicated, reordered, altered]),
-      ['tenantry', ...peers].map((subject) => [subject, 0, 0, 0, 0]),
+      runs.map(({ subject, checked, lost, duplicated, reordered, altered }) => ({
+        ...{ subject, checked },
+        wrong: [lost, duplicated, reordered, altered],
+      })),
+      (['rows', 'calls'] as const).flatMap((checked) =>
+        ['tenantry', ...peers].map((subject) => ({ subject, checked, wrong: [0, 0, 0, 0] })),
+      ),
     )
     assert.is(runs[1]?.versions['kafkajs'], '2.2.4')
   },
