@@ -126,7 +126,7 @@ export class Daemon implements Subject {
 
   async done(): Promise<Reached> {
     const { database, group } = this.#options
-    return { records: sumOf(await positionsOf(database.sql, group), 'watermark'), at: Date.now() }
+    return { records: sumOf(await positionsOf(database.sql, group), 'done'), at: Date.now() }
   }
 
   /** Drains it. Throws TENANTRY_DAEMON_ENDED unless it ends as a drained daemon does. */
