@@ -24,7 +24,9 @@ const parts: readonly Part[] = [
     .flatMap((work): readonly Part[] =>
       work === 'wait'
         ? waitingKeys.map((keys) => peersPart(['--works', work, '--keys', String(keys)], keys === 100))
-        : [peersPart(['--works', work], work === 'transaction' || work === 'nothing')],
+        : work === 'nothing'
+          ? [peersPart(['--works', work, '--most', '5_000_000'], true)] // fewer are gone in a second, before a JVM is warm
+          : [peersPart(['--works', work], work === 'transaction')],
     ),
   ...(['row', 'transaction', 'batch'] as const).map((work) =>
     peersPart(['--works', work, '--disturbed', '--rounds', '3'], false),
