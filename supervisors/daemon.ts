@@ -71,7 +71,8 @@ export class Daemon implements Lifecycle {
 
   /** Threads that do not end although they were told to: the process cannot end by itself before they do. */
   get lingering(): number {
-    return this.#parts?.pool.lingering ?? 0
+    const { pool, sources = [] } = this.#parts ?? {}
+    return sources.reduce((sum, source) => sum + source.lingering, pool?.lingering ?? 0)
   }
 
   /** Why the daemon is not ready; empty when it is. */

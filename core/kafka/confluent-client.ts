@@ -1,5 +1,4 @@
 import { z } from 'zod'
-import { type Clock, withDeadline } from '../clock.ts'
 import { TenantryError } from '../errors.ts'
 import { unavailable } from './cluster.ts'
 import {
@@ -21,7 +20,7 @@ const settledMs = 2_000
 
 /** What a client tells its owner, in callbacks of the addon. */
 export interface NativeOwner {
-  /** To be answered by an assign or unassign; the addon's disconnect waits for that, too. */
+  /** To be answered by an assign or unassign. Not told while the client leaves. */
   rebalanced(kind: 'assigned' | 'revoked' | 'lost', partitions: readonly TopicPartition[]): void
   /** Something waits to be polled. */
   signalled(): void
@@ -53,7 +52,6 @@ export class NativeClient {
   readonly consumer: NativeConsumer
   readonly #options: SourceOptions
   readonly #owner: NativeOwner
-  readonly #clock: Clock
   readonly #commits: NativeCommits
   readonly #topicIds = new Map<string, string>()
   #ends: PartitionOffset[] = []
@@ -63,7 +61,6 @@ export class NativeClient {
   constructor(addon: Addon, options: SourceOptions, owner: NativeOwner) {
     this.#options = options
     this.#owner = owner
-    this.#clock = options.clock
     this.consumer = new addon.KafkaConsumer(
       nativeConfig(options, {
         rebalance_cb: (error: NativeError | undefined, partitions: readonly TopicPartition[]) =>
@@ -106,12 +103,15 @@ export class NativeClient {
     return this.#commits.commit(offsets)
   }
 
-  /** Leaves the group. No poll may be under way: disconnecting beneath one crashes the process. */
-  async disconnect(): Promise<void> {
+  /**
+   * Leaves the group. Resolves when nothing is left of the client, which librdkafka does not promise: until then it holds
+   * a thread of libuv's pool. No poll may be under way: disconnecting beneath one crashes the process.
+   */
+  disconnect(): Promise<void> {
     this.#leaving = true
     this.#commits.close()
-    const left = new Promise<void>((resolve) => this.consumer.disconnect(resolve))
-    await withDeadline(this.#clock, left, 10_000)
+    this.#answerRebalance()
+    return new Promise((resolve) => this.consumer.disconnect(resolve))
   }
 
   /** By which it fetches the topic; undefined while it does not know. */
@@ -163,9 +163,23 @@ export class NativeClient {
   }
 
   #rebalanced(error: NativeError | undefined, partitions: readonly TopicPartition[]): void {
+    if (this.#leaving) return this.#answerRebalance()
     const plain = partitions.map(({ topic, partition }) => ({ topic, partition }))
     if (error?.code === codes.assignPartitions) this.#owner.rebalanced('assigned', plain)
     else this.#owner.rebalanced(this.consumer.assignmentLost() ? 'lost' : 'revoked', plain)
+  }
+
+  /**
+   * Gives librdkafka the answer that it may wait for: closing, it waits without end for an answer to what it has told
+   * before. A revocation is answered by an unassign, an assignment by an assign, or by an unassign once the addon has
+   * begun to close. What it does not wait for changes nothing.
+   */
+  #answerRebalance(): void {
+    for (const answer of ['incrementalAssign', 'incrementalUnassign'] as const) {
+      try {
+        this.consumer[answer]([])
+      } catch {} // it closes, or has closed
+    }
   }
 
   #pollFailed(error: NativeError): void {

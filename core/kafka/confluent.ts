@@ -1,5 +1,5 @@
 import { setImmediate as turn } from 'node:timers/promises'
-import { backOffMs, type Timer } from '../clock.ts'
+import { backOffMs, type Timer, withDeadline } from '../clock.ts'
 import { errorOf, TenantryError } from '../errors.ts'
 import { Cluster } from './cluster.ts'
 import { type Addon, checkNativeConfig, loadAddon } from './confluent-addon.ts'
@@ -28,6 +28,8 @@ const pauseGraceMs = 250
 /** Records kept so, and the part of the bytes that may be fetched: past them the addon is told after all. */
 const heldRecords = 10_000
 const heldShare = 1 / 4
+/** How long a client may take to leave its group: two requests to the coordinator. */
+const leaveMs = 10_000
 /** Before a new client takes the place of one that has failed. */
 const restartMs = { first: 500, most: 10_000 } as const
 
@@ -46,6 +48,8 @@ export class ConfluentSource implements Source, NativeOwner {
   readonly #partitions = new NativePartitions()
   readonly #rebalances: Rebalance[] = []
   readonly #quiet: QuietWatch
+  /** Clients that should have left, and hang in librdkafka. */
+  readonly #lingering = new Set<NativeClient>()
   /** Keeps the process alive while the source runs, as a socket of JavaScript's own would. */
   readonly #alive = new MessageChannel().port1
   #listener: SourceListener | undefined
@@ -53,8 +57,6 @@ export class ConfluentSource implements Source, NativeOwner {
   #watch: TopicWatch | undefined
   /** Undefined while there is none that the loop serves. */
   #client: NativeClient | undefined
-  /** Being disconnected: it may still want an answer. */
-  #leaving: NativeClient | undefined
   #loop: Promise<void> = Promise.resolve()
   #stopped: Promise<void> | undefined
   #stopping = false
@@ -111,6 +113,10 @@ export class ConfluentSource implements Source, NativeOwner {
   stop(): Promise<void> {
     this.#stopped ??= this.#stop()
     return this.#stopped
+  }
+
+  get lingering(): number {
+    return this.#lingering.size
   }
 
   seek(partition: TopicPartition & { readonly topicId?: string }, position: number, token: number): void {
@@ -171,13 +177,8 @@ export class ConfluentSource implements Source, NativeOwner {
   }
 
   rebalanced(kind: Rebalance['kind'], partitions: readonly TopicPartition[]): void {
-    if (this.#client && !this.#stopping) {
-      this.#rebalances.push({ kind, partitions })
-      this.signalled()
-    } else if (kind !== 'assigned') {
-      // No loop any more to do it, and the addon's disconnect waits for this answer.
-      this.#unassign(this.#leaving ?? this.#client, partitions)
-    }
+    this.#rebalances.push({ kind, partitions })
+    this.signalled()
   }
 
   signalled(): void {
@@ -326,10 +327,10 @@ export class ConfluentSource implements Source, NativeOwner {
   }
 
   /** Takes out of librdkafka's assignment what had been put in; also its answer to a revocation, when nothing had. */
-  #unassign(client: NativeClient | undefined, partitions: readonly TopicPartition[]): void {
+  #unassign(client: NativeClient, partitions: readonly TopicPartition[]): void {
     const started = partitions.filter((partition) => this.#partitions.get(partition)?.started)
     try {
-      client?.consumer.incrementalUnassign(started)
+      client.consumer.incrementalUnassign(started)
     } catch (error) {
       this.failed(asFatal(errorOf(error)))
     }
@@ -412,11 +413,21 @@ export class ConfluentSource implements Source, NativeOwner {
     this.#rebalances.length = 0
     const gone = this.#partitions.all().map(plain)
     this.#client = undefined
-    this.#leaving = client
-    await client.disconnect()
-    this.#leaving = undefined
+    await this.#leave(client)
     this.#partitions.clear()
     if (!this.#stopping && gone.length > 0) this.#listener?.lost(gone)
+  }
+
+  async #leave(client: NativeClient): Promise<void> {
+    const { clock, log } = this.#options
+    this.#lingering.add(client)
+    const left = client.disconnect().then(() => this.#lingering.delete(client))
+    if (await withDeadline(clock, left, leaveMs)) return
+    log.warn(
+      'kafka.client.lingers',
+      { deadlineMs: leaveMs },
+      'librdkafka does not end; the group counts us as a member until our session has expired.',
+    )
   }
 
   async #stop(): Promise<void> {

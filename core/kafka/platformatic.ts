@@ -33,6 +33,7 @@ const commitAttempts = 3
  * consumer-membership.ts, classic-membership.ts, fetcher.ts and record-batch.ts.
  */
 export class PlatformaticSource implements Source {
+  readonly lingering = 0
   readonly #options: SourceOptions
   readonly #cluster: Cluster
   readonly #coordinator: GroupCoordinator

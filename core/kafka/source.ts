@@ -119,6 +119,8 @@ export interface Source {
   start(listener: SourceListener): Promise<void>
   /** Leaves the group and closes. Gives partitions up without asking: commit and release before. Idempotent. */
   stop(): Promise<void>
+  /** Threads of the driver's that do not end although they were told to: the process cannot end by itself before they do. */
+  readonly lingering: number
   /**
    * Delivers `partition` from `position` on, each batch with `token`; also lifts a pause. What was fetched before never
    * arrives with the new token. `token` grows with each call for a partition. With `topicId` nothing is delivered of

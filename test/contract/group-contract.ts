@@ -121,6 +121,24 @@ export function groupContract(driver: 'confluent' | 'platformatic', make: MakeSo
     })
   }
 
+  for (const protocol of ['consumer', 'classic'] as const) {
+    test(`a member of a ${protocol} group whose topic is deleted leaves, though it has given nothing back`, async () => {
+      const name = await stage.topic(2)
+      const member = await stage.owner(2, {
+        topics: [name],
+        from: 0,
+        protocol,
+        yielding: false,
+        releaseTimeoutMs: 60_000,
+      })
+      await stage.admin.deleteTopics({ topics: [name] })
+      const taken = () => member.events.some((event) => /^(revoked|lost)/.test(event))
+      await eventually(taken, { deadlineMs: 30_000, what: 'the partitions are taken' })
+      await member.stop()
+      assert.is(member.source.lingering, 0)
+    })
+  }
+
   test('of two members with one instance id the older is fenced, says so, and does not fight back', async () => {
     const name = await stage.topic(1)
     const first = await stage.owner(1, { topics: [name], protocol: 'classic', groupInstanceId: 'same' })

@@ -378,6 +378,7 @@ export class EngineStage {
     return {
       start: async () => {},
       stop: async () => {},
+      lingering: 0,
       seek: ({ partition }, position, token) => {
         this.#tokens.set(partition, token)
         this.#positions.set(partition, position)

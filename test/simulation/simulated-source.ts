@@ -53,6 +53,7 @@ const metadataMs = 2_000
 
 /** A member of a simulated group, with all that real drivers do at inconvenient moments. */
 export class SimulatedSource implements Source {
+  readonly lingering = 0
   readonly #options: SimulatedSourceOptions
   readonly #held = new Map<string, Held>()
   readonly #released: TopicPartition[] = []

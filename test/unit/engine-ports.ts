@@ -52,6 +52,7 @@ export function stubSource(parts: Partial<Source> = {}): Source {
   return {
     start: unexpected,
     stop: unexpected,
+    lingering: 0,
     seek() {},
     pause() {},
     resume() {},
