@@ -1,4 +1,5 @@
 import type { NativeMessage } from './confluent-addon.ts'
+import { RecordView } from './record-view.ts'
 import {
   type Headers,
   type KafkaRecord,
@@ -103,7 +104,7 @@ export class NativePartition implements TopicPartition {
 
   push(record: KafkaRecord): void {
     this.held.push(record)
-    this.heldBytes += (record.key?.length ?? 0) + (record.value?.length ?? 0)
+    this.heldBytes += record.size ?? (record.key?.length ?? 0) + (record.value?.length ?? 0)
     this.position = record.offset + 1
   }
 
@@ -183,7 +184,7 @@ export class NativePartitions {
         if (partition) partition.heardAt = now
       }
       if (partition && !partition.sought && !partition.revoked && message.offset >= partition.position) {
-        partition.push(recordOf(message, slab))
+        partition.push(slab.record(message))
       }
     }
   }
@@ -195,17 +196,6 @@ export class NativePartitions {
 
   #list(): void {
     this.#all = [...this.#topics.values()].flatMap((numbers) => numbers.filter((found) => found !== undefined))
-  }
-}
-
-/** The port's record: five fields always in one order, so that everything downstream sees one shape. */
-function recordOf(message: NativeMessage, slab: Slab): KafkaRecord {
-  return {
-    offset: message.offset,
-    timestamp: message.timestamp,
-    key: slab.own(message.key),
-    value: slab.own(message.value),
-    headers: message.headers === undefined ? noHeaders : headersOf(message.headers),
   }
 }
 
@@ -223,23 +213,37 @@ class Slab {
 
   constructor(messages: readonly NativeMessage[]) {
     let size = 0
-    for (const { key, value } of messages) size += sizeOf(key) + sizeOf(value)
+    for (const message of messages) if (!isLong(message)) size += sizeOf(message.key) + sizeOf(message.value)
     this.#bytes = Buffer.allocUnsafeSlow(size)
   }
 
-  own(bytes: Buffer | null): Buffer | null {
-    const size = sizeOf(bytes)
-    if (bytes === null || size === 0) return bytes
+  /** The port's record of one of the messages. */
+  record(message: NativeMessage): KafkaRecord {
+    const { offset, timestamp, key, value } = message
+    const headers = message.headers === undefined ? noHeaders : headersOf(message.headers)
+    if (isLong(message)) return { offset, timestamp, key, value, headers }
     const from = this.#at
-    this.#at += size
-    this.#bytes.set(bytes, from)
-    return this.#bytes.subarray(from, this.#at)
+    this.#put(key)
+    const valueFrom = this.#at
+    this.#put(value)
+    const keyLength = key === null ? -1 : key.length
+    const valueLength = value === null ? -1 : value.length
+    return new RecordView(offset, timestamp, headers, this.#bytes, from, keyLength, valueFrom, valueLength)
+  }
+
+  #put(bytes: Buffer | null): void {
+    if (bytes === null) return
+    this.#bytes.set(bytes, this.#at)
+    this.#at += bytes.length
   }
 }
 
-/** What it takes of a slab. */
+function isLong({ key, value }: NativeMessage): boolean {
+  return sizeOf(key) + sizeOf(value) > longest
+}
+
 function sizeOf(bytes: Buffer | null): number {
-  return bytes === null || bytes.length > longest ? 0 : bytes.length
+  return bytes === null ? 0 : bytes.length
 }
 
 /** The addon hands names over as text and a null value as an empty one; neither can be told apart here. */

@@ -1,6 +1,7 @@
 import { gunzipSync, zstdDecompressSync } from 'node:zlib'
 import { compressionsAlgorithms, crc32c, Reader } from '@platformatic/kafka'
 import { TenantryError } from '../errors.ts'
+import { RecordView } from './record-view.ts'
 import { type Headers, type KafkaRecord, noHeaders } from './source.ts'
 
 /**
@@ -94,57 +95,10 @@ export function readRecords(batch: Buffer, from: number): KafkaRecord[] {
     if (valueLength > 0) cursor.at += valueLength
     const headers = cursor.headers()
     const time = appendTime ? maxTimestamp : timestamp < 0 ? -1 : timestamp + delta
-    records.push(new BatchRecord(offset, time, headers, cursor.source, keyFrom, keyLength, valueFrom, valueLength))
+    records.push(new RecordView(offset, time, headers, cursor.source, keyFrom, keyLength, valueFrom, valueLength))
     cursor.at = end
   }
   return records
-}
-
-/**
- * A record of a batch. Its key and value are made when they are asked for: as two buffers, which it has for as long as it
- * waits, they would be half of what the garbage collector must copy.
- */
-class BatchRecord implements KafkaRecord {
-  readonly offset: number
-  readonly timestamp: number
-  readonly headers: Headers
-  readonly #bytes: Buffer
-  readonly #keyFrom: number
-  readonly #keyLength: number
-  readonly #valueFrom: number
-  readonly #valueLength: number
-
-  constructor(
-    offset: number,
-    timestamp: number,
-    headers: Headers,
-    bytes: Buffer,
-    keyFrom: number,
-    keyLength: number,
-    valueFrom: number,
-    valueLength: number,
-  ) {
-    this.offset = offset
-    this.timestamp = timestamp
-    this.headers = headers
-    this.#bytes = bytes
-    this.#keyFrom = keyFrom
-    this.#keyLength = keyLength
-    this.#valueFrom = valueFrom
-    this.#valueLength = valueLength
-  }
-
-  get key(): Buffer | null {
-    return this.#keyLength < 0 ? null : this.#bytes.subarray(this.#keyFrom, this.#keyFrom + this.#keyLength)
-  }
-
-  get value(): Buffer | null {
-    return this.#valueLength < 0 ? null : this.#bytes.subarray(this.#valueFrom, this.#valueFrom + this.#valueLength)
-  }
-
-  get size(): number {
-    return Math.max(0, this.#keyLength) + Math.max(0, this.#valueLength)
-  }
 }
 
 function decompress(data: Buffer, codec: number, offset: number): Buffer {
