@@ -15,6 +15,8 @@ export type Sickness = {
   readonly perSecond: number
   /** How long it sends, from the end of the warm-up; as long as the others when left out. */
   readonly forMs?: number
+  /** So many are sick, and send in turn; one when left out. */
+  readonly tenants?: number
 }
 
 export const sickTenant = 'sick'
@@ -27,6 +29,8 @@ export function sicknesses(rest: number): readonly Sickness[] {
   const perSecond = 10
   const briefly = 11 * rest > sustainedPerSecond
   const [actor, calling] = ['isolation', 'calling'] as const
+  const tenfold = { perSecond: 10 * rest, ...(briefly && { forMs: 1_000 }) }
+  const tenTimes = `ten times the rest${briefly ? ' for a second' : ''}`
   return [
     { name: 'calm', actor, kind: 'calm', perSecond },
     { name: 'failing', actor, kind: 'failing', perSecond },
@@ -34,13 +38,9 @@ export function sicknesses(rest: number): readonly Sickness[] {
     { name: 'hanging, a tenth as much as the rest', actor, kind: 'hanging', perSecond: rest / 10 },
     { name: 'blocking', actor, kind: 'blocking', perSecond: 0.2 },
     { name: 'flooding, as much as the rest', actor, kind: 'flooding', perSecond: rest },
-    {
-      name: `flooding, ten times the rest${briefly ? ' for a second' : ''}`,
-      actor,
-      kind: 'flooding',
-      perSecond: 10 * rest,
-      ...(briefly && { forMs: 1_000 }),
-    },
+    { name: `flooding, ${tenTimes}`, actor, kind: 'flooding', ...tenfold },
+    // What of that is the load's price, whoever sends it.
+    { name: `${tenTimes}, of 1,000 tenants`, actor, kind: 'flooding', ...tenfold, tenants: 1_000 },
     { name: 'calm, all of them call', actor: calling, kind: 'calm', perSecond },
     { name: 'open breaker', actor: calling, kind: 'open-breaker', perSecond, settings: ['breaker.failures=1'] },
   ]
@@ -103,7 +103,9 @@ export class SickTenant {
   }
 
   #message() {
-    return sickMessage(this.#topic, sickTenant, this.#sickness.kind, this.#sent++)
+    const { kind, tenants } = this.#sickness
+    const tenant = tenants === undefined ? sickTenant : `${sickTenant}-${this.#sent % tenants}`
+    return sickMessage(this.#topic, tenant, kind, this.#sent++)
   }
 }
 
