@@ -1,5 +1,7 @@
 /** Shared by all queues that are empty, which most are: a tenant that is warm has two. */
-const nothing: undefined[] = []
+const nothing: undefined[] = [undefined]
+// It has held something, so V8 takes it for an array of the same kind as the others.
+nothing.length = 0
 
 /** A first-in first-out queue whose `shift` costs the same whatever its length; an Array's does not. */
 export class Fifo<T> {
@@ -11,8 +13,8 @@ export class Fifo<T> {
   }
 
   push(item: T): void {
-    if (this.#items === nothing) this.#items = [item]
-    else this.#items.push(item)
+    if (this.#items === nothing) this.#items = []
+    this.#items.push(item)
   }
 
   /** The item at `index` from the front; undefined past the end. */
