@@ -33,6 +33,8 @@ const losing: ReadonlySet<StrikeKind> = new Set<StrikeKind>([
 ])
 /** Faults over, everything must have drained within this much virtual time. */
 const settleMs = 240_000
+/** While a record ends its process: an owner's time from its start to its end, in which some run alone, and end. */
+const ownerMs = 5_000
 const lookMs = 400
 
 export type WorldOptions = {
@@ -144,7 +146,10 @@ export class World {
       if (!calm) this.loop.after(lookMs, 'look', look)
     }
     look()
-    await this.loop.run(this.loop.now + settleMs, () => calm || this.violations.length > 0)
+    const { endsAll, messages, settings } = this.schedule.options
+    const owners = endsAll < 0 ? 0 : Math.ceil(messages / settings.trustAfterRecords)
+    const patienceMs = settleMs + owners * ownerMs
+    await this.loop.run(this.loop.now + patienceMs, () => calm || this.violations.length > 0)
     if (this.violations.length === 0) {
       const wanting = settled.wanting()
       if (wanting) this.violate(wanting.rule, wanting.detail)
