@@ -161,10 +161,7 @@ export class FeedBack {
       if (room > 0 && roomRecords > 0) {
         this.#last(partition, mailboxes)
         void this.#read(partition, mailboxes, tenantsPerQuery, Math.min(room, maxPageBytes), roomRecords)
-      } else if (
-        !this.#readingExtra &&
-        (this.#extra === null || this.#extra.closed || this.#extra.items.length === 0)
-      ) {
+      } else if (!this.#holdsExtra) {
         // What fills the memory may wait for what is parked.
         const [first = null] = mailboxes
         this.#extra = first
@@ -172,6 +169,14 @@ export class FeedBack {
         void this.#read(partition, mailboxes, 1, 1, 1)
       }
     }
+  }
+
+  /** Whether what was read although there was no room is in memory, be it on its way back to PostgreSQL. */
+  get #holdsExtra(): boolean {
+    if (this.#readingExtra) return true
+    if (this.#extra === null || this.#extra.closed) return false
+    const { items, parked } = this.#extra
+    return items.length > 0 || (parked !== null && parked.leaving.size > 0)
   }
 
   /** It has its turn; the others come before its next. */

@@ -284,6 +284,36 @@ test('while memory is full one parked record is read for somebody to go on, of o
   assert.equal([asked.length, new Set(asked)], [2, new Set([0, 1])], 'the other follows')
 })
 
+test('and not the next before that one is out of memory again, though it fails at once', async () => {
+  const stage = new EngineStage({ partitions: 2, settings: { budgetRecords: 10 } })
+  stage.silent.add('full')
+  await stage.assign(1)
+  await stage.send(times(12, 'full'), 1)
+  stage.parked = ['a', 'b', 'c'].map((tenant, offset) => {
+    stage.failures.set(offset, 30)
+    const at = { generation: 0, topicId: '', partition: 0, replays: 0 }
+    const record = { offset, timestamp: 0, key: Buffer.from(tenant), value: null, headers: [] }
+    return { tenant, at, record, attempts: 0, firstFailedAt: 0, knownSince: null }
+  })
+  const committing = Promise.withResolvers<void>()
+  stage.answer = async (commit) => {
+    await committing.promise
+    return { kind: 'committed', commit }
+  }
+  const asked: string[] = []
+  const { readParked } = stage
+  stage.readParked = async (ref, wanted, maxBytes) => {
+    asked.push(...wanted.map(({ tenant }) => tenant))
+    return readParked(ref, wanted, maxBytes)
+  }
+  await stage.assign(0)
+  await stage.clock.pass(900)
+  assert.is(asked.length, 1, asked.join())
+  committing.resolve()
+  await stage.clock.pass(900)
+  assert.equal(new Set(asked), new Set(['a', 'b', 'c']))
+})
+
 test('a flood that is not served soon is parked where the partition keeps up, and waits where it is behind', async () => {
   for (const [age, parks] of [
     [0, true],
