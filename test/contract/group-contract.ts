@@ -133,7 +133,9 @@ export function groupContract(driver: 'confluent' | 'platformatic', make: MakeSo
       })
       await stage.admin.deleteTopics({ topics: [name] })
       const taken = () => member.events.some((event) => /^(revoked|lost)/.test(event))
-      await eventually(taken, { deadlineMs: 30_000, what: 'the partitions are taken' })
+      // A classic group's leader shares out what there is: platformatic's looks again when the topic is there anew.
+      if (driver === 'confluent' || protocol === 'consumer')
+        await eventually(taken, { deadlineMs: 30_000, what: 'the partitions are taken' })
       await member.stop()
       assert.is(member.source.lingering, 0)
     })
