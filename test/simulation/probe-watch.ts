@@ -1,7 +1,7 @@
 import type { Decision, Dispatch } from '../../core/workers.ts'
 
 /** A mailbox as workers have it. */
-type Box = { readonly run: number; readonly actor: number; readonly place: string; worker: number; outstanding: number }
+type Box = { run: number; readonly actor: number; readonly place: string; worker: number; outstanding: number }
 
 /**
  * Watches what a daemon sends while it says itself that a breaker is open: of a mailbox with a breaker of its own one
@@ -78,6 +78,8 @@ export class ProbeWatch {
     for (const mailbox of mailboxes) {
       const box = this.#boxes.get(mailbox)
       if (box === undefined) continue
+      // What its run still decides nobody hears.
+      box.run = 0
       box.outstanding = 0
       if (this.#shared.get(box.actor) === mailbox) this.#shared.set(box.actor, null)
     }
