@@ -103,15 +103,14 @@ export class Judgement {
   #overdue({ mailbox, held }: Suspect): boolean {
     const { clock, settings } = this.#options
     const now = clock.monotonic()
-    mailbox.held ??= { since: now, times: 0 }
-    mailbox.held.times++
-    return held === 'limited' && now - mailbox.held.since >= settings.heldLimitMs
+    return held === 'limited' && now - (mailbox.held?.since ?? now) >= settings.heldLimitMs
   }
 
   #holdBack({ mailbox, failure }: Suspect): void {
-    const { heldRetryMs } = this.#options.settings
-    const { times } = mailbox.held ?? { times: 1 }
-    this.#hold(mailbox, shownOf(failure), backOffMs(times, { first: heldRetryMs, most: maxHeldRetryMs }))
+    const { clock, settings } = this.#options
+    const held = (mailbox.held ??= { since: clock.monotonic(), times: 0 })
+    const backOff = { first: settings.heldRetryMs, most: maxHeldRetryMs }
+    this.#hold(mailbox, shownOf(failure), backOffMs(++held.times, backOff))
   }
 
   #hold(mailbox: Mailbox, reason: string, ms: number): void {
