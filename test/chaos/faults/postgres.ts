@@ -173,10 +173,10 @@ function database(ground: Ground): string {
   return new URL(ground.stage.database).pathname.slice(1)
 }
 
-/** Ends up to `most` of the daemons' connections. */
-async function endBackends(ground: Ground, most: number): Promise<number> {
+/** Ends up to `most` of the daemons' connections, through `sql`. */
+async function endBackends(ground: Ground, most: number, sql = ground.sql): Promise<number> {
   try {
-    const rows = await ground.sql`
+    const rows = await sql`
       select pg_terminate_backend(pid) from (
         select pid from pg_stat_activity
         where datname = ${database(ground)} and application_name like 'tenantry%'
@@ -187,21 +187,25 @@ async function endBackends(ground: Ground, most: number): Promise<number> {
   }
 }
 
-/** Connects until the server takes nobody any more, the daemons' freed places included. */
+/** Connects until the server takes nobody any more and no daemon is among those it took. */
 async function hoardConnections(ground: Ground): Promise<postgres.Sql[]> {
   const hoard: postgres.Sql[] = []
-  for (let refused = 0; refused < 20 && !ground.signal.aborted; ) {
+  for (let refusedAlone = 0; refusedAlone < 20 && !ground.signal.aborted; ) {
     const sql = postgres(ground.site.services.postgresUrl, { max: 1, idle_timeout: 0, onnotice() {} })
     try {
       await sql`select 1`
       hoard.push(sql)
-      refused = 0
+      refusedAlone = 0
     } catch (error) {
       await sql.end({ timeout: 1 })
       if (!/too many clients|53300|reserved/.test(messageOf(error))) throw error
-      refused++
-      await endBackends(ground, 1_000)
-      await last(ground, 20)
+      // What is freed is asked for at once: the daemons wait between their attempts. One of the hoard's own
+      // ends them, for nobody else gets a connection now.
+      if ((await endBackends(ground, 1_000, hoard[0])) > 0) refusedAlone = 0
+      else {
+        refusedAlone++
+        await last(ground, 20)
+      }
     }
   }
   return hoard
