@@ -56,7 +56,7 @@ export function shared(command: Command): Command {
     .option('--variant <name:key=value,…>', 'another configuration to alternate with; may be repeated', collect, [])
     .option('--checkout <folder>', 'whose daemon runs (default: this one)')
     .option('--against <folder>', 'another checkout to alternate with')
-    .option('--profile', "say where the daemon's time goes (Node only; costs some of it)")
+    .option('--profile', "say where the daemon's time goes (costs some of it; of Bun the supervisor's thread only)")
     .option('--quick', 'small runs: they show that everything works, and no more')
     .option('--kafka <addresses>', "host:port,…; with --postgres, instead of the checkout's own servers")
     .option('--postgres <url>', 'of a server on which databases may be made')

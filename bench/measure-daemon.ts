@@ -53,8 +53,7 @@ export async function measureDaemon(
   const { scenario, actor, mode, messages, partitions } = task
   const name = `events-${day}-${ownMark()}-${randomBytes(4).toString('hex')}`
   const events = actor === 'state' ? await createTopic(servers, name, partitions) : undefined
-  const profiles =
-    profile && configuration.runtime === 'node' ? mkdtempSync(join(tmpdir(), 'tenantry-bench-profile-')) : undefined
+  const profiles = profile ? mkdtempSync(join(tmpdir(), 'tenantry-bench-profile-')) : undefined
   try {
     const run = await measure(
       {

@@ -13,7 +13,7 @@ const profile = z.object({
   timeDeltas: z.array(z.number()),
 })
 
-/** Flags that make Node write a profile of each of its threads into a folder when it ends. */
+/** Flags that make Node write a profile of each of its threads into a folder when it ends, and Bun one of its main thread. */
 export function profileFlags(folder: string): readonly string[] {
   return ['--cpu-prof', '--cpu-prof-interval', '500', '--cpu-prof-dir', folder]
 }
