@@ -10,6 +10,7 @@ import type { StuckQuery, StuckReport } from '../core/stuck-report.ts'
 import type { Workers, WorkersListener } from '../core/workers.ts'
 import { Assignments, type AssignmentsSettings } from './assignments.ts'
 import { Committer, type CommitterSettings } from './committer.ts'
+import { Completer, type CompleterSettings } from './completer.ts'
 import { Dispatcher, type DispatcherSettings } from './dispatcher.ts'
 import { FeedBack } from './feed-back.ts'
 import { loadsOf, type WorkerLoad } from './executing.ts'
@@ -35,6 +36,7 @@ import { stuckOf } from './stuck.ts'
 
 export type EngineSettings = AssignmentsSettings &
   CommitterSettings &
+  CompleterSettings &
   DispatcherSettings &
   IntakeSettings &
   OutboxSettings &
@@ -91,6 +93,7 @@ export class Engine {
   readonly #parking: Parking
   readonly #replays: Replays
   readonly #outcomes: Outcomes
+  readonly #completer: Completer
   readonly #quarantine = new Quarantine()
   readonly #lone: LoneRuns
   readonly #losses: Losses
@@ -197,7 +200,6 @@ export class Engine {
       mailboxes: this.#mailboxes,
       intake: this.#intake,
       states: this.#states,
-      outbox: this.#outbox,
       parking: this.#parking,
       feedBack: this.#feedBack,
       ledger,
@@ -208,6 +210,19 @@ export class Engine {
       push,
       trouble: (key, reason) => this.#readiness.trouble(key, reason),
       settled,
+    })
+    this.#completer = new Completer({
+      clock,
+      log,
+      metrics,
+      settings,
+      dispatcher: this.#dispatcher,
+      mailboxes: this.#mailboxes,
+      intake: this.#intake,
+      outcomes: this.#outcomes,
+      outbox: this.#outbox,
+      parking: this.#parking,
+      feedBack: this.#feedBack,
     })
     this.#losses = new Losses({
       workers,
@@ -225,7 +240,7 @@ export class Engine {
           clock,
           random,
           {
-            committed: (plan, elapsedMs) => this.#outcomes.committed(plan, elapsedMs),
+            committed: (plan, elapsedMs) => this.#completer.committed(plan, elapsedMs),
             missed: (plan, reason) => metrics.commitFailed(plan.partitions[0]?.partition.group.name ?? '', reason),
             fenced: (partition) => this.#assignments.fenced(partition),
             takeBackAfter: (decided) => this.#outcomes.takeBackAfter(decided),

@@ -4,12 +4,10 @@ import type { Facts } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
 import type { EngineMetrics } from '../core/metrics.ts'
 import { failureShown } from '../core/postgres/sqlstate.ts'
-import { outboxRows } from '../core/postgres/outbox-rows.ts'
-import type { OutboxRow, StateRow } from '../core/postgres/transactions.ts'
+import type { StateRow } from '../core/postgres/transactions.ts'
 import type { Random } from '../core/random.ts'
 import { retryDelayMs } from '../core/retry-policy.ts'
 import type { Decision, Failed } from '../core/workers.ts'
-import type { Plan } from './commit-plan.ts'
 import { Dependencies, type DependenciesOptions, type DependenciesSettings } from './dependencies.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import type { FeedBack } from './feed-back.ts'
@@ -18,17 +16,11 @@ import { Decided, type Item } from './item.ts'
 import { Judgement, type JudgementSettings } from './judgement.ts'
 import type { Mailbox } from './mailbox.ts'
 import type { Mailboxes } from './mailboxes.ts'
-import type { OutboxPublisher } from './outbox-publisher.ts'
 import type { Parking } from './parking.ts'
-import type { Partition } from './partition.ts'
 import { nobody } from './router.ts'
 import type { States } from './states.ts'
 
-export type OutcomesSettings = JudgementSettings & {
-  /** Null: dead letters are rows alone. The lanes must be told the same. */
-  readonly deadLetterTopic: string | null
-  readonly breaker: DependenciesSettings
-}
+export type OutcomesSettings = JudgementSettings & { readonly breaker: DependenciesSettings }
 
 export type OutcomesOptions = Pick<DependenciesOptions, 'ledger' | 'groups' | 'touch'> & {
   readonly clock: Clock
@@ -40,7 +32,6 @@ export type OutcomesOptions = Pick<DependenciesOptions, 'ledger' | 'groups' | 't
   readonly mailboxes: Mailboxes
   readonly intake: Intake
   readonly states: States
-  readonly outbox: OutboxPublisher
   readonly parking: Parking
   readonly feedBack: FeedBack
   readonly push: (decided: Decided) => void
@@ -77,7 +68,7 @@ export class Outcomes {
       settings: options.settings.breaker,
       mailboxes: () => options.mailboxes.values(),
       withdraw: (mailbox) => this.#withdraw(mailbox, mailbox.decidedCount),
-      resume: (mailbox) => this.#resume(mailbox),
+      resume: (mailbox) => this.resume(mailbox),
       failedNow: this.#failedNow,
       repeat: (...failure) => this.#repeat(...failure),
       retryAfter: (mailbox, reason, ms) => this.#retryAfter(mailbox, reason, ms),
@@ -89,7 +80,7 @@ export class Outcomes {
       settings: options.settings,
       mailboxes: () => options.mailboxes.values(),
       withdraw: (...run) => this.#withdraw(...run),
-      resume: (mailbox) => this.#resume(mailbox),
+      resume: (mailbox) => this.resume(mailbox),
       resumeAfter: (mailbox, ms) => this.#resumeAfter(mailbox, ms),
       retry: (...failure) => this.#retry(...failure),
       fail: (mailbox, failed) => this.#decideNext(mailbox, failed),
@@ -128,7 +119,7 @@ export class Outcomes {
     this.#options.push(decided)
     if (outcome.kind === 'failed') {
       this.#withdraw(mailbox, mailbox.decidedCount)
-      this.#resume(mailbox)
+      this.resume(mailbox)
     } else {
       this.dependencies.handled(mailbox, outcome.kind === 'done' ? outcome.served : 0)
       if (mailbox.full) this.#options.parking.eased(mailbox)
@@ -172,14 +163,35 @@ export class Outcomes {
       this.#decideNext(mailbox, failed)
       item.attempts = attempts
     }
-    this.#resume(mailbox)
+    this.resume(mailbox)
+  }
+
+  /** The mailbox may go on with a new run, from its committed state once that is known. */
+  resume(mailbox: Mailbox): void {
+    mailbox.waitingReason = ''
+    mailbox.waitingUntil = 0
+    if (mailbox.key === nobody) {
+      mailbox.waiting = 'blocked'
+      this.#refuseQueued(mailbox)
+    } else if (mailbox.decidedCount > 0 && (mailbox.actor.stateful || mailbox.actor.dependencies.length > 0)) {
+      mailbox.waiting = 'settling'
+    } else if (this.dependencies.keeps(mailbox)) {
+      return
+    } else if (!mailbox.actor.stateful) {
+      mailbox.waiting = 'nothing'
+      this.#options.dispatcher.enqueue(mailbox)
+    } else {
+      mailbox.waiting = 'state'
+      this.#options.states.request(mailbox)
+    }
+    if (mailbox.parked !== null) this.#options.feedBack.consider(mailbox)
   }
 
   /** Goes on with a new run, on whichever worker: what it decided stands, the rest runs again. */
   moveOn(mailbox: Mailbox): void {
     if (mailbox.items.length === 0 && mailbox.parked === null) return this.close(mailbox)
     this.#withdraw(mailbox, mailbox.decidedCount)
-    this.#resume(mailbox)
+    this.resume(mailbox)
   }
 
   /** Forgets what has not been dispatched: it comes again. */
@@ -198,80 +210,6 @@ export class Outcomes {
     this.#options.mailboxes.close(mailbox)
   }
 
-  committed(plan: Plan, elapsedMs: number): void {
-    const { clock, metrics } = this.#options
-    const now = clock.now()
-    const monotonic = clock.monotonic()
-    plan.partitions.forEach(({ partition, progress }, index) => {
-      partition.committed(plan.commit.id, progress, monotonic)
-      if (partition.published === plan.commit.partitions[index]?.published) partition.published = null
-      partition.recorded(plan.commit.partitions[index]?.breakers ?? [])
-    })
-    let processed = 0
-    let duplicates = 0
-    let deadLettered = 0
-    let bytes = 0
-    plan.batch.forEach((decided, i) => {
-      const { mailbox, record } = decided
-      const result = plan.commit.outcomes[i]?.result ?? decided.result
-      if (result.kind === 'retried' || result.kind === 'parked') {
-        if (result.kind === 'parked' || decided.row !== null) this.#options.parking.written(mailbox, decided.item)
-        return
-      }
-      if (result.kind === 'done') processed++
-      else if (result.kind === 'duplicate') duplicates++
-      else if (result.kind === 'failed') {
-        deadLettered++
-        this.#givenUp(decided, result)
-      }
-      bytes += decided.item.ownBytes
-      if (record.timestamp > 0) metrics.latency(now - record.timestamp)
-      if (record.timestamp > mailbox.partition.committedTimestamp)
-        mailbox.partition.committedTimestamp = record.timestamp
-      if (result.kind === 'done') {
-        mailbox.processedAt = monotonic
-        this.judgement.processed(decided, monotonic)
-      }
-      if (mailbox.closed) return
-      this.#options.feedBack.paced(mailbox, result.kind !== 'failed')
-      this.#committedOldest(mailbox)
-    })
-    for (const { partition } of plan.partitions) this.#options.parking.advance(partition)
-    const group = plan.partitions[0]?.partition.group.name ?? ''
-    metrics.committed(group, { processed, duplicates, deadLettered, bytes, elapsedMs })
-    this.#publish(plan)
-  }
-
-  /** Without the error's message, which may say what is in the record. */
-  #givenUp({ mailbox, record, attempts }: Decided, { failure, type, messageId }: Failed): void {
-    this.#options.log.warn(
-      'record.dead_lettered',
-      {
-        ...mailbox.partition.facts,
-        offset: record.offset,
-        tenant: mailbox.tenant,
-        type,
-        messageId,
-        reason: failure.reason,
-        errorClass: failure.errorClass,
-        attempts: attempts + 1,
-      },
-      'A record was given up and is a dead letter; "tenantry dlq list" finds it.',
-    )
-  }
-
-  #publish({ commit, partitions }: Plan): void {
-    const { outbox, settings } = this.#options
-    const published = new Map<Partition, OutboxRow[]>()
-    for (const { partition: at, row } of outboxRows(commit, settings.deadLetterTopic)) {
-      const partition = partitions[at]?.partition
-      const rows = partition && published.get(partition)
-      if (rows !== undefined) rows.push(row)
-      else if (partition !== undefined) published.set(partition, [row])
-    }
-    for (const [partition, rows] of published) outbox.push(partition, rows)
-  }
-
   /** What the instance decided after `decided`, which turned out to be a duplicate, rests on a state that never was. */
   takeBackAfter(decided: Decided): void {
     const { mailbox } = decided
@@ -287,7 +225,7 @@ export class Outcomes {
     const place = mailbox.placeOf(decided)
     if (place < 0) throw new Error('a decision that stands in a commit has left its mailbox')
     this.#withdraw(mailbox, place)
-    this.#resume(mailbox)
+    this.resume(mailbox)
   }
 
   #resumeAfter(mailbox: Mailbox, ms: number): void {
@@ -296,7 +234,7 @@ export class Outcomes {
     mailbox.waitingUntil = clock.now() + ms
     clock.after(ms, () => {
       if (mailbox.closed || mailbox.run !== run) return
-      this.#resume(mailbox)
+      this.resume(mailbox)
       settled()
     })
   }
@@ -334,24 +272,6 @@ export class Outcomes {
     this.#options.parking.stuck(mailbox)
   }
 
-  #committedOldest(mailbox: Mailbox): void {
-    const { mailboxes, dispatcher, intake, parking, feedBack } = this.#options
-    const item = mailbox.commitOldest()
-    if (item === undefined) return
-    intake.weighed(item.ownBytes - item.bytes)
-    intake.gave(item.ownBytes)
-    mailbox.held = null
-    if (mailbox.full) parking.eased(mailbox)
-    if (mailbox.parked !== null) feedBack.consider(mailbox)
-    if (mailbox.decidedCount > 0) return
-    if (mailbox.waiting === 'settling') {
-      this.#resume(mailbox)
-    } else if (mailbox.actor.serial) {
-      dispatcher.enqueue(mailbox)
-    }
-    if (mailbox.items.length === 0) mailboxes.rest(mailbox)
-  }
-
   /** Decides the next queued record without a worker. */
   #decideNext(mailbox: Mailbox, result: Failed): void {
     if (mailbox.takeNext() !== undefined) this.#options.push(this.#decide(mailbox, result))
@@ -376,27 +296,6 @@ export class Outcomes {
         messageId: '',
       })
     }
-  }
-
-  /** The mailbox may go on with a new run, from its committed state once that is known. */
-  #resume(mailbox: Mailbox): void {
-    mailbox.waitingReason = ''
-    mailbox.waitingUntil = 0
-    if (mailbox.key === nobody) {
-      mailbox.waiting = 'blocked'
-      this.#refuseQueued(mailbox)
-    } else if (mailbox.decidedCount > 0 && (mailbox.actor.stateful || mailbox.actor.dependencies.length > 0)) {
-      mailbox.waiting = 'settling'
-    } else if (this.dependencies.keeps(mailbox)) {
-      return
-    } else if (!mailbox.actor.stateful) {
-      mailbox.waiting = 'nothing'
-      this.#options.dispatcher.enqueue(mailbox)
-    } else {
-      mailbox.waiting = 'state'
-      this.#options.states.request(mailbox)
-    }
-    if (mailbox.parked !== null) this.#options.feedBack.consider(mailbox)
   }
 
   #block(mailbox: Mailbox, reason: BlockingReason, facts: Facts = {}): void {

@@ -377,7 +377,7 @@ export const mutants: readonly Mutant[] = [
     name: 'a dead letter goes out only after a takeover',
     edits: [
       {
-        file: 'supervisors/outcomes.ts',
+        file: 'supervisors/completer.ts',
         from: 'outboxRows(commit, settings.deadLetterTopic)',
         to: 'outboxRows(commit, null)',
       },
