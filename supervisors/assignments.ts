@@ -16,7 +16,7 @@ import type { Outcomes } from './outcomes.ts'
 import { offsetsCommand, Ownership, type OwnershipSettings } from './ownership.ts'
 import { Partition } from './partition.ts'
 import type { Quarantine } from './quarantine.ts'
-import { mailboxKey } from './router.ts'
+import { mailboxKey } from './route.ts'
 import { StoppedPartitions } from './stopped-partitions.ts'
 
 export type AssignmentsSettings = OwnershipSettings & {

@@ -1,6 +1,6 @@
 import { type Clock, sleep, type Timer } from '../core/clock.ts'
 import { TenantryError } from '../core/errors.ts'
-import { instanceFencedCode, type RecordBatch, type SourceListener } from '../core/kafka/source.ts'
+import { instanceFencedCode, type SourceListener } from '../core/kafka/source.ts'
 import type { Publisher } from '../core/kafka/publisher.ts'
 import type { Log } from '../core/log.ts'
 import type { EngineMetrics } from '../core/metrics.ts'
@@ -16,10 +16,9 @@ import { FeedBack } from './feed-back.ts'
 import { loadsOf, type WorkerLoad } from './executing.ts'
 import type { GroupOptions } from './group.ts'
 import { Intake, type IntakeSettings } from './intake.ts'
-import { type Decided, Item } from './item.ts'
+import type { Decided } from './item.ts'
 import { LoneRuns, type LoneRunsSettings } from './lone-runs.ts'
 import { Losses } from './losses.ts'
-import type { Mailbox } from './mailbox.ts'
 import { Mailboxes } from './mailboxes.ts'
 import { OffsetWriter } from './offset-writer.ts'
 import { OutboxPublisher, type OutboxSettings } from './outbox-publisher.ts'
@@ -29,7 +28,8 @@ import type { Partition } from './partition.ts'
 import { Quarantine } from './quarantine.ts'
 import { Readiness } from './readiness.ts'
 import { Replays } from './replays.ts'
-import { mailboxKey, nobody, route, sizeOf } from './router.ts'
+import { mailboxKey } from './route.ts'
+import { Router, type RouterSettings } from './router.ts'
 import { States } from './states.ts'
 import { statusOf, type EngineStatus } from './status.ts'
 import { stuckOf } from './stuck.ts'
@@ -42,8 +42,8 @@ export type EngineSettings = AssignmentsSettings &
   OutboxSettings &
   OutcomesSettings &
   ParkingSettings &
-  LoneRunsSettings & {
-    readonly maxIdLength: number
+  LoneRunsSettings &
+  RouterSettings & {
     /** How often Kafka's offsets follow the watermark. */
     readonly offsetIntervalMs: number
     /** Empty mailboxes whose instances stay warm. */
@@ -98,6 +98,7 @@ export class Engine {
   readonly #lone: LoneRuns
   readonly #losses: Losses
   readonly #offsets: OffsetWriter
+  readonly #router: Router
   readonly #readiness: Readiness
   #ticker: Timer | null = null
   #drained: (() => void) | null = null
@@ -182,7 +183,7 @@ export class Engine {
       clock,
       ledger,
       found: (partition, tenant, first) => {
-        const mailbox = this.#mailbox(partition, mailboxKey(tenant), tenant)
+        const mailbox = this.#router.mailbox(partition, mailboxKey(tenant), tenant)
         const { pending } = mailbox
         this.#feedBack.noticed(mailbox, first)
         if (!pending) this.#outcomes.dependencies.broughtBack(mailbox)
@@ -276,6 +277,17 @@ export class Engine {
       lone: this.#lone,
       settled,
     })
+    this.#router = new Router({
+      clock,
+      metrics,
+      settings,
+      assignments: this.#assignments,
+      mailboxes: this.#mailboxes,
+      intake: this.#intake,
+      outcomes: this.#outcomes,
+      parking: this.#parking,
+      feedBack: this.#feedBack,
+    })
   }
 
   /** The listener for one group's source. */
@@ -286,7 +298,7 @@ export class Engine {
       assigned: (partitions) => this.#event(() => this.#assignments.assigned(group, partitions)),
       revoked: (partitions) => this.#event(() => partitions.forEach((at) => this.#assignments.revoked(group, at))),
       lost: (partitions) => this.#event(() => partitions.forEach((at) => this.#assignments.lost(group, at))),
-      records: (batches) => this.#event(() => batches.forEach((batch) => this.#records(group, batch))),
+      records: (batches) => this.#event(() => batches.forEach((batch) => this.#router.records(group, batch))),
       outOfRange: (at, position, range) => this.#event(() => this.#assignments.outOfRange(group, at, position, range)),
       topicChanged: (topic) => this.#event(() => this.#assignments.topicChanged(group, topic)),
       troubled: (reason) => {
@@ -405,52 +417,6 @@ export class Engine {
   /** What keeps the daemon from being ready; empty when nothing does. */
   get reasons(): readonly string[] {
     return this.#readiness.reasons(this.#assignments.values())
-  }
-
-  #records(group: GroupOptions, batch: RecordBatch): void {
-    const partition = this.#assignments.find(group, batch)
-    if (partition?.phase !== 'owned' || batch.token !== partition.token) return
-    partition.end = batch.end
-    const behind = !partition.caughtUp
-    const cameAt = this.#options.clock.monotonic()
-    const { settings, metrics } = this.#options
-    const routing = { tenantHeader: group.tenantHeader, maxIdLength: settings.maxIdLength }
-    for (const record of batch.records) {
-      if (record.offset < partition.position) continue
-      const from = partition.position
-      if (record.offset < partition.aheadEnd && partition.progress.has(record.offset)) {
-        partition.pass(from, record.offset + 1)
-        continue
-      }
-      partition.position = record.offset + 1
-      const item = new Item(record, from, sizeOf(record), cameAt)
-      partition.countOn(item)
-      this.#intake.took(item.bytes)
-      const to = route(record, routing)
-      if ('failure' in to) {
-        this.#outcomes.refuse(this.#mailbox(partition, nobody, ''), item, to.failure)
-      } else {
-        const mailbox = this.#mailbox(partition, to.key, to.tenant)
-        this.#parking.take(mailbox, item)
-        if (mailbox.waiting === 'dependency') this.#outcomes.dependencies.arrived(mailbox)
-      }
-    }
-    if (batch.position > partition.position) partition.pass(partition.position, batch.position)
-    if (behind && partition.caughtUp) this.#feedBack.caughtUp(partition)
-    const last = batch.records.at(-1)
-    if (last !== undefined) partition.heard(last.timestamp, this.#options.clock.now())
-    metrics.recordsConsumed(group.name, batch.topic, batch.partition, batch.records.length)
-  }
-
-  #mailbox(partition: Partition, key: string, tenant: string): Mailbox {
-    const known = partition.mailboxes.get(key)
-    if (known) {
-      this.#mailboxes.wake(known)
-      return known
-    }
-    const mailbox = this.#mailboxes.create(key, tenant, partition, partition.actor)
-    this.#outcomes.opened(mailbox)
-    return mailbox
   }
 
   #event(handle: () => void): void {

@@ -8,7 +8,7 @@ import type { Mailbox } from './mailbox.ts'
 import type { Mailboxes } from './mailboxes.ts'
 import { Parked } from './parked.ts'
 import type { Partition } from './partition.ts'
-import { sizeOf } from './router.ts'
+import { sizeOf } from './route.ts'
 import type { States } from './states.ts'
 
 export type FeedBackSettings = {

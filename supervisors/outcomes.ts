@@ -17,7 +17,7 @@ import { Judgement, type JudgementSettings } from './judgement.ts'
 import type { Mailbox } from './mailbox.ts'
 import type { Mailboxes } from './mailboxes.ts'
 import type { Parking } from './parking.ts'
-import { nobody } from './router.ts'
+import { nobody } from './route.ts'
 import type { States } from './states.ts'
 
 export type OutcomesSettings = JudgementSettings & { readonly breaker: DependenciesSettings }

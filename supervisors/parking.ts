@@ -8,7 +8,7 @@ import type { Mailbox } from './mailbox.ts'
 import type { Mailboxes } from './mailboxes.ts'
 import { Parked } from './parked.ts'
 import type { Partition } from './partition.ts'
-import { nobody } from './router.ts'
+import { nobody } from './route.ts'
 
 export type ParkingSettings = FeedBackSettings & {
   readonly mailboxMaxRecords: number

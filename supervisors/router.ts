@@ -1,61 +1,86 @@
-import { isUtf8 } from 'node:buffer'
-import type { Failure } from '../core/effects.ts'
-import type { KafkaRecord } from '../core/kafka/source.ts'
+import type { Clock } from '../core/clock.ts'
+import type { RecordBatch } from '../core/kafka/source.ts'
+import type { EngineMetrics } from '../core/metrics.ts'
+import type { Assignments } from './assignments.ts'
+import type { FeedBack } from './feed-back.ts'
+import type { GroupOptions } from './group.ts'
+import type { Intake } from './intake.ts'
+import { Item } from './item.ts'
+import type { Mailbox } from './mailbox.ts'
+import type { Mailboxes } from './mailboxes.ts'
+import type { Outcomes } from './outcomes.ts'
+import type { Parking } from './parking.ts'
+import type { Partition } from './partition.ts'
+import { nobody, route, sizeOf } from './route.ts'
 
-/** Whose a record is: the tenant's bytes as a map key, and as text; or why it is nobody's. */
-export type Route = { readonly key: string; readonly tenant: string } | { readonly failure: Failure }
+export type RouterSettings = { readonly maxIdLength: number }
 
 export type RouterOptions = {
-  /** Take the tenant from this header instead of the record's key. */
-  readonly tenantHeader: string | null
-  readonly maxIdLength: number
+  readonly clock: Clock
+  readonly metrics: EngineMetrics
+  readonly settings: RouterSettings
+  readonly assignments: Assignments
+  readonly mailboxes: Mailboxes
+  readonly intake: Intake
+  readonly outcomes: Outcomes
+  readonly parking: Parking
+  readonly feedBack: FeedBack
 }
 
-/** The key of the mailbox for records without a tenant: not latin1, so no tenant's bytes can be it. */
-export const nobody = '\u{fffd}nobody'
+/** Puts records in the mailboxes of their tenants. */
+export class Router {
+  readonly #options: RouterOptions
 
-/**
- * Finds the tenant without decoding the value. The key is the bytes themselves (latin1 is one character a byte): what
- * differs in bytes is never one tenant, whatever a decoder makes of it.
- */
-export function route(record: KafkaRecord, options: RouterOptions): Route {
-  const bytes = options.tenantHeader === null ? record.key : headerOf(record, options.tenantHeader)
-  if (bytes === null || bytes.length === 0) return refused('no_tenant', 'The record has no key, so no tenant.')
-  if (bytes.length > options.maxIdLength) {
-    return refused('tenant_too_long', `The tenant has ${bytes.length} bytes; ${options.maxIdLength} are allowed.`)
+  constructor(options: RouterOptions) {
+    this.#options = options
   }
-  const key = bytes.toString('latin1')
-  // Most keys are ASCII, whose text is the same in both; each call into the runtime costs as much as all of this loop.
-  let plain = true
-  for (let i = 0; i < key.length && plain; i++) {
-    const code = key.charCodeAt(i)
-    plain = code !== 0 && code < 0x80
+
+  /** What the group's source has read. Of an earlier assignment or position nothing is taken. */
+  records(group: GroupOptions, batch: RecordBatch): void {
+    const { clock, metrics, settings, assignments, intake, outcomes, parking, feedBack } = this.#options
+    const partition = assignments.find(group, batch)
+    if (partition?.phase !== 'owned' || batch.token !== partition.token) return
+    partition.end = batch.end
+    const behind = !partition.caughtUp
+    const cameAt = clock.monotonic()
+    const routing = { tenantHeader: group.tenantHeader, maxIdLength: settings.maxIdLength }
+    for (const record of batch.records) {
+      if (record.offset < partition.position) continue
+      const from = partition.position
+      if (record.offset < partition.aheadEnd && partition.progress.has(record.offset)) {
+        partition.pass(from, record.offset + 1)
+        continue
+      }
+      partition.position = record.offset + 1
+      const item = new Item(record, from, sizeOf(record), cameAt)
+      partition.countOn(item)
+      intake.took(item.bytes)
+      const to = route(record, routing)
+      if ('failure' in to) {
+        outcomes.refuse(this.mailbox(partition, nobody, ''), item, to.failure)
+      } else {
+        const mailbox = this.mailbox(partition, to.key, to.tenant)
+        parking.take(mailbox, item)
+        if (mailbox.waiting === 'dependency') outcomes.dependencies.arrived(mailbox)
+      }
+    }
+    if (batch.position > partition.position) partition.pass(partition.position, batch.position)
+    if (behind && partition.caughtUp) feedBack.caughtUp(partition)
+    const last = batch.records.at(-1)
+    if (last !== undefined) partition.heard(last.timestamp, clock.now())
+    metrics.recordsConsumed(group.name, batch.topic, batch.partition, batch.records.length)
   }
-  if (plain) return { key, tenant: key }
-  if (!isUtf8(bytes) || bytes.includes(0)) return refused('bad_tenant', 'The tenant is not UTF-8 text, or holds a NUL.')
-  return { key, tenant: bytes.toString() }
-}
 
-/** The key of a tenant's mailbox, as `route` gives it for records. */
-export function mailboxKey(tenant: string): string {
-  return Buffer.from(tenant).toString('latin1')
-}
-
-/** The last header of that name, as Kafka's own `lastHeader` has it. */
-function headerOf(record: KafkaRecord, name: string): Buffer | null {
-  let found: Buffer | null = null
-  for (const [key, value] of record.headers) if (key.toString() === name) found = value
-  return found
-}
-
-function refused(reason: string, message: string): Route {
-  return { failure: { reason, message, errorClass: '', stack: '', kind: 'bad-record' } }
-}
-
-/** What a record costs in memory while it is ours: its bytes, and about 200 for the objects around them. */
-export function sizeOf(record: KafkaRecord): number {
-  let bytes = 200 + (record.size ?? (record.key?.length ?? 0) + (record.value?.length ?? 0))
-  if (record.headers.length > 0)
-    for (const [name, value] of record.headers) bytes += name.length + (value?.length ?? 0) + 32
-  return bytes
+  /** The tenant's mailbox, warm or new. */
+  mailbox(partition: Partition, key: string, tenant: string): Mailbox {
+    const { mailboxes, outcomes } = this.#options
+    const known = partition.mailboxes.get(key)
+    if (known) {
+      mailboxes.wake(known)
+      return known
+    }
+    const mailbox = mailboxes.create(key, tenant, partition, partition.actor)
+    outcomes.opened(mailbox)
+    return mailbox
+  }
 }

@@ -289,7 +289,7 @@ export const mutants: readonly Mutant[] = [
     name: 'what is done ahead of the watermark runs again',
     edits: [
       {
-        file: 'supervisors/engine.ts',
+        file: 'supervisors/router.ts',
         from: 'if (record.offset < partition.aheadEnd && partition.progress.has(record.offset)) {',
         to: 'if (record.offset < 0) {',
       },

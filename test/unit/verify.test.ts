@@ -15,7 +15,7 @@ import { defaultLimits } from '../../core/limits.ts'
 import { readHeaders } from '../../core/message-headers.ts'
 import { messageKey } from '../../core/message-id.ts'
 import { encodeMsgpack } from '../../core/msgpack.ts'
-import { route } from '../../supervisors/router.ts'
+import { route } from '../../supervisors/route.ts'
 import { test } from '../harness.ts'
 
 const spelledUuid = fc
