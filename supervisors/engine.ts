@@ -94,7 +94,6 @@ export class Engine {
   readonly #replays: Replays
   readonly #outcomes: Outcomes
   readonly #completer: Completer
-  readonly #quarantine = new Quarantine()
   readonly #lone: LoneRuns
   readonly #losses: Losses
   readonly #offsets: OffsetWriter
@@ -113,26 +112,23 @@ export class Engine {
     const touch = (partition: Partition) => this.#committers[partition.lane]?.touch(partition)
     const trouble = (what: string) => (reason: string | null) => this.#readiness.trouble(what, reason)
     const settled = () => this.#settled()
+    const quarantine = new Quarantine()
+    this.#intake = new Intake(settings)
     this.#mailboxes = new Mailboxes(settings.idleMailboxes, settings.idleStateBytes, (mailbox) => {
       this.#dispatcher.withdraw(mailbox)
       this.#outcomes.dependencies.left(mailbox)
     })
+    // Each part takes what it needs of what is there before it.
+    const ports = { clock, random, log, metrics, settings, ledger, workers, settled }
+    const first = { ...ports, quarantine, intake: this.#intake, mailboxes: this.#mailboxes }
     this.#lone = new LoneRuns({
-      clock,
-      log,
-      ledger,
-      workers,
-      mailboxes: this.#mailboxes,
-      quarantine: this.#quarantine,
-      settings,
+      ...first,
       giveUp: (...givenUp) => this.#outcomes.giveUp(...givenUp),
       moveOn: (mailbox) => this.#outcomes.moveOn(mailbox),
       touch,
       trouble: trouble('postgres.lone'),
-      settled,
     })
-    this.#dispatcher = new Dispatcher(workers, this.#lone, settings, this.#quarantine, clock, settled)
-    this.#intake = new Intake(settings)
+    this.#dispatcher = new Dispatcher(workers, this.#lone, settings, quarantine, clock, settled)
     this.#states = new States(ledger, clock, {
       loaded: (mailbox, state) => this.#outcomes.stateLoaded(mailbox, state),
       settled,
@@ -156,84 +152,36 @@ export class Engine {
       disinherited: (partition) => this.#event(() => this.#assignments.fenced(partition)),
       trouble: (key, reason) => this.#readiness.trouble(key, reason),
     })
+    const running = { ...first, lone: this.#lone, dispatcher: this.#dispatcher, states: this.#states }
     this.#feedBack = new FeedBack({
-      clock,
-      settings,
-      ledger,
-      dispatcher: this.#dispatcher,
-      mailboxes: this.#mailboxes,
-      intake: this.#intake,
-      states: this.#states,
+      ...running,
       joined: (mailbox) => this.#parking.eased(mailbox),
       trouble: trouble('postgres.parked'),
-      settled,
     })
-    this.#parking = new Parking({
-      clock,
-      metrics,
-      settings,
-      dispatcher: this.#dispatcher,
-      mailboxes: this.#mailboxes,
-      intake: this.#intake,
-      feedBack: this.#feedBack,
-      push,
-      settled,
-    })
+    this.#parking = new Parking({ ...running, feedBack: this.#feedBack, push })
     this.#replays = new Replays({
-      clock,
-      ledger,
-      found: (partition, tenant, first) => {
+      ...ports,
+      found: (partition, tenant, at) => {
         const mailbox = this.#router.mailbox(partition, mailboxKey(tenant), tenant)
         const { pending } = mailbox
-        this.#feedBack.noticed(mailbox, first)
+        this.#feedBack.noticed(mailbox, at)
         if (!pending) this.#outcomes.dependencies.broughtBack(mailbox)
       },
       trouble: trouble('postgres.replays'),
-      settled,
     })
+    const waiting = { ...running, outbox: this.#outbox, feedBack: this.#feedBack, parking: this.#parking }
     this.#outcomes = new Outcomes({
-      clock,
-      random,
-      log,
-      metrics,
-      settings,
-      dispatcher: this.#dispatcher,
-      mailboxes: this.#mailboxes,
-      intake: this.#intake,
-      states: this.#states,
-      parking: this.#parking,
-      feedBack: this.#feedBack,
-      ledger,
+      ...waiting,
       groups: options.groups.flatMap(({ name, actors }) =>
         actors.some(({ dependencies }) => dependencies.length > 0) ? [name] : [],
       ),
       touch,
       push,
       trouble: (key, reason) => this.#readiness.trouble(key, reason),
-      settled,
     })
-    this.#completer = new Completer({
-      clock,
-      log,
-      metrics,
-      settings,
-      dispatcher: this.#dispatcher,
-      mailboxes: this.#mailboxes,
-      intake: this.#intake,
-      outcomes: this.#outcomes,
-      outbox: this.#outbox,
-      parking: this.#parking,
-      feedBack: this.#feedBack,
-    })
-    this.#losses = new Losses({
-      workers,
-      log,
-      dispatcher: this.#dispatcher,
-      outcomes: this.#outcomes,
-      mailboxes: this.#mailboxes,
-      quarantine: this.#quarantine,
-      lone: this.#lone,
-    })
+    const deciding = { ...waiting, outcomes: this.#outcomes }
+    this.#completer = new Completer(deciding)
+    this.#losses = new Losses(deciding)
     this.#committers = options.lanes.map(
       (lane, index) =>
         new Committer(
@@ -259,35 +207,8 @@ export class Engine {
     )
     // The coordinator says that this member is out: the partition may have another owner already.
     this.#offsets = new OffsetWriter(clock, log, ledger, (partition) => (partition.suspect = true))
-    this.#assignments = new Assignments({
-      clock,
-      random,
-      log,
-      metrics,
-      settings,
-      lanes: options.lanes.length,
-      ledger,
-      offsets: this.#offsets,
-      dispatcher: this.#dispatcher,
-      mailboxes: this.#mailboxes,
-      outcomes: this.#outcomes,
-      feedBack: this.#feedBack,
-      outbox: this.#outbox,
-      quarantine: this.#quarantine,
-      lone: this.#lone,
-      settled,
-    })
-    this.#router = new Router({
-      clock,
-      metrics,
-      settings,
-      assignments: this.#assignments,
-      mailboxes: this.#mailboxes,
-      intake: this.#intake,
-      outcomes: this.#outcomes,
-      parking: this.#parking,
-      feedBack: this.#feedBack,
-    })
+    this.#assignments = new Assignments({ ...deciding, lanes: options.lanes.length, offsets: this.#offsets })
+    this.#router = new Router({ ...deciding, assignments: this.#assignments })
   }
 
   /** The listener for one group's source. */
