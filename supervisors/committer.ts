@@ -5,14 +5,14 @@ import { Fifo } from '../core/fifo.ts'
 import { shownOf } from '../core/postgres/sqlstate.ts'
 import type { CommitResult, Lane, Resolution } from '../core/postgres/transactions.ts'
 import type { Random } from '../core/random.ts'
+import { Bisection, type BisectionHost, type Suspect } from './bisection.ts'
 import { orphan, type Plan, planCommit, planSettled } from './commit-plan.ts'
 import { CommitSize } from './commit-size.ts'
 import type { Decided } from './item.ts'
-import type { Mailbox } from './mailbox.ts'
 import type { Partition } from './partition.ts'
 
 /** What a committer tells the engine. Every call is made with the committer in a state that allows `push`. */
-export interface CommitHost {
+export interface CommitHost extends BisectionHost {
   /** The plan is durable; it took `elapsedMs` from sending to answer. */
   committed(plan: Plan, elapsedMs: number): void
   /** A commit ended otherwise, for the metrics: `duplicates`, `fenced`, `unknown`, or whom a refusal blames. */
@@ -23,10 +23,6 @@ export interface CommitHost {
   takeBackAfter(decided: Decided): void
   /** What `decided` was found to be a copy of is not in the commit after all: it runs again, and all after it. */
   takeBackFrom(decided: Decided): void
-  /** `decided` alone makes a commit fail: takes it and its successors back and keeps the mailbox waiting for `judge`. */
-  suspect(decided: Decided): void
-  /** All suspects of a bisected commit are known. */
-  judge(suspects: readonly Suspect[]): void
   /** PostgreSQL is away or refuses everybody; null when it works again. */
   trouble(reason: string | null): void
   /** A partition of this lane whose progress may be committed, to see whether PostgreSQL works; undefined without one. */
@@ -35,18 +31,6 @@ export interface CommitHost {
   fatal(error: TenantryError): void
   /** End of an event: the engine dispatches what has become possible. */
   settled(): void
-}
-
-/** A decision that makes every commit fail in which it stands. */
-export type Suspect = {
-  readonly mailbox: Mailbox
-  readonly decided: Decided
-  readonly failure: Failure
-  /**
-   * `no`: it failed by itself. `limited`: a lock, a time limit or the like, which may pass; it is tried again for a
-   * while. `unlimited`: it cannot be told from a database in trouble, so it never becomes a failure.
-   */
-  readonly held: 'no' | 'limited' | 'unlimited'
 }
 
 export type CommitterSettings = {
@@ -66,9 +50,6 @@ const promptReruns = 3
 
 /** A commit that has failed so often, for reasons that may lie in what it holds, is halved. */
 const patience = 2
-
-/** Part of a commit that must be sent again; `doubted` when the whole failed too often, so that it may be to blame. */
-type Segment = { readonly batch: readonly Decided[]; readonly doubted: boolean }
 
 /**
  * - `idle`: the lane is free
@@ -91,19 +72,13 @@ export class Committer {
   readonly #host: CommitHost
   readonly #settings: CommitterSettings
   readonly #queue = new Fifo<Decided>()
-  /** Parts of a commit that must be sent again, next one first. */
-  #segments: Segment[] = []
   readonly #size: CommitSize
+  readonly #bisection: Bisection
   #touched = new Set<Partition>()
   #phase: Phase = 'idle'
   #plan: Plan | null = null
   #sentAt = 0
-  #suspects: Suspect[] = []
   #checked = 0
-  /** What is at the lane is part of a commit that failed too often. */
-  #doubted = false
-  /** Commits in a row that failed, for reasons that may lie in what they hold. */
-  #setbacks = 0
   /** Waits in a row. */
   #failures = 0
   #troubled = false
@@ -117,6 +92,7 @@ export class Committer {
     this.#host = host
     this.#settings = settings
     this.#size = new CommitSize(settings.commitMaxRecords, settings.commitTargetMs)
+    this.#bisection = new Bisection(this.#size, host)
   }
 
   /** Decisions neither committed nor taken up by a plan. */
@@ -125,7 +101,7 @@ export class Committer {
   }
 
   get busy(): boolean {
-    return this.#phase !== 'idle' || this.#segments.length > 0
+    return this.#phase !== 'idle' || this.#bisection.pending
   }
 
   push(decided: Decided): void {
@@ -162,14 +138,8 @@ export class Committer {
   }
 
   #nextBatch(): Decided[] {
-    for (let segment = this.#segments.shift(); segment !== undefined; segment = this.#segments.shift()) {
-      const rest = segment.batch.filter((decided) => this.#stands(decided))
-      this.#doubted = segment.doubted
-      if (rest.length > 0) return rest
-    }
-    this.#doubted = false
-    this.#judge()
-    const batch: Decided[] = []
+    const batch = this.#bisection.next((decided) => this.#stands(decided))
+    if (batch.length > 0) return batch
     let bytes = 0
     while (batch.length < this.#size.records && bytes < this.#settings.commitMaxBytes) {
       const decided = this.#queue.shift()
@@ -190,7 +160,7 @@ export class Committer {
   }
 
   #takeTouched(): Partition[] {
-    if (this.#touched.size === 0 || this.#segments.length > 0) return []
+    if (this.#touched.size === 0 || this.#bisection.pending) return []
     const touched = [...this.#touched].filter((partition) => partition.commits)
     this.#touched = new Set()
     return touched
@@ -258,7 +228,7 @@ export class Committer {
   }
 
   #committed(plan: Plan): void {
-    this.#setbacks = 0
+    this.#bisection.committed()
     this.#failures = 0
     const now = this.#clock.monotonic()
     // Progress and dead letters say nothing of whether effects can be written.
@@ -275,8 +245,8 @@ export class Committer {
 
   /** The same decisions go next, in a new commit with a new id. */
   #again(plan: Plan): void {
-    this.#segments.unshift({ batch: plan.batch, doubted: this.#doubted })
     this.#touchAgain(plan)
+    this.#bisection.again(plan.batch)
   }
 
   #touchAgain(plan: Plan): void {
@@ -295,7 +265,7 @@ export class Committer {
     const { failure, blame, step } = result
     if (blame === 'again') {
       this.#setback(plan, failure, promptReruns, step === 'effect' ? 'limited' : null)
-      if (this.#setbacks > promptReruns) this.#wait(shownOf(failure))
+      if (this.#bisection.setbacks > promptReruns) this.#wait(shownOf(failure))
     } else if (step === 'effect' && blame === 'infrastructure') {
       // The code alone does not say whose fault it is: an actor's statement may use up its own limit. While nobody can
       // commit, nobody is to blame.
@@ -316,50 +286,14 @@ export class Committer {
       const message = `PostgreSQL refuses a statement of tenantry's own: ${shownOf(failure)}. This is a fault in tenantry or in its schema: run "tenantry migrate status", and report it.`
       this.#host.fatal(new TenantryError('TENANTRY_COMMIT_BROKEN', message, facts))
     } else {
-      this.#halve(plan, failure, blame === 'held' ? 'limited' : 'no', false)
+      this.#touchAgain(plan)
+      this.#bisection.halve(plan.batch, failure, blame === 'held' ? 'limited' : 'no')
     }
   }
 
-  /**
-   * The plan failed for a reason that may pass by itself or may lie in what it holds: after some attempts its halves go
-   * one by one, so that others commit and what fails alone is known. `alone` says what such a one is; null: not its fault.
-   */
   #setback(plan: Plan, failure: Failure, attempts: number, alone: Suspect['held'] | null): void {
-    this.#setbacks++
-    const enough = this.#doubted || this.#setbacks >= attempts
-    if (enough && plan.batch.length > 1) {
-      this.#size.notMore(plan.batch.length >>> 1)
-      this.#halve(plan, failure, 'unlimited', true)
-    } else if (enough && plan.batch.length === 1 && alone !== null) {
-      this.#halve(plan, failure, alone, true)
-    } else {
-      this.#again(plan)
-    }
-  }
-
-  /** In offset order, left first: others commit on the way, and what fails alone is the culprit. */
-  #halve(plan: Plan, failure: Failure, held: Suspect['held'], doubted: boolean): void {
     this.#touchAgain(plan)
-    const { batch } = plan
-    const [only] = batch
-    if (batch.length === 1 && (only?.result.kind === 'retried' || only?.result.kind === 'parked')) {
-      // It has no effects: nothing of it can be to blame.
-      this.#segments.unshift({ batch, doubted })
-    } else if (batch.length > 1) {
-      const middle = batch.length >>> 1
-      this.#segments.unshift({ batch: batch.slice(0, middle), doubted }, { batch: batch.slice(middle), doubted })
-    } else if (only) {
-      only.mailbox.partition.uncommitted--
-      this.#suspects.push({ mailbox: only.mailbox, decided: only, failure, held })
-      this.#host.suspect(only)
-    }
-  }
-
-  #judge(): void {
-    if (this.#suspects.length === 0) return
-    const suspects = this.#suspects
-    this.#suspects = []
-    this.#host.judge(suspects)
+    this.#bisection.setback(plan.batch, failure, attempts, alone)
   }
 
   #resolve(plan: Plan, reason: string): void {
@@ -384,7 +318,7 @@ export class Committer {
   #unanswered(plan: Plan, reason: string): void {
     const failure = { reason: 'effect', errorClass: '', message: reason, stack: '', kind: 'permanent' } as const
     this.#setback(plan, failure, patience, 'unlimited')
-    if (this.#setbacks >= patience) this.#wait(reason)
+    if (this.#bisection.setbacks >= patience) this.#wait(reason)
   }
 
   #wait(reason: string): void {

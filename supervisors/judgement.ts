@@ -1,7 +1,7 @@
 import { backOffMs, type Clock } from '../core/clock.ts'
 import { shownOf, stateElsewhereState } from '../core/postgres/sqlstate.ts'
 import type { Failed } from '../core/workers.ts'
-import type { Suspect } from './committer.ts'
+import type { Suspect } from './bisection.ts'
 import type { Decided, Item } from './item.ts'
 import type { Mailbox } from './mailbox.ts'
 import { SharedFailures, type SharedFailuresSettings } from './shared-failures.ts'

@@ -1,5 +1,5 @@
 import { concernsAll } from '../core/postgres/sqlstate.ts'
-import type { Suspect } from './committer.ts'
+import type { Suspect } from './bisection.ts'
 import type { Mailbox } from './mailbox.ts'
 
 /** Fewer tenants than this failing alike never count as everybody's failure: it may be their own. */

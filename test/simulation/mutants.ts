@@ -279,7 +279,7 @@ export const mutants: readonly Mutant[] = [
     name: 'halves of a commit go in the wrong order',
     edits: [
       {
-        file: 'supervisors/committer.ts',
+        file: 'supervisors/bisection.ts',
         from: '{ batch: batch.slice(0, middle), doubted }, { batch: batch.slice(middle), doubted }',
         to: '{ batch: batch.slice(middle), doubted }, { batch: batch.slice(0, middle), doubted }',
       },
