@@ -7,7 +7,7 @@ import { type Ask, Control } from '../core/postgres/control.ts'
 import { PostgresLane } from '../core/postgres/lane.ts'
 import { PostgresLedger } from '../core/postgres/ledger.ts'
 import { requireSchema } from '../core/postgres/migrate.ts'
-import type { Ledger } from '../core/postgres/transactions.ts'
+import type { Ledger } from '../core/postgres/ownership.ts'
 import { Upkeep } from '../core/postgres/upkeep.ts'
 import type { Random } from '../core/random.ts'
 

@@ -1,4 +1,4 @@
-import type { OutboxRow } from '../core/postgres/transactions.ts'
+import type { OutboxRow } from '../core/postgres/ownership.ts'
 
 /**
  * The row in memory of its own. As it comes from a worker it is cut out of a whole frame, all of which would stay for as

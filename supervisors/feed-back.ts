@@ -1,6 +1,7 @@
 import type { Clock } from '../core/clock.ts'
 import { messageOf } from '../core/errors.ts'
-import type { Ledger, ParkedPage, ParkedPosition, ParkedRow, ParkedTenant } from '../core/postgres/transactions.ts'
+import type { Ledger, ParkedPage, ParkedRow, ParkedTenant } from '../core/postgres/ownership.ts'
+import type { ParkedPosition } from '../core/postgres/transactions.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import type { Intake } from './intake.ts'
 import { Item } from './item.ts'

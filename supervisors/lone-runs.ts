@@ -1,7 +1,7 @@
 import { backOffMs, type Clock, sleep } from '../core/clock.ts'
 import { messageOf } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
-import { type Ledger, type LoneRecord, type LostOwners, suspectLimit } from '../core/postgres/transactions.ts'
+import { type Ledger, type LoneRecord, type LostOwners, suspectLimit } from '../core/postgres/ownership.ts'
 import type { Dispatch, Failed, Workers } from '../core/workers.ts'
 import type { Item } from './item.ts'
 import type { Mailbox } from './mailbox.ts'

@@ -2,7 +2,7 @@ import type { PartitionOffset, Source } from '../core/kafka/source.ts'
 import type { Clock } from '../core/clock.ts'
 import { messageOf } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
-import type { Ledger } from '../core/postgres/transactions.ts'
+import type { Ledger } from '../core/postgres/ownership.ts'
 import type { Partition } from './partition.ts'
 
 /** How often a partition's offset is written down in PostgreSQL: a row a second would be seven million in a week. */

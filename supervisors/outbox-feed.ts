@@ -1,4 +1,5 @@
-import type { Inherited, OutboxPage, OutboxPosition, OutboxRow, PartitionRef } from '../core/postgres/transactions.ts'
+import type { Inherited, OutboxPage, OutboxRow } from '../core/postgres/ownership.ts'
+import type { OutboxPosition, PartitionRef } from '../core/postgres/transactions.ts'
 import type { Partition } from './partition.ts'
 
 /**

@@ -9,7 +9,7 @@ import {
   type Ownership as Owned,
   type Start,
   suspectLimit,
-} from '../core/postgres/transactions.ts'
+} from '../core/postgres/ownership.ts'
 import type { Random } from '../core/random.ts'
 import type { GroupOptions } from './group.ts'
 import type { Partition } from './partition.ts'

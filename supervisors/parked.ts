@@ -1,5 +1,6 @@
 import { Fifo } from '../core/fifo.ts'
-import type { ParkedPosition, ParkedRow } from '../core/postgres/transactions.ts'
+import type { ParkedRow } from '../core/postgres/ownership.ts'
+import type { ParkedPosition } from '../core/postgres/transactions.ts'
 import type { Item } from './item.ts'
 
 /**

@@ -1,13 +1,6 @@
 import type { TopicPartition } from '../core/kafka/source.ts'
-import type {
-  BreakerChange,
-  OutboxPosition,
-  Ownership,
-  PartitionRef,
-  Range,
-  Rerun,
-  RetryRow,
-} from '../core/postgres/transactions.ts'
+import type { Ownership, Rerun, RetryRow } from '../core/postgres/ownership.ts'
+import type { BreakerChange, OutboxPosition, PartitionRef, Range } from '../core/postgres/transactions.ts'
 import type { ActorRole, GroupOptions } from './group.ts'
 import type { Item } from './item.ts'
 import type { Mailbox } from './mailbox.ts'

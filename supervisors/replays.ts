@@ -1,6 +1,7 @@
 import type { Clock } from '../core/clock.ts'
 import { messageOf } from '../core/errors.ts'
-import type { Ledger, ParkedPosition } from '../core/postgres/transactions.ts'
+import type { Ledger } from '../core/postgres/ownership.ts'
+import type { ParkedPosition } from '../core/postgres/transactions.ts'
 import type { Partition } from './partition.ts'
 
 export type ReplaysOptions = {

@@ -1,6 +1,6 @@
 import type { Clock } from '../core/clock.ts'
 import { messageOf } from '../core/errors.ts'
-import type { Ledger, StateRow } from '../core/postgres/transactions.ts'
+import type { Ledger, StateRow } from '../core/postgres/ownership.ts'
 import type { Mailbox } from './mailbox.ts'
 
 /** One query reads this many tenants' states at most. */

@@ -1,7 +1,7 @@
 import type { Clock } from '../core/clock.ts'
 import { messageOf } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
-import type { Ledger } from '../core/postgres/transactions.ts'
+import type { Ledger } from '../core/postgres/ownership.ts'
 import type { Partition } from './partition.ts'
 
 /** How often it is looked whether an operator has decided. */

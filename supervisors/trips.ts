@@ -1,5 +1,5 @@
 import type { Clock } from '../core/clock.ts'
-import type { Trip } from '../core/postgres/transactions.ts'
+import type { Trip } from '../core/postgres/ownership.ts'
 import type { Mailbox } from './mailbox.ts'
 import { SteppedRelease } from './stepped-release.ts'
 

@@ -1,4 +1,4 @@
-import type { OutboxRow } from '../postgres/transactions.ts'
+import type { OutboxRow } from '../postgres/ownership.ts'
 
 /**
  * `refused`: Kafka will never take this message, for what it is (too large, against a policy). `failed`: try again; also

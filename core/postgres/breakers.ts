@@ -2,7 +2,8 @@ import type postgres from 'postgres'
 import { plainArray, textArray } from './array-text.ts'
 import type { Ask } from './control.ts'
 import { own, type Step } from './group-commit.ts'
-import type { BreakerRequests, BreakerRow, Commit, PartitionRef } from './transactions.ts'
+import type { BreakerRequests } from './ownership.ts'
+import type { BreakerRow, Commit, PartitionRef } from './transactions.ts'
 
 /** Breakers that are not closed are written with the commits of their partition, and go when they close. */
 export function breakerSteps(sql: postgres.Sql, { partitions }: Commit): Step[] {

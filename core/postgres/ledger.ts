@@ -16,12 +16,9 @@ import {
   type LoneRecord,
   noProgressCode,
   type OutboxPage,
-  type OutboxPosition,
   type Ownership,
   type ParkedPage,
   type ParkedWanted,
-  type PartitionRef,
-  type Range,
   type ReplayedTenant,
   type RecordedOffset,
   type Start,
@@ -29,7 +26,8 @@ import {
   supersededCode,
   suspectLimit,
   type TopicProgress,
-} from './transactions.ts'
+} from './ownership.ts'
+import type { OutboxPosition, PartitionRef, Range } from './transactions.ts'
 
 export type PostgresLedgerOptions = {
   /** Not a lane's: several statements may be under way. */

@@ -1,6 +1,7 @@
 import { byteaValues } from './array-values.ts'
 import type { Ask } from './control.ts'
-import type { OutboxPage, OutboxPosition, OutboxRow, PartitionRef, RecordPlace } from './transactions.ts'
+import type { OutboxPage, OutboxRow, RecordPlace } from './ownership.ts'
+import type { OutboxPosition, PartitionRef } from './transactions.ts'
 
 /** Of the outbox, at a time: a few sends to Kafka. One message may be larger than a page. */
 const pageRows = 5_000

@@ -1,5 +1,6 @@
 import { deadLetterHeaders, goesToTopic, originOf } from '../dead-letter.ts'
-import type { Commit, Outcome, OutboxRow, PartitionRef, RecordPlace } from './transactions.ts'
+import type { OutboxRow, RecordPlace } from './ownership.ts'
+import type { Commit, Outcome, PartitionRef } from './transactions.ts'
 
 /** A message of a commit. `partition` is an index into the commit's partitions. */
 export type CommitMessage = { readonly partition: number; readonly row: OutboxRow }

@@ -1,6 +1,7 @@
 import { plainArray, textArray } from './array-text.ts'
 import type { Ask } from './control.ts'
-import type { LoneRecord, LostOwners, PartitionRef } from './transactions.ts'
+import type { LoneRecord, LostOwners } from './ownership.ts'
+import type { PartitionRef } from './transactions.ts'
 
 /** What is known of a partition's owners before the one that has just taken it over. */
 export async function lostOwners(sql: Ask, { group, topicId, partition }: PartitionRef): Promise<LostOwners> {

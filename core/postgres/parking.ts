@@ -2,18 +2,8 @@ import type postgres from 'postgres'
 import { byteaText, plainArray, textArray } from './array-text.ts'
 import type { Ask } from './control.ts'
 import { own, type Step } from './group-commit.ts'
-import type {
-  Commit,
-  Outcome,
-  ParkedAt,
-  ParkedPage,
-  ParkedRow,
-  ParkedTenant,
-  ParkedWanted,
-  PartitionRef,
-  ReplayedTenant,
-  Retried,
-} from './transactions.ts'
+import type { ParkedPage, ParkedRow, ParkedTenant, ParkedWanted, ReplayedTenant } from './ownership.ts'
+import type { Commit, Outcome, ParkedAt, PartitionRef, Retried } from './transactions.ts'
 
 type Unparked = { readonly outcome: Outcome; readonly row: ParkedAt }
 type Counted = Unparked & { readonly result: Retried }

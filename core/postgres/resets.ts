@@ -3,7 +3,8 @@ import { TenantryError } from '../errors.ts'
 import { plainArray } from './array-text.ts'
 import type { Ask } from './control.ts'
 import { isServerError, wrongWayState } from './sqlstate.ts'
-import type { PartitionRef, Rerun } from './transactions.ts'
+import type { Rerun } from './ownership.ts'
+import type { PartitionRef } from './transactions.ts'
 
 /** Who decides about a partition, and why, for sys.operator_actions. */
 export type Decider = {

@@ -2,7 +2,8 @@ import type postgres from 'postgres'
 import { plainArray, textArray } from './array-text.ts'
 import type { Ask } from './control.ts'
 import { own, storable, type Step } from './group-commit.ts'
-import type { Commit, Outcome, PartitionRef, Retried, RetryRow } from './transactions.ts'
+import type { RetryRow } from './ownership.ts'
+import type { Commit, Outcome, PartitionRef, Retried } from './transactions.ts'
 
 /** Failed attempts are kept while they are repeated, and go with their record's outcome. */
 export function retrySteps(sql: postgres.Sql, commit: Commit): Step[] {

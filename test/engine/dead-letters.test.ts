@@ -1,7 +1,7 @@
 import * as assert from 'uvu/assert'
 import type { Effect } from '../../core/effects.ts'
 import { outboxRows } from '../../core/postgres/outbox-rows.ts'
-import type { OutboxRow } from '../../core/postgres/transactions.ts'
+import type { OutboxRow } from '../../core/postgres/ownership.ts'
 import { test } from '../harness.ts'
 import { EngineStage } from './engine-stage.ts'
 

@@ -14,23 +14,25 @@ import type { MessageKey } from '../../core/message-key.ts'
 import { silentMetrics } from '../../core/metrics.ts'
 import type {
   BreakerRequests,
+  Ledger,
+  LostOwners,
+  OutboxRow,
+  Ownership,
+  ParkedRow,
+  ParkedTenant,
+  Rerun,
+  RetryRow,
+  StateRow,
+} from '../../core/postgres/ownership.ts'
+import type {
   BreakerRow,
   Commit,
   CommitMode,
   CommitResult,
   Lane,
-  Ledger,
-  LostOwners,
   Outcome,
-  OutboxRow,
-  Ownership,
-  ParkedRow,
-  ParkedTenant,
   Range,
-  Rerun,
   Resolution,
-  RetryRow,
-  StateRow,
 } from '../../core/postgres/transactions.ts'
 import type { RetryPolicy } from '../../core/retry-policy.ts'
 import type { Decision, Dispatch, Done, Failed, Workers } from '../../core/workers.ts'

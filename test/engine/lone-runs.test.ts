@@ -1,5 +1,5 @@
 import * as assert from 'uvu/assert'
-import type { LostOwners } from '../../core/postgres/transactions.ts'
+import type { LostOwners } from '../../core/postgres/ownership.ts'
 import { test } from '../harness.ts'
 import { EngineStage } from './engine-stage.ts'
 

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import * as assert from 'uvu/assert'
 import { TenantryError } from '../../core/errors.ts'
-import { supersededCode } from '../../core/postgres/transactions.ts'
+import { supersededCode } from '../../core/postgres/ownership.ts'
 import { after, before, test } from '../harness.ts'
 import { eventually } from '../services.ts'
 import { LaneStage } from './lane-stage.ts'

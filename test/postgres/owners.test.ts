@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert'
 import { systemRandom } from '../../core/random.ts'
 import { PostgresLedger } from '../../core/postgres/ledger.ts'
 import type { PostgresLane } from '../../core/postgres/lane.ts'
-import type { LostOwners } from '../../core/postgres/transactions.ts'
+import type { LostOwners } from '../../core/postgres/ownership.ts'
 import { after, before, beforeEach, test } from '../harness.ts'
 import { LaneStage, type Owned } from './lane-stage.ts'
 

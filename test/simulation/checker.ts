@@ -1,5 +1,6 @@
 import type { KafkaRecord } from '../../core/kafka/source.ts'
-import type { OutboxRow, PartitionRef, Range, Rerun } from '../../core/postgres/transactions.ts'
+import type { OutboxRow, Rerun } from '../../core/postgres/ownership.ts'
+import type { PartitionRef, Range } from '../../core/postgres/transactions.ts'
 import { type Chain, chainText, emptyChain, extend, retry } from './handler.ts'
 import type { KafkaCluster } from './kafka-cluster.ts'
 import { messageIn } from './message.ts'

@@ -1,12 +1,7 @@
 import { deadLetterHeaders } from '../../core/dead-letter.ts'
 import type { Effect } from '../../core/effects.ts'
-import {
-  type Commit,
-  copySince,
-  type Outcome,
-  type OutboxRow,
-  type PartitionRef,
-} from '../../core/postgres/transactions.ts'
+import type { OutboxRow } from '../../core/postgres/ownership.ts'
+import { type Commit, copySince, type Outcome, type PartitionRef } from '../../core/postgres/transactions.ts'
 import { deadLetterTopic } from './handler.ts'
 import { isKnown } from './operator.ts'
 import { ServerError, type Statement, type Transaction } from './postgres-server.ts'

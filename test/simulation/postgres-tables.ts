@@ -1,16 +1,11 @@
+import type { LoneRecord, LostOwners, OutboxRow, ParkedRow, Rerun, RetryRow } from '../../core/postgres/ownership.ts'
 import type {
   BreakerChange,
   BreakerRow,
-  LoneRecord,
-  LostOwners,
   OutboxPosition,
-  OutboxRow,
   ParkedPosition,
-  ParkedRow,
   PartitionRef,
   Range,
-  Rerun,
-  RetryRow,
 } from '../../core/postgres/transactions.ts'
 
 /** A row of partition_progress. */

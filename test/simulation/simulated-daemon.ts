@@ -25,7 +25,7 @@ import { SimulatedPublisher } from './simulated-publisher.ts'
 import { SimulatedSource } from './simulated-source.ts'
 import { type SimulatedActor, SimulatedWorkers } from './simulated-workers.ts'
 import type { Violate } from './violation.ts'
-import type { OutboxRow } from '../../core/postgres/transactions.ts'
+import type { OutboxRow } from '../../core/postgres/ownership.ts'
 
 export type DaemonOptions = {
   readonly name: string

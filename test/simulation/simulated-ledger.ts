@@ -7,18 +7,16 @@ import {
   type LostOwners,
   noProgressCode,
   type OutboxPage,
-  type OutboxPosition,
   type Ownership,
   type ParkedPage,
-  type ParkedPosition,
   type ParkedWanted,
-  type PartitionRef,
   type ReplayedTenant,
   type Start,
   type StateRow,
   supersededCode,
   type TopicProgress,
-} from '../../core/postgres/transactions.ts'
+} from '../../core/postgres/ownership.ts'
+import type { OutboxPosition, ParkedPosition, PartitionRef } from '../../core/postgres/transactions.ts'
 import { decide, lettersLock } from './operator.ts'
 import type { PostgresClient } from './postgres-client.ts'
 import { type PostgresServer, ServerError, type Transaction } from './postgres-server.ts'

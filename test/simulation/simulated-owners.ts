@@ -1,9 +1,5 @@
-import {
-  type LoneRecord,
-  type PartitionRef,
-  suspectLimit,
-  type SuspectRecord,
-} from '../../core/postgres/transactions.ts'
+import { type LoneRecord, suspectLimit, type SuspectRecord } from '../../core/postgres/ownership.ts'
+import type { PartitionRef } from '../../core/postgres/transactions.ts'
 import type { Chaos } from './chaos.ts'
 import type { EventLoop } from './event-loop.ts'
 import type { Transaction } from './postgres-server.ts'

@@ -1,5 +1,5 @@
 import type { Delivery, Publisher } from '../../core/kafka/publisher.ts'
-import type { OutboxRow } from '../../core/postgres/transactions.ts'
+import type { OutboxRow } from '../../core/postgres/ownership.ts'
 import type { Chaos } from './chaos.ts'
 import type { EventLoop, Process } from './event-loop.ts'
 import type { KafkaCluster } from './kafka-cluster.ts'

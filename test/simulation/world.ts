@@ -1,6 +1,7 @@
 import { isForeign } from '../../core/foreign-offset.ts'
 import type { TopicPartition } from '../../core/kafka/source.ts'
-import { type PartitionRef, suspectLimit } from '../../core/postgres/transactions.ts'
+import { suspectLimit } from '../../core/postgres/ownership.ts'
+import type { PartitionRef } from '../../core/postgres/transactions.ts'
 import { Chaos, type Marks } from './chaos.ts'
 import { Checker } from './checker.ts'
 import { Dependency } from './dependency.ts'

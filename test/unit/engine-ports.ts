@@ -1,6 +1,6 @@
 import type { Clock, Timer } from '../../core/clock.ts'
 import type { Source } from '../../core/kafka/source.ts'
-import type { Ledger, Ownership } from '../../core/postgres/transactions.ts'
+import type { Ledger, Ownership } from '../../core/postgres/ownership.ts'
 import { Partition } from '../../supervisors/partition.ts'
 
 // What parts of the engine are given when a test has them alone.

@@ -1,11 +1,6 @@
 import type { Delivery, Publisher } from '../../core/kafka/publisher.ts'
-import type {
-  Inherited,
-  OutboxPage,
-  OutboxPosition,
-  OutboxRow,
-  PartitionRef,
-} from '../../core/postgres/transactions.ts'
+import type { Inherited, OutboxPage, OutboxRow } from '../../core/postgres/ownership.ts'
+import type { OutboxPosition, PartitionRef } from '../../core/postgres/transactions.ts'
 import { isAfter } from '../../supervisors/outbox-feed.ts'
 import type { Partition } from '../../supervisors/partition.ts'
 import { OutboxPublisher } from '../../supervisors/outbox-publisher.ts'

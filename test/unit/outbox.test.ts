@@ -1,5 +1,5 @@
 import * as assert from 'uvu/assert'
-import type { OutboxRow } from '../../core/postgres/transactions.ts'
+import type { OutboxRow } from '../../core/postgres/ownership.ts'
 import { collecting, collector } from '../garbage.ts'
 import { test } from '../harness.ts'
 import { eventually } from '../services.ts'
