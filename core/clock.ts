@@ -63,10 +63,10 @@ export function withDeadline<T>(clock: Clock, promise: Promise<T>, ms: number): 
   })
 }
 
-/** How long to wait before trying anew, after so many failures in a row: from `first` on twice as long each time. */
-export function backOffMs(
-  failures: number,
-  { first, most }: { readonly first: number; readonly most: number },
-): number {
+/** Pauses between failures in a row, in ms: from `first` on twice as long each time, up to `most`. */
+export type BackOff = { readonly first: number; readonly most: number }
+
+/** How long to wait before trying anew, after so many failures in a row. */
+export function backOffMs(failures: number, { first, most }: BackOff): number {
   return Math.min(most, first * 2 ** Math.max(0, failures - 1))
 }

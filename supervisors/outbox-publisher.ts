@@ -1,9 +1,10 @@
-import { backOffMs, type Clock, sleep } from '../core/clock.ts'
+import { type BackOff, backOffMs, type Clock, sleep } from '../core/clock.ts'
 import { messageOf } from '../core/errors.ts'
 import type { Delivery, Publisher } from '../core/kafka/publisher.ts'
 import type { Inherited, Ledger, OutboxRow } from '../core/postgres/ownership.ts'
 import type { OutboxPosition, PartitionRef } from '../core/postgres/transactions.ts'
-import { detachedRow } from './detached-row.ts'
+import { AwayTopics } from './away-topics.ts'
+import { detachedRow, heldBytes } from './detached-row.ts'
 import { OutboxFeed } from './outbox-feed.ts'
 import type { Partition } from './partition.ts'
 
@@ -11,8 +12,6 @@ import type { Partition } from './partition.ts'
 const maxMessagesPerSend = 2_000
 /** Of messages in memory. What is committed beyond stays in the table until there is room. */
 const maxHeldBytes = 64 * 1024 * 1024
-/** What a message takes besides what it holds, about. */
-const rowBytes = 300
 
 /** `refusing`: Kafka will never take it, which is not recorded yet. */
 type Pending = {
@@ -21,9 +20,6 @@ type Pending = {
   readonly bytes: number
   state: 'waiting' | 'sending' | 'delivered' | 'refusing' | 'refused'
 }
-
-/** A topic to which something could not be delivered, until something can. */
-type Away = { resting: boolean; failures: number; reason: string }
 
 export type OutboxEvents = {
   /** Kafka will never take this message. */
@@ -55,6 +51,7 @@ export class OutboxPublisher {
   readonly #clock: Clock
   readonly #settings: OutboxSettings
   readonly #events: OutboxEvents
+  readonly #pause: BackOff
   /** Of each partition in the order in which they go out, its own last. */
   readonly #feeds = new Map<Partition, readonly OutboxFeed[]>()
   #pending: Pending[] = []
@@ -62,7 +59,7 @@ export class OutboxPublisher {
   /** The topics of each send that is not yet answered. */
   readonly #sending = new Set<string>()
   #woken = false
-  readonly #away = new Map<string, Away>()
+  readonly #away: AwayTopics
   #reading = false
   #readFailures = 0
   #stopped = false
@@ -73,6 +70,11 @@ export class OutboxPublisher {
     this.#clock = clock
     this.#settings = settings
     this.#events = events
+    this.#pause = { first: settings.backoffMinMs, most: settings.backoffMaxMs }
+    this.#away = new AwayTopics(clock, this.#pause, {
+      rested: () => this.#pump(),
+      trouble: (reason) => events.trouble('kafka.outbox', reason),
+    })
   }
 
   /** Committed and not yet known to be delivered, as far as is known. */
@@ -130,9 +132,7 @@ export class OutboxPublisher {
       this.#bytes -= pending.bytes
       return false
     })
-    if (this.#away.size === 0) return
-    const topics = new Set(this.#pending.map(({ row }) => row.topic))
-    for (const topic of this.#away.keys()) if (!topics.has(topic)) this.#cameBack(topic)
+    if (!this.#away.none) this.#away.keep(new Set(this.#pending.map(({ row }) => row.topic)))
   }
 
   /** Reads what only the table has, a page at a time, while there is room. */
@@ -173,7 +173,7 @@ export class OutboxPublisher {
       if (this.#stopped) return
       feed.failed()
       this.#events.trouble('postgres.outbox', messageOf(thrown))
-      pauseMs = this.#backoffMs(this.#readFailures++)
+      pauseMs = backOffMs(++this.#readFailures, this.#pause)
     }
     const next = () => {
       this.#reading = false
@@ -182,11 +182,6 @@ export class OutboxPublisher {
     if (pauseMs > 0) this.#clock.after(pauseMs, next)
     else next()
     this.#pump()
-  }
-
-  #backoffMs(failures: number): number {
-    const { backoffMinMs, backoffMaxMs } = this.#settings
-    return backOffMs(failures + 1, { first: backoffMinMs, most: backoffMaxMs })
   }
 
   /** Sends what may go, once all that is told at this moment is known. */
@@ -234,40 +229,19 @@ export class OutboxPublisher {
   #mustWait(topic: string, { topics }: Tenant): boolean {
     const first = topics[0]
     if (first === undefined && this.#sending.has(topic)) return true
-    if (this.#away.size === 0) return false
-    const away = this.#away.get(topic)
-    if (away?.resting) return true
-    return first !== undefined && first !== topic && (away !== undefined || this.#away.has(first))
+    if (this.#away.none) return false
+    if (this.#away.rests(topic)) return true
+    return first !== undefined && first !== topic && (this.#away.has(topic) || this.#away.has(first))
   }
 
   #sent(topics: string, batch: readonly Pending[], deliveries: readonly Delivery[]): void {
     if (this.#stopped) return
     this.#sending.delete(topics)
     const failed = this.#apply(batch, deliveries)
-    for (const [topic, reason] of failed) this.#rest(topic, reason)
-    for (const { row } of batch) if (!failed.has(row.topic)) this.#cameBack(row.topic)
+    for (const [topic, reason] of failed) this.#away.failed(topic, reason)
+    for (const { row } of batch) if (!failed.has(row.topic)) this.#away.cameBack(row.topic)
     this.#sweep()
     this.#pump()
-  }
-
-  #rest(topic: string, reason: string): void {
-    const away = { resting: true, failures: (this.#away.get(topic)?.failures ?? 0) + 1, reason: `${topic}: ${reason}` }
-    this.#away.set(topic, away)
-    this.#tellAway()
-    this.#clock.after(this.#backoffMs(away.failures - 1), () => {
-      // Not by comparing times: a timer may run a moment early, and no other would come.
-      away.resting = false
-      this.#pump()
-    })
-  }
-
-  #cameBack(topic: string): void {
-    if (this.#away.delete(topic)) this.#tellAway()
-  }
-
-  #tellAway(): void {
-    const reasons = [...this.#away.values()].map(({ reason }) => reason)
-    this.#events.trouble('kafka.outbox', reasons.length === 0 ? null : reasons.sort().join('; '))
   }
 
   /** Marks what is out; returns the topics to which something failed, and why. */
@@ -317,7 +291,7 @@ export class OutboxPublisher {
         // Its next owner is refused, too.
         if (!this.#pending.includes(pending)) return over()
         this.#events.trouble('postgres.refused', `a refused message could not be recorded: ${messageOf(thrown)}`)
-        this.#clock.after(this.#backoffMs(failures), () => this.#refuse(pending, reason, failures + 1))
+        this.#clock.after(backOffMs(failures + 1, this.#pause), () => this.#refuse(pending, reason, failures + 1))
       },
     )
   }
@@ -359,17 +333,11 @@ export class OutboxPublisher {
         failures = 0
       } catch {
         // Kept, they would only be sent once more after the next takeover.
-        await sleep(this.#clock, this.#backoffMs(failures++))
+        await sleep(this.#clock, backOffMs(++failures, this.#pause))
       }
     }
     feed.deleting = false
   }
-}
-
-function heldBytes({ key, value, headers }: OutboxRow): number {
-  let bytes = rowBytes + (key?.length ?? 0) + (value?.length ?? 0)
-  for (const [name, text] of headers) bytes += name.length + (text?.length ?? 0)
-  return bytes
 }
 
 /** In one look at what is pending: nothing further of it goes, and the topics of what may go. */
