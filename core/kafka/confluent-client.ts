@@ -10,6 +10,7 @@ import {
   nativeConfig,
 } from './confluent-addon.ts'
 import { NativeCommits } from './confluent-commits.ts'
+import { plain } from './confluent-partitions.ts'
 import type { SourceOptions } from './options.ts'
 import { instanceFenced, type OffsetCommitReply, type PartitionOffset, type TopicPartition } from './source.ts'
 
@@ -18,10 +19,12 @@ const pollRecords = 2_000
 /** A member that has known its coordinator for so long and was assigned nothing has joined and gets nothing. */
 const settledMs = 2_000
 
+export type RebalanceKind = 'assigned' | 'revoked' | 'lost'
+
 /** What a client tells its owner, in callbacks of the addon. */
 export interface NativeOwner {
   /** To be answered by an assign or unassign. Not told while the client leaves. */
-  rebalanced(kind: 'assigned' | 'revoked' | 'lost', partitions: readonly TopicPartition[]): void
+  rebalanced(kind: RebalanceKind, partitions: readonly TopicPartition[]): void
   /** Something waits to be polled. */
   signalled(): void
   /** The client is of no use any more. */
@@ -164,9 +167,9 @@ export class NativeClient {
 
   #rebalanced(error: NativeError | undefined, partitions: readonly TopicPartition[]): void {
     if (this.#leaving) return this.#answerRebalance()
-    const plain = partitions.map(({ topic, partition }) => ({ topic, partition }))
-    if (error?.code === codes.assignPartitions) this.#owner.rebalanced('assigned', plain)
-    else this.#owner.rebalanced(this.consumer.assignmentLost() ? 'lost' : 'revoked', plain)
+    const told = partitions.map(plain)
+    if (error?.code === codes.assignPartitions) this.#owner.rebalanced('assigned', told)
+    else this.#owner.rebalanced(this.consumer.assignmentLost() ? 'lost' : 'revoked', told)
   }
 
   /**
@@ -204,6 +207,17 @@ export function otherTopic(topic: string, wanted: string, now: string): Tenantry
     'TENANTRY_KAFKA_OTHER_TOPIC',
     `Topic ${topic} was deleted and made anew, or brokers do not agree on it yet. Joining the group again.`,
     { topic, wanted, now },
+  )
+}
+
+/** What the addon threw, as an end of its client. */
+export function asFatal(error: Error): TenantryError {
+  if (error instanceof TenantryError) return error
+  return new TenantryError(
+    'TENANTRY_KAFKA_FATAL',
+    `The Kafka client failed (${error.message}); joining the group again with a new one.`,
+    {},
+    { cause: error },
   )
 }
 

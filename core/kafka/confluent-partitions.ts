@@ -131,6 +131,10 @@ export class NativePartition implements TopicPartition {
   }
 }
 
+export function plain({ topic, partition }: TopicPartition): TopicPartition {
+  return { topic, partition }
+}
+
 /** By topic and number, for the loop over each poll's records. */
 export class NativePartitions {
   readonly #topics = new Map<string, (NativePartition | undefined)[]>()

@@ -1,10 +1,11 @@
 import { setImmediate as turn } from 'node:timers/promises'
-import { backOffMs, type Timer, withDeadline } from '../clock.ts'
-import { errorOf, TenantryError } from '../errors.ts'
+import { backOffMs, withDeadline } from '../clock.ts'
+import { errorOf, type TenantryError } from '../errors.ts'
 import { Cluster } from './cluster.ts'
 import { type Addon, checkNativeConfig, loadAddon } from './confluent-addon.ts'
-import { NativeClient, type NativeOwner, otherTopic } from './confluent-client.ts'
-import { type NativePartition, NativePartitions } from './confluent-partitions.ts'
+import { NativeAssignment, pauseGraceMs } from './confluent-assignment.ts'
+import { asFatal, NativeClient, type NativeOwner, type RebalanceKind } from './confluent-client.ts'
+import { type NativePartition, NativePartitions, plain } from './confluent-partitions.ts'
 import type { SourceOptions } from './options.ts'
 import { QuietWatch } from './quiet-watch.ts'
 import {
@@ -23,30 +24,22 @@ import { Trouble } from './trouble.ts'
 
 /** Polls wait in JavaScript, not in libuv's pool; this is the longest that a wake-up lost in the addon can cost. */
 const idlePollMs = 500
-/** A pause shorter than this is kept in memory: the addon's own throws away what it has fetched. */
-const pauseGraceMs = 250
-/** Records kept so, and the part of the bytes that may be fetched: past them the addon is told after all. */
-const heldRecords = 10_000
-const heldShare = 1 / 4
 /** How long a client may take to leave its group: two requests to the coordinator. */
 const leaveMs = 10_000
 /** Before a new client takes the place of one that has failed. */
 const restartMs = { first: 500, most: 10_000 } as const
 
-type Rebalance = { readonly kind: 'assigned' | 'revoked' | 'lost'; readonly partitions: readonly TopicPartition[] }
-
 /**
  * The driver over librdkafka, by its low-level `consume(n)`. One loop owns the consumer: it carries out what the methods
  * asked for, polls, and tells the listener; nothing is assigned, paused or resumed while a poll is under way, so that no
- * record of an older assignment can turn up in a newer one. A partition enters librdkafka's assignment at its first
- * `seek`, at that position, and so never fetches from a committed or default offset.
+ * record of an older assignment can turn up in a newer one.
  */
 export class ConfluentSource implements Source, NativeOwner {
   readonly #options: SourceOptions
   readonly #addon: Addon
   readonly #cluster: Cluster
   readonly #partitions = new NativePartitions()
-  readonly #rebalances: Rebalance[] = []
+  readonly #assignment: NativeAssignment
   readonly #quiet: QuietWatch
   /** Clients that should have left, and hang in librdkafka. */
   readonly #lingering = new Set<NativeClient>()
@@ -64,8 +57,6 @@ export class ConfluentSource implements Source, NativeOwner {
   /** Something happened since the last poll began: do not wait. */
   #signalled = false
   #wake: (() => void) | undefined
-  /** The group wants partitions back and has not got its answer. */
-  #revoking: { readonly partitions: readonly TopicPartition[]; readonly timer: Timer } | undefined
   #fatal: TenantryError | undefined
   #restarts = 0
 
@@ -75,6 +66,18 @@ export class ConfluentSource implements Source, NativeOwner {
     this.#addon = loadAddon()
     checkNativeConfig(this.#addon, options)
     this.#cluster = new Cluster(options, options.clock)
+    this.#assignment = new NativeAssignment(options, this.#partitions, {
+      assigned: (partitions) => {
+        this.#trouble?.clear()
+        this.#hasJoined()
+        if (partitions.length > 0) this.#listener?.assigned(partitions)
+      },
+      revoked: (partitions) => this.#listener?.revoked(partitions),
+      lost: (partitions) => this.#listener?.lost(partitions),
+      overdue: (partitions) => this.release(partitions),
+      failed: (error) => this.failed(error),
+      hasFailed: () => this.#fatal !== undefined,
+    })
     this.#quiet = new QuietWatch({
       cluster: this.#cluster,
       clock: options.clock,
@@ -176,8 +179,8 @@ export class ConfluentSource implements Source, NativeOwner {
     return this.#cluster.clusterId()
   }
 
-  rebalanced(kind: Rebalance['kind'], partitions: readonly TopicPartition[]): void {
-    this.#rebalances.push({ kind, partitions })
+  rebalanced(kind: RebalanceKind, partitions: readonly TopicPartition[]): void {
+    this.#assignment.rebalanced(kind, partitions)
     this.signalled()
   }
 
@@ -205,16 +208,7 @@ export class ConfluentSource implements Source, NativeOwner {
   }
 
   identified(topic: string, id: string): void {
-    for (const partition of this.#partitions.all()) if (partition.topic === topic) this.#compare(partition, id)
-  }
-
-  /**
-   * Whoever sought and the client mean different topics of one name, and either may be behind. With a new client both ask
-   * again.
-   */
-  #compare({ topic, topicId, revoked }: NativePartition, id: string | undefined): void {
-    if (!revoked && topicId !== undefined && id !== undefined && id !== topicId)
-      this.failed(otherTopic(topic, topicId, id))
+    this.#assignment.identified(topic, id)
   }
 
   #hasJoined(): void {
@@ -253,12 +247,9 @@ export class ConfluentSource implements Source, NativeOwner {
 
   async #serve(client: NativeClient): Promise<void> {
     while (!this.#stopping && !this.#fatal) {
-      this.#answerRebalances(client)
-      this.#finishRevocation(client)
-      this.#startSought(client)
-      this.#pauseAndResume(client)
+      this.#assignment.carryOut(client)
       this.#signalled = false
-      if (this.#resting()) {
+      if (this.#assignment.rests) {
         await this.#wait(pauseGraceMs)
         continue
       }
@@ -273,102 +264,6 @@ export class ConfluentSource implements Source, NativeOwner {
       this.#deliver(client)
       this.#quiet.look()
       if (messages.length === 0 && !this.#signalled) await this.#wait(idlePollMs)
-    }
-  }
-
-  /**
-   * Everything is paused, for a short while: what is there stays with librdkafka. Read and held here, it cost a sixth of
-   * the rate at which a backlog is worked off. A rebalance waits for its answer no longer than the pause is short.
-   */
-  #resting(): boolean {
-    const now = this.#options.clock.monotonic()
-    const started = this.#partitions.all().filter((partition) => partition.started)
-    return (
-      started.length > 0 &&
-      started.every(
-        (partition) =>
-          partition.silent && !partition.revoked && !partition.stopped && now - partition.pausedAt < pauseGraceMs,
-      )
-    )
-  }
-
-  #answerRebalances(client: NativeClient): void {
-    for (let event = this.#rebalances.shift(); event; event = this.#rebalances.shift()) {
-      const { kind, partitions } = event
-      if (kind === 'assigned') {
-        client.consumer.incrementalAssign([])
-        const added = partitions.map((partition) => this.#partitions.add(partition))
-        this.#trouble?.clear()
-        this.#hasJoined()
-        if (added.length > 0) this.#listener?.assigned(partitions)
-      } else if (kind === 'lost') {
-        this.#revoking?.timer.cancel()
-        this.#revoking = undefined
-        this.#unassign(client, partitions)
-        const held = partitions.filter((partition) => this.#partitions.delete(partition))
-        if (held.length > 0) this.#listener?.lost(held)
-      } else {
-        const held = partitions.filter((partition) => this.#partitions.get(partition)?.revoke())
-        const timer = this.#options.clock.after(this.#options.releaseTimeoutMs, () => this.release(partitions))
-        this.#revoking = { partitions, timer }
-        if (held.length > 0) this.#listener?.revoked(held)
-      }
-    }
-  }
-
-  #finishRevocation(client: NativeClient): void {
-    const revoking = this.#revoking
-    if (!revoking || revoking.partitions.some((partition) => this.#partitions.get(partition)?.released === false))
-      return
-    revoking.timer.cancel()
-    this.#revoking = undefined
-    this.#unassign(client, revoking.partitions)
-    for (const partition of revoking.partitions) this.#partitions.delete(partition)
-  }
-
-  /** Takes out of librdkafka's assignment what had been put in; also its answer to a revocation, when nothing had. */
-  #unassign(client: NativeClient, partitions: readonly TopicPartition[]): void {
-    const started = partitions.filter((partition) => this.#partitions.get(partition)?.started)
-    try {
-      client.consumer.incrementalUnassign(started)
-    } catch (error) {
-      this.failed(asFatal(errorOf(error)))
-    }
-  }
-
-  #startSought(client: NativeClient): void {
-    const sought = this.#partitions.all().filter((partition) => partition.sought)
-    if (sought.length === 0) return
-    for (const partition of sought) this.#compare(partition, client.topicId(partition.topic))
-    if (this.#fatal) return
-    const restarted = sought.filter((partition) => partition.started)
-    // Taking a partition out would answer the group's pending revocation: that one first.
-    if (restarted.length > 0 && this.#revoking) return
-    if (restarted.length > 0) client.consumer.incrementalUnassign(restarted.map(plain))
-    // The addon remembers a pause over the end of an assignment.
-    client.consumer.resume(sought.map(plain))
-    const now = this.#options.clock.monotonic()
-    client.consumer.incrementalAssign(sought.map((partition) => partition.start(now)))
-  }
-
-  #pauseAndResume(client: NativeClient): void {
-    const now = this.#options.clock.monotonic()
-    const mostBytes = this.#options.maxFetchBytes * heldShare
-    const stop: NativePartition[] = []
-    const go: NativePartition[] = []
-    for (const partition of this.#partitions.all()) {
-      if (!partition.started) continue
-      if (partition.silent && !partition.stopped) {
-        const much = partition.held.length >= heldRecords || partition.heldBytes >= mostBytes
-        if (partition.revoked || much || now - partition.pausedAt >= pauseGraceMs) stop.push(partition)
-      } else if (!partition.silent && partition.stopped) go.push(partition)
-    }
-    if (stop.length > 0) client.consumer.pause(stop.map(plain))
-    for (const partition of stop) partition.stopped = true
-    if (go.length > 0) client.consumer.resume(go.map(plain))
-    for (const partition of go) {
-      partition.stopped = false
-      partition.heardAt = now
     }
   }
 
@@ -408,9 +303,7 @@ export class ConfluentSource implements Source, NativeOwner {
 
   /** Ends the client; what it had is lost. No poll is under way. */
   async #discard(client: NativeClient): Promise<void> {
-    this.#revoking?.timer.cancel()
-    this.#revoking = undefined
-    this.#rebalances.length = 0
+    this.#assignment.clear()
     const gone = this.#partitions.all().map(plain)
     this.#client = undefined
     await this.#leave(client)
@@ -439,18 +332,4 @@ export class ConfluentSource implements Source, NativeOwner {
     this.#alive.close()
     await this.#cluster.close()
   }
-}
-
-function plain({ topic, partition }: TopicPartition): TopicPartition {
-  return { topic, partition }
-}
-
-function asFatal(error: Error): TenantryError {
-  if (error instanceof TenantryError) return error
-  return new TenantryError(
-    'TENANTRY_KAFKA_FATAL',
-    `The Kafka client failed (${error.message}); joining the group again with a new one.`,
-    {},
-    { cause: error },
-  )
 }
