@@ -112,7 +112,7 @@ export type Tried = {
 }
 
 /** Working off what had piled up, while as much a second kept coming. */
-export type Backlog = {
+type Backlog = {
   readonly messages: number
   /** From the first partition's ownership until nothing waited for a second; null when that was not reached. */
   readonly drain_seconds: number | null
@@ -161,7 +161,7 @@ export type Minute = {
 }
 
 /** What tenants cost in memory, the supervisor's thread and the workers' together. */
-export type Heap = {
+type Heap = {
   readonly tenants: number
   readonly growth_bytes: number
   readonly bytes_per_tenant: number

@@ -5,7 +5,7 @@ import { TenantryError } from '../core/errors.ts'
 import { say } from './output.ts'
 
 /** Options that every command understands. */
-export type GlobalFlags = { readonly config?: string; readonly set?: readonly string[]; readonly json?: boolean }
+type GlobalFlags = { readonly config?: string; readonly set?: readonly string[]; readonly json?: boolean }
 
 /** The configuration as file, environment and this command line give it. `flags` are the command's own. */
 export function settingsOf(command: Command, needs: readonly Need[], flags: readonly Flag[] = []): Loaded {

@@ -1,6 +1,7 @@
 import { Command } from 'commander'
 import { systemClock } from '../core/clock.ts'
 import { connectionOf, topicSpecsOf } from '../core/config/kafka-connection.ts'
+import { checkSpecs } from '../core/kafka/topic-spec.ts'
 import type { TopicDifference } from '../core/kafka/topics.ts'
 import { formatDuration } from '../core/config/units.ts'
 import { exitCode } from './exit.ts'
@@ -19,8 +20,7 @@ export function topicsCommand(): Command {
     .option('--json', 'print one JSON array')
     .action(async (flags: { readonly dev?: boolean }, command: Command) => {
       const { connection, specs } = wanted(command, flags)
-      const { checkSpecs, compareTopics } = await import('../core/kafka/topics.ts')
-      checkSpecs(specs)
+      const { compareTopics } = await import('../core/kafka/topics.ts')
       const differences = await compareTopics(connection, systemClock, specs)
       if (wantsJson(command)) return json(differences)
       if (differences.length === 0) say(`As configured: ${counted(specs.length, 'topic')}.`)
@@ -38,8 +38,7 @@ export function topicsCommand(): Command {
     .option('--json', 'print one JSON array of what was done and what was refused')
     .action(async (flags: { readonly dev?: boolean }, command: Command) => {
       const { connection, specs } = wanted(command, flags)
-      const { applyTopics, checkSpecs } = await import('../core/kafka/topics.ts')
-      checkSpecs(specs)
+      const { applyTopics } = await import('../core/kafka/topics.ts')
       const differences = await applyTopics(connection, systemClock, specs)
       const refused = differences.filter(({ kind }) => kind === 'refused').length
       if (wantsJson(command)) json(differences)
@@ -55,6 +54,7 @@ export function topicsCommand(): Command {
 function wanted(command: Command, { dev = false }: { readonly dev?: boolean }) {
   const { config } = settingsOf(command, ['kafka'])
   const specs = dev ? topicSpecsOf(config, config.kafka.brokers.length) : topicSpecsOf(config)
+  checkSpecs(specs)
   return { connection: connectionOf(config), specs }
 }
 

@@ -64,7 +64,7 @@ export function verifyCommand(): Command {
 }
 
 /** A report for people. */
-export function told(report: Report): string {
+function told(report: Report): string {
   const { group, mode, topics, records, processed, replayed, duplicates, dead_letters: dead, skipped } = report
   const rows = (['lost', 'duplicated', 'reordered'] as const).map((fault) => [
     fault,

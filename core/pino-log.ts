@@ -4,7 +4,7 @@ import type { Facts } from './errors.ts'
 import type { Log } from './log.ts'
 import { loggableFacts, loggableText } from './loggable.ts'
 
-export type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent'
+type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent'
 
 export type PinoLogOptions = {
   readonly clock: Clock

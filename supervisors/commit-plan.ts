@@ -11,7 +11,7 @@ export type Plan = {
   readonly partitions: readonly PlannedPartition[]
 }
 
-export type PlannedPartition = {
+type PlannedPartition = {
   readonly partition: Partition
   /** The partition's progress once this is committed. */
   readonly progress: Progress

@@ -86,10 +86,6 @@ export class Dispatcher {
     return this.#slots.reduce((sum, { credit }) => sum + credit.records, 0)
   }
 
-  get bytesInFlight(): number {
-    return this.#slots.reduce((sum, { credit }) => sum + credit.bytes, 0)
-  }
-
   /** Sends nothing any more: the daemon drains, or has ended. */
   hold(): void {
     this.#held = true

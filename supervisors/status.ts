@@ -3,7 +3,7 @@ import type { Mailbox } from './mailbox.ts'
 import type { Mailboxes } from './mailboxes.ts'
 import type { Partition, PartitionPhase } from './partition.ts'
 
-export type PartitionStatus = {
+type PartitionStatus = {
   readonly group: string
   readonly topic: string
   readonly partition: number

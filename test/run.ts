@@ -2,7 +2,7 @@ import { parseArgs } from 'node:util'
 import { messageOf } from '../core/errors.ts'
 import { findTestFiles, needServices, type TestFile } from './runner/files.ts'
 import { type FileResult, runFile } from './runner/run-file.ts'
-import type { Runtime } from './runner/runtimes.ts'
+import type { Runtime } from '../tools/run/runtime.ts'
 import { environmentOf, startTestCluster } from './runner/test-cluster.ts'
 
 // npm test [-- PATH…] [--runtime node|bun]: runs the test files whose path contains one of PATH, unit tests two at a

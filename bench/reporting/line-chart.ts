@@ -1,11 +1,11 @@
 import { linearScale, logScale, type Scale } from './scale.ts'
 import { type Element, element, faint, type Frame, ink, label, lookOf, picture } from './svg.ts'
 
-export type Axis = { readonly name: string; readonly scale: 'linear' | 'log' }
+type Axis = { readonly name: string; readonly scale: 'linear' | 'log' }
 
 type Points = readonly (readonly [x: number, y: number])[]
 
-export type Line = {
+type Line = {
   readonly name: string
   readonly points: Points
   /** What was fitted to the points: a thin line beside them. */

@@ -46,7 +46,7 @@ export function replicationSettings(brokers: 1 | 3): Readonly<Record<string, str
 }
 
 /** The two ports of a broker: for clients and brokers, and for the controllers' quorum. */
-export interface BrokerPorts {
+interface BrokerPorts {
   readonly broker: number
   readonly controller: number
 }

@@ -44,7 +44,7 @@ export type WholeLetter = Letter & {
   readonly operation: Operation | null
 }
 
-export type Operation = {
+type Operation = {
   readonly at: string
   readonly sessionName: string
   readonly givenName: string

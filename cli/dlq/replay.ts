@@ -108,7 +108,7 @@ export async function notReplayable(
 /** What has become of an operation's records. */
 export type Outcome = { readonly waiting: number; readonly succeeded: number; readonly deadAgain: number }
 
-export async function outcomeOf(sql: postgres.Sql, operation: string): Promise<Outcome> {
+async function outcomeOf(sql: postgres.Sql, operation: string): Promise<Outcome> {
   const [row] = await sql<Outcome[]>`
     select count(*) filter (where waiting)::float8 as waiting, count(*) filter (where not waiting and not again)::float8 as succeeded,
       count(*) filter (where again)::float8 as "deadAgain"

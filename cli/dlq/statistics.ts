@@ -13,7 +13,7 @@ export type Kind = {
   readonly lastFailedAt: string
 }
 
-export type GroupStatistics = {
+type GroupStatistics = {
   readonly group: string
   readonly deadLetters: number
   readonly open: number

@@ -1,6 +1,6 @@
 /** What the checker looks for. */
-export const faults = ['lost', 'duplicated', 'reordered', 'invented'] as const
-export type Fault = (typeof faults)[number]
+const faults = ['lost', 'duplicated', 'reordered', 'invented'] as const
+type Fault = (typeof faults)[number]
 
 /** One thing that is wrong, named well enough to be looked at. */
 export type Finding = {

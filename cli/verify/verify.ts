@@ -14,8 +14,6 @@ import { consumedTopics, type ConsumedTopic, deadLetters, groupsIn, parkedRecord
 import { Replay } from './replay.ts'
 import { Findings, type Report } from './report.ts'
 
-export type { Finding, Proof, Report } from './report.ts'
-
 export type VerifyOptions = {
   readonly kafka: KafkaConnection
   /** `postgres://…` of the database that the group's effects are in. */

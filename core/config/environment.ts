@@ -107,7 +107,7 @@ export function environmentForActors(env: Env, secrets: readonly string[]): Read
 }
 
 /** How a key is spelled in the environment: `allowedHosts` is ALLOWED_HOSTS, `core.commands.v1` is CORE_COMMANDS_V1. */
-export function envWord(key: string): string {
+function envWord(key: string): string {
   return key
     .replace(/([a-z0-9])([A-Z])/g, '$1_$2')
     .replace(/[^A-Za-z0-9<>]+/g, '_')

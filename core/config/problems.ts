@@ -21,6 +21,6 @@ export class ConfigError extends TenantryError {
 }
 
 /** `tenantry.yml:12:3: http.port: expected a whole number from 0 to 65535, got "x"`. */
-export function problemLine({ where, key, what }: Problem): string {
+function problemLine({ where, key, what }: Problem): string {
   return [where, key, what].filter((part) => part !== '').join(': ')
 }

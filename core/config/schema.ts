@@ -60,5 +60,4 @@ export type Config = Omit<Parsed, 'workers' | 'commit' | 'backpressure'> & {
   }
 }
 
-export type TopicConfig = Config['topics'][string]
 export type GroupConfig = Config['groups'][string]

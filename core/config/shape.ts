@@ -17,7 +17,7 @@ export type Section = {
 }
 
 /** Keys that the user names: topics, groups, a driver's own keys. */
-export type MapOf = {
+type MapOf = {
   readonly kind: 'map'
   readonly doc: string
   readonly each: Shape

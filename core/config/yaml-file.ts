@@ -181,7 +181,7 @@ function sentenceOf(code: string, message: string): string {
 }
 
 /** `unknown key "prot": did you mean port?` */
-export function unknownKey(name: string, path: readonly string[], shape: Shape): string {
+function unknownKey(name: string, path: readonly string[], shape: Shape): string {
   const siblings = shape.kind === 'section' ? [...shape.entries.keys()] : []
   const near = nearestName(name, siblings)
   if (near !== undefined) return `unknown key: did you mean ${keyName([...path, near])}?`

@@ -53,7 +53,6 @@ export const codes = {
   assignPartitions: -175,
   revokePartitions: -174,
   fatal: -150,
-  maxPollExceeded: -147,
   autoOffsetReset: -140,
   allBrokersDown: -187,
   illegalGeneration: 22,

@@ -4,7 +4,7 @@ import type { Clock } from '../clock.ts'
 import type { Log } from '../log.ts'
 
 /** Certificates and keys as PEM text. */
-export type KafkaTls = {
+type KafkaTls = {
   /** The authorities to trust; the system's own where undefined. */
   readonly ca?: string
   readonly cert?: string
@@ -14,7 +14,7 @@ export type KafkaTls = {
   readonly rejectUnauthorized?: boolean
 }
 
-export type KafkaSasl = {
+type KafkaSasl = {
   readonly mechanism: 'PLAIN' | 'SCRAM-SHA-256' | 'SCRAM-SHA-512'
   readonly username: string
   readonly password: string

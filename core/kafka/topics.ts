@@ -3,8 +3,6 @@ import { TopicAdmin } from './admin.ts'
 import type { KafkaConnection } from './options.ts'
 import { type ActualTopic, topicConfigs, type TopicSpec } from './topic-spec.ts'
 
-export { type ActualTopic, checkSpecs, type TopicSpec } from './topic-spec.ts'
-
 /**
  * What separates a topic from its specification. `refused` is what apply will not do, because records or partitions
  * would go, or because Kafka needs a plan of its own for it.

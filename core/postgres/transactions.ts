@@ -111,7 +111,7 @@ export type ParkedAt = {
 }
 
 /** The record moves to PostgreSQL as it is, to be fed back in its tenant's order. */
-export type Parked = { readonly kind: 'parked' }
+type Parked = { readonly kind: 'parked' }
 
 export type Skipped = { readonly kind: 'skipped'; readonly reason: string }
 

@@ -6,7 +6,7 @@ import type { Site } from './site.ts'
 import type { Stage } from './stage.ts'
 
 /** What a fault concerns. Two of one kind never overlap, so that each can be sure of its victim. */
-export type Area = 'daemons' | 'kafka' | 'postgres' | 'network' | 'redis' | 'operators'
+type Area = 'daemons' | 'kafka' | 'postgres' | 'network' | 'redis' | 'operators'
 
 /** The brokers by their ids. */
 export const nodes = [1, 2, 3] as const

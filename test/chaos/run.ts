@@ -32,7 +32,7 @@ export type ChaosOptions = {
 }
 
 /** One fault that was injected. */
-export type Injected = {
+type Injected = {
   readonly name: string
   readonly detail: string
   /** From its end, or that of the last one that came before it was over, until all went on as before. */

@@ -142,7 +142,7 @@ export class Member implements SourceListener {
   }
 }
 
-export function name({ topic, partition }: TopicPartition): string {
+function name({ topic, partition }: TopicPartition): string {
   return `${topic} ${partition}`
 }
 

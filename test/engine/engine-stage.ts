@@ -90,7 +90,7 @@ function turn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve))
 }
 
-export const topic = 't'
+const topic = 't'
 
 export const stageSettings: EngineSettings = {
   commitMaxRecords: 100,
@@ -139,7 +139,7 @@ export const stageSettings: EngineSettings = {
 }
 
 /** As in RFC-PHOENIX-02, to the millisecond. */
-export const retry: RetryPolicy = { delaysMs: [1_000, 2_000, 5_000], byType: new Map(), jitter: 0 }
+const retry: RetryPolicy = { delaysMs: [1_000, 2_000, 5_000], byType: new Map(), jitter: 0 }
 
 export type StageOptions = {
   readonly stateful?: boolean

@@ -17,7 +17,7 @@ import { systemRandom } from '../../core/random.ts'
 import type { Done, Failed } from '../../core/workers.ts'
 import { type FreshDatabase, freshDatabase } from '../services.ts'
 
-export const partitions = 4
+const partitions = 4
 /** When what fails has failed. */
 export const failureTime = Date.UTC(2026, 1, 3, 4, 5, 6, 789)
 

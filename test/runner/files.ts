@@ -1,6 +1,7 @@
 import { globSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { checkout, type Runtime } from './runtimes.ts'
+import type { Runtime } from '../../tools/run/runtime.ts'
+import { checkout } from './runtimes.ts'
 
 /** A test file, and what its first lines say about it. */
 export interface TestFile {

@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { endAll, identify, newMark, withEnvironment } from '../../tools/setup/process.mjs'
 import { REPORT_FILE, type Report, reportSchema } from './report.ts'
-import { checkout, programOf, type Runtime } from './runtimes.ts'
+import type { Runtime } from '../../tools/run/runtime.ts'
+import { checkout, programOf } from './runtimes.ts'
 
 /** The environment variable that marks every process that a test file starts. */
 const TEST_MARK = 'TENANTRY_TEST_MARK'

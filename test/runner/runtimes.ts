@@ -1,8 +1,6 @@
 import { resolve } from 'node:path'
 import { programOf as commandOf, type Runtime } from '../../tools/run/runtime.ts'
 
-export type { Runtime } from '../../tools/run/runtime.ts'
-
 export const checkout = resolve(import.meta.dirname, '../..')
 
 /** The program of a runtime and the flags before a file's name; undefined when Bun has no binary for this machine. */

@@ -283,7 +283,7 @@ function outcomeRow(
   }
 }
 
-export function keyOf(commit: Commit, outcome: Outcome): string | undefined {
+function keyOf(commit: Commit, outcome: Outcome): string | undefined {
   const { result, tenant } = outcome
   const key = result.kind === 'done' || result.kind === 'failed' ? result.key : null
   return key === null ? undefined : `${refOf(commit, outcome).group}/${tenant}/${key.uuid}`

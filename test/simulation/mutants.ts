@@ -1,5 +1,5 @@
 /** A fault planted into a source file: `from`, which occurs there exactly once, becomes `to`. */
-export type Edit = { readonly file: string; readonly from: string; readonly to: string }
+type Edit = { readonly file: string; readonly from: string; readonly to: string }
 
 /** `from`: the first seed that is tried, for one that few schedules find. */
 export type Mutant = { readonly name: string; readonly edits: readonly Edit[]; readonly from?: number }

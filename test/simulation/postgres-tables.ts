@@ -47,7 +47,7 @@ export type OutcomeRow = {
 }
 
 /** A row that the simulated handler wrote: what it saw when it ran. */
-export type EffectRow = { readonly messageId: string; readonly offset: number; readonly chain: string }
+type EffectRow = { readonly messageId: string; readonly offset: number; readonly chain: string }
 
 /** One change that a transaction makes when it commits. */
 export type Change =

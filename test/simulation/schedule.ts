@@ -4,7 +4,7 @@ import { deadLetterTopic } from './handler.ts'
 import { SeededRandom } from './seeded-random.ts'
 
 /** Places in the run of things where a fault may strike; counted, so that a fault can wait for the nth. */
-export const points = [
+const points = [
   'assigned',
   'revoke told',
   'released',
@@ -38,7 +38,7 @@ export const points = [
 export type Point = (typeof points)[number]
 
 /** Faults that strike once, at a time or at a point. */
-export const strikes = [
+const strikes = [
   'kill',
   'freeze',
   'term',

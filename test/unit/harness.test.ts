@@ -3,7 +3,8 @@ import { join } from 'node:path'
 import * as assert from 'uvu/assert'
 import { test } from '../harness.ts'
 import { runFile } from '../runner/run-file.ts'
-import { checkout, type Runtime } from '../runner/runtimes.ts'
+import type { Runtime } from '../../tools/run/runtime.ts'
+import { checkout } from '../runner/runtimes.ts'
 
 // The canary: files that a test runner is tempted to take as good.
 const RED: Readonly<Record<string, RegExp>> = {

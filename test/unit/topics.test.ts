@@ -1,5 +1,6 @@
 import * as assert from 'uvu/assert'
-import { type ActualTopic, checkSpecs, planTopics, type TopicSpec } from '../../core/kafka/topics.ts'
+import { type ActualTopic, checkSpecs, type TopicSpec } from '../../core/kafka/topic-spec.ts'
+import { planTopics } from '../../core/kafka/topics.ts'
 import { test } from '../harness.ts'
 
 const day = 86_400_000

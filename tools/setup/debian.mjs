@@ -9,7 +9,7 @@ const triplet = { x64: 'x86_64-linux-gnu', arm64: 'aarch64-linux-gnu' }[process.
 /** The `usr` folder of what was unpacked. */
 export const unpacked = join(toolsFolder, 'sys/usr')
 /** Its folder of shared libraries. */
-export const unpackedLibraries = join(unpacked, 'lib', triplet)
+const unpackedLibraries = join(unpacked, 'lib', triplet)
 /** The system's. */
 export const systemLibraries = join('/usr/lib', triplet)
 

@@ -14,7 +14,7 @@ function wantedVersion() {
 }
 
 /** Whether a version runs TypeScript as it is and every driver: 22.22 and up, 24.6 and up, and all newer ones. */
-export function isNewEnough(version) {
+function isNewEnough(version) {
   const [major, minor] = version.replace(/^v/, '').split('.').map(Number)
   return (major === 22 && minor >= 22) || (major === 24 && minor >= 6) || major >= 25
 }
