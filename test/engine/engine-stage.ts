@@ -1,4 +1,3 @@
-import type { Clock } from '../../core/clock.ts'
 import type { Failure } from '../../core/effects.ts'
 import type { TenantryError } from '../../core/errors.ts'
 import type { Delivery, Publisher } from '../../core/kafka/publisher.ts'
@@ -38,57 +37,7 @@ import type { RetryPolicy } from '../../core/retry-policy.ts'
 import type { Decision, Dispatch, Done, Failed, Workers } from '../../core/workers.ts'
 import { Engine, type EngineSettings } from '../../supervisors/engine.ts'
 import type { GroupOptions } from '../../supervisors/group.ts'
-
-/** Time that passes when a test says so. */
-export class ManualClock implements Clock {
-  #now = 0
-  #wall = 1_700_000_000_000
-  #timers: { at: number; fn: () => void }[] = []
-
-  now(): number {
-    return this.#wall + this.#now
-  }
-
-  monotonic(): number {
-    return this.#now
-  }
-
-  after(ms: number, fn: () => void) {
-    const timer = { at: this.#now + ms, fn }
-    this.#timers.push(timer)
-    return { cancel: () => void (this.#timers = this.#timers.filter((one) => one !== timer)) }
-  }
-
-  /** Somebody sets the wall clock, by `ms`. */
-  step(ms: number): void {
-    this.#wall += ms
-  }
-
-  /** Timers that are yet to ring. */
-  get timers(): number {
-    return this.#timers.length
-  }
-
-  /** Lets `ms` pass: each timer at its time, and after each all promises that it settled. */
-  async pass(ms: number): Promise<void> {
-    const end = this.#now + ms
-    await turn()
-    for (;;) {
-      const next = this.#timers.reduce((a, b) => (b.at < a.at ? b : a), { at: Number.POSITIVE_INFINITY, fn() {} })
-      if (next.at > end) break
-      this.#timers = this.#timers.filter((one) => one !== next)
-      this.#now = Math.max(this.#now, next.at)
-      next.fn()
-      await turn()
-    }
-    this.#now = end
-  }
-}
-
-/** All promises that can settle have. */
-function turn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve))
-}
+import { ManualClock } from '../manual-clock.ts'
 
 const topic = 't'
 

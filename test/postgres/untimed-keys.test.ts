@@ -6,8 +6,8 @@ import { silentLog } from '../../core/log.ts'
 import { migrateUp, migrations } from '../../core/postgres/migrate.ts'
 import { Upkeep } from '../../core/postgres/upkeep.ts'
 import { after, before, test } from '../harness.ts'
+import { ManualClock } from '../manual-clock.ts'
 import { eventually, type FreshDatabase, freshDatabase } from '../services.ts'
-import { HandClock } from '../unit/engine-ports.ts'
 
 // Keys by day: what a new day costs those who commit, and what becomes of keys that are there already.
 
@@ -95,8 +95,7 @@ test('a day is left to the default partition when that is too large to be locked
 })
 
 test('upkeep does not keep anybody from starting, and does the rest when one part of it fails', async () => {
-  const clock = new HandClock()
-  await clock.turn((today + 10) * dayMs)
+  const clock = new ManualClock((today + 10) * dayMs)
   const failed: Facts[] = []
   const log = { ...silentLog, warn: (_event: string, fields: Facts) => void failed.push(fields) }
   const upkeep = new Upkeep({
@@ -114,12 +113,12 @@ test('upkeep does not keep anybody from starting, and does the rest when one par
   await sql.begin(async (holder) => {
     await holder`lock table sys.request_keys_default in access share mode`
     await upkeep.start()
-    await clock.turn(1)
+    await clock.pass(1)
     await eventually(async () => (await placeOf(stale)) === undefined, { what: 'old keys are deleted' })
   })
-  await eventually(() => clock.waiting > 0)
+  await eventually(() => clock.timers > 0)
   assert.ok(failed.some(({ error }) => String(error).includes('lock timeout')))
-  await clock.turn(600_000)
+  await clock.pass(600_000)
   const kept = [5, 6, 7, 8, 9, 10, 11, 12].map((ahead) => today + ahead)
   await eventually(async () => (await days()).join() === kept.join(), { what: `there are days ${kept.join()}` })
   await upkeep.stop()

@@ -4,7 +4,7 @@ import { Item } from '../../supervisors/item.ts'
 import { Mailbox } from '../../supervisors/mailbox.ts'
 import { Partition } from '../../supervisors/partition.ts'
 import type { SharedBreakerSettings } from '../../supervisors/shared-breaker.ts'
-import { ManualClock } from '../engine/engine-stage.ts'
+import { ManualClock } from '../manual-clock.ts'
 import { stubSource } from './engine-ports.ts'
 
 export const breakerSettings: SharedBreakerSettings = {

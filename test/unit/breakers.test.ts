@@ -1,7 +1,7 @@
 import * as assert from 'uvu/assert'
 import { type Circuit, type CircuitEvent, transition } from '../../core/circuit-breaker.ts'
 import { OwnCircuits } from '../../supervisors/own-circuits.ts'
-import { ManualClock } from '../engine/engine-stage.ts'
+import { ManualClock } from '../manual-clock.ts'
 import { collecting, collector } from '../garbage.ts'
 import { test } from '../harness.ts'
 import { breakerSettings, BreakersStage } from './breakers-stage.ts'

@@ -10,8 +10,9 @@ import { defaultLimits } from '../../core/limits.ts'
 import { silentLog } from '../../core/log.ts'
 import type { Decision, Opening } from '../../core/workers.ts'
 import { test } from '../harness.ts'
+import { ManualClock } from '../manual-clock.ts'
 import { anything } from '../schemas.ts'
-import { HandClock, settled } from './engine-ports.ts'
+import { settled } from './engine-ports.ts'
 
 const beatMs = 100
 const timeoutMs = 1_000
@@ -20,7 +21,7 @@ const graceMs = 1_000
 
 /** A thread in virtual time, and what it decides. */
 class Thread {
-  readonly clock = new HandClock()
+  readonly clock = new ManualClock()
   readonly decisions: Decision[] = []
   readonly vitals: Vitals
   readonly #instances: Instances
@@ -55,7 +56,7 @@ class Thread {
   }
 
   async pass(ms: number): Promise<void> {
-    for (let passed = 0; passed < ms; passed += beatMs) await this.clock.turn(beatMs)
+    for (let passed = 0; passed < ms; passed += beatMs) await this.clock.pass(beatMs)
   }
 
   /** Reasons of failures, `done` for what was done. */
@@ -185,8 +186,8 @@ test('a process that was frozen does not hold it against its handlers', async ()
   const thread = new Thread(actorOf(() => ends.promise))
   thread.send(1)
   await thread.pass(beatMs)
-  await thread.clock.turn(600_000)
-  await thread.clock.turn(600_000)
+  await thread.clock.freeze(600_000)
+  await thread.clock.freeze(600_000)
   assert.equal(thread.outcomes, [])
   ends.resolve()
   await settled()

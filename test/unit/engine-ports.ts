@@ -1,45 +1,8 @@
-import type { Clock, Timer } from '../../core/clock.ts'
 import type { Source } from '../../core/kafka/source.ts'
 import type { Ledger, Ownership } from '../../core/postgres/ownership.ts'
 import { Partition } from '../../supervisors/partition.ts'
 
 // What parts of the engine are given when a test has them alone.
-
-/** Time that the test turns on. */
-export class HandClock implements Clock {
-  #now = 0
-  #timers: { readonly at: number; readonly run: () => void }[] = []
-
-  now(): number {
-    return this.#now
-  }
-
-  monotonic(): number {
-    return this.#now
-  }
-
-  after(ms: number, run: () => void): Timer {
-    const timer = { at: this.#now + ms, run }
-    this.#timers.push(timer)
-    return {
-      cancel: () => {
-        this.#timers = this.#timers.filter((other) => other !== timer)
-      },
-    }
-  }
-
-  get waiting(): number {
-    return this.#timers.length
-  }
-
-  async turn(ms: number): Promise<void> {
-    this.#now += ms
-    const due = this.#timers.filter(({ at }) => at <= this.#now)
-    this.#timers = this.#timers.filter(({ at }) => at > this.#now)
-    for (const { run } of due) run()
-    await settled()
-  }
-}
 
 /** What was promised and needs no time has happened. */
 export async function settled(): Promise<void> {

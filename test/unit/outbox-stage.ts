@@ -4,7 +4,8 @@ import type { OutboxPosition, PartitionRef } from '../../core/postgres/transacti
 import { isAfter } from '../../supervisors/outbox-feed.ts'
 import type { Partition } from '../../supervisors/partition.ts'
 import { OutboxPublisher } from '../../supervisors/outbox-publisher.ts'
-import { HandClock, partition, stubLedger } from './engine-ports.ts'
+import { ManualClock } from '../manual-clock.ts'
+import { partition, stubLedger } from './engine-ports.ts'
 
 export function message(seq: number, index = 0, { tenant = 'acme', topic = 'out' } = {}): OutboxRow {
   const messageId = `${tenant} ${seq}.${index}`
@@ -23,7 +24,7 @@ export function message(seq: number, index = 0, { tenant = 'acme', topic = 'out'
 
 /** An outbox before a table of one partition and a Kafka of which the test says what it answers. */
 export class OutboxStage implements Publisher {
-  readonly clock = new HandClock()
+  readonly clock = new ManualClock()
   readonly outbox: OutboxPublisher
   readonly partition = partition()
   /** A partition of an earlier topic that this one inherits, and what is in the table of it. */

@@ -52,7 +52,7 @@ test('what is committed while there is no room stays in the table, counts as pen
   assert.is(stage.outbox.pending, 9)
   assert.equal(stage.published, [])
   stage.answer = () => null
-  await stage.clock.turn(10_000)
+  await stage.clock.pass(10_000)
   assert.equal(stage.firstCopies, ids(1, 9))
   assert.is(stage.outbox.pending, 0)
   assert.equal(stage.table, [])
@@ -67,7 +67,7 @@ test('a page that cannot be read is asked for again, and what was committed mean
   await settled()
   assert.equal([...stage.troubles.keys()], ['postgres.outbox'])
   stage.reading = () => Promise.resolve()
-  await stage.clock.turn(200)
+  await stage.clock.pass(200)
   assert.equal(stage.published, ids(1, 3))
   assert.equal([...stage.troubles.keys()], [])
 })
@@ -125,7 +125,7 @@ test('a topic that is away holds up those alone who publish to it, each in order
   await settled()
   assert.is(stage.sends, before, 'it waits before it tries again')
   stage.answer = () => null
-  await stage.clock.turn(2_000)
+  await stage.clock.pass(2_000)
   const own = stage.published.filter((id) => id.startsWith('waits')).slice(1)
   assert.equal(own, ['waits 1.0', 'waits 1.2', ...Array.from({ length: 3_000 }, (_, i) => `waits 2.${i}`), 'waits 4.0'])
   assert.is(stage.outbox.pending, 0)
@@ -164,7 +164,7 @@ test('a topic that does not answer holds up those alone who publish to it, each 
   await settled()
   assert.equal([...stage.troubles], [['kafka.outbox', 'leaderless: not delivered within 30000 ms']])
   // It is tried again, alone, and again does not answer.
-  await stage.clock.turn(1_000)
+  await stage.clock.pass(1_000)
   stage.commit(message(4, 0, { tenant: 'goes on' }), message(4, 1, { tenant: 'new' }))
   stage.commit(message(4, 2, { tenant: 'new', topic: 'leaderless' }), message(4, 3, { tenant: 'new' }))
   await settled()
@@ -173,7 +173,7 @@ test('a topic that does not answer holds up those alone who publish to it, each 
   stage.sending = () => Promise.resolve()
   timeOut()
   await settled()
-  await stage.clock.turn(1_000)
+  await stage.clock.pass(1_000)
   const of = (tenant: string) => stage.firstCopies.filter((id) => id.startsWith(`${tenant} `) && !id.includes(' 2.'))
   assert.equal(of('waits'), ['waits 1.0', 'waits 3.1'])
   assert.equal(of('new'), ['new 4.1', 'new 4.2', 'new 4.3'])
@@ -217,7 +217,7 @@ test('what could not be read or recorded is no trouble any more when its partiti
   assert.equal([...stage.troubles.keys()].sort(), ['postgres.outbox', 'postgres.refused'])
   stage.outbox.drop(stage.partition)
   stage.outbox.drop(other)
-  await stage.clock.turn(5_000)
+  await stage.clock.pass(5_000)
   assert.equal([...stage.troubles.keys()], [])
 })
 
@@ -258,7 +258,7 @@ test('who finds that another has taken over what it inherits says so once, and k
   stage.takenOver = true
   stage.outbox.open(stage.partition, [stage.inherited])
   await settled()
-  for (let i = 0; i < 3; i++) await stage.clock.turn(1_000)
+  for (let i = 0; i < 3; i++) await stage.clock.pass(1_000)
   assert.equal(stage.disinherited, [stage.partition])
   assert.is(stage.left.length, 2)
 })

@@ -7,11 +7,12 @@ import { systemRandom } from '../../core/random.ts'
 import type { GroupOptions } from '../../supervisors/group.ts'
 import { Ownership } from '../../supervisors/ownership.ts'
 import { test } from '../harness.ts'
-import { HandClock, partition, settled, stubLedger, stubSource, taken } from './engine-ports.ts'
+import { ManualClock } from '../manual-clock.ts'
+import { partition, settled, stubLedger, stubSource, taken } from './engine-ports.ts'
 
 /** Claims of a partition in a cluster that answers what `describe` says, each time anew. */
 function claiming(number: number, describe: (look: number) => TopicDescription) {
-  const clock = new HandClock()
+  const clock = new ManualClock()
   const done: string[] = []
   let looks = 0
   let asking = () => Promise.resolve()
@@ -98,13 +99,13 @@ test('a partition that was added is waited for while brokers have not all heard 
   assert.equal(done, [])
   assert.is(claimed.phase, 'claiming')
   assert.match(claimed.reason, /t-12 was assigned/)
-  for (let i = 0; i < 3; i++) await clock.turn(1_000)
+  for (let i = 0; i < 3; i++) await clock.pass(1_000)
   assert.equal(done, ['owned x'])
 })
 
 test('a topic that brokers go on naming is begun again, where an earlier one was begun after it; one that lags is waited for', async () => {
   for (const lags of [true, false]) {
-    const clock = new HandClock()
+    const clock = new ManualClock()
     let [looks, newest] = [0, 'other']
     const again: string[] = []
     const source = stubSource({
@@ -140,7 +141,7 @@ test('a topic that brokers go on naming is begun again, where an earlier one was
     })
     void ownership.claim(partition(0, source))
     await settled()
-    for (let i = 0; i < 8; i++) await clock.turn(1_000)
+    for (let i = 0; i < 8; i++) await clock.pass(1_000)
     assert.equal([owned, again], lags ? [['other'], []] : [['x'], ['x']])
   }
 })
@@ -152,7 +153,7 @@ function foreign(
   log = { start: 0, end: 100 },
   acceptMs = 0,
 ) {
-  const clock = new HandClock()
+  const clock = new ManualClock()
   let owned: Owned = { ...taken, epoch: 3, seq: 7, commitId: 'raise 3', kafkaOffset: 40, watermark: 60 }
   const accepted: number[] = []
   const events: string[] = []
@@ -174,7 +175,7 @@ function foreign(
     },
     acceptOffset: async (_ref, { commitId }, position) => {
       assert.is(commitId, 'raise 3')
-      await clock.turn(acceptMs)
+      await clock.pass(acceptMs)
       accepted.push(position)
       owned = { ...owned, kafkaOffset: -1, watermark: position }
     },

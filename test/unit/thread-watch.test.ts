@@ -4,7 +4,7 @@ import { silentLog } from '../../core/log.ts'
 import { RestartLimit } from '../../supervisors/restart-limit.ts'
 import { ThreadWatch, type Watched } from '../../supervisors/thread-watch.ts'
 import { test } from '../harness.ts'
-import { HandClock } from './engine-ports.ts'
+import { ManualClock } from '../manual-clock.ts'
 
 const lookMs = 100
 const mebibyte = 2 ** 20
@@ -37,7 +37,7 @@ class FakeThread implements Watched {
 
 /** The watch over some threads, in a process that holds what it is told. */
 function watched(threads: readonly FakeThread[], process = { residentBytes: 0, lingering: 0 }) {
-  const clock = new HandClock()
+  const clock = new ManualClock()
   const events: string[] = []
   const watch = new ThreadWatch({
     clock,
@@ -49,7 +49,7 @@ function watched(threads: readonly FakeThread[], process = { residentBytes: 0, l
   })
   watch.start()
   const pass = async (ms: number) => {
-    for (let passed = 0; passed < ms; passed += lookMs) await clock.turn(lookMs)
+    for (let passed = 0; passed < ms; passed += lookMs) await clock.pass(lookMs)
   }
   return { clock, watch, events, pass }
 }
@@ -69,7 +69,7 @@ test('a watch that was itself held up, by a freeze or a lack of cores, does not 
   const thread = new FakeThread()
   const { clock, pass } = watched([thread])
   thread.beating = false
-  for (let i = 0; i < 4; i++) await clock.turn(3_600_000)
+  for (let i = 0; i < 4; i++) await clock.freeze(3_600_000)
   assert.equal(thread.lost, [])
   await pass(200)
   assert.equal(thread.lost, ['TENANTRY_THREAD_BLOCKED'])
