@@ -1,6 +1,8 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { Consumer, ListOffsetTimestamps } from '@platformatic/kafka'
+import { type Clock, systemClock } from '../../core/clock.ts'
 import { messageOf, TenantryError } from '../../core/errors.ts'
+import { noAnswer } from '../../core/kafka/any-broker.ts'
 import { unavailable } from '../../core/kafka/cluster.ts'
 import { clientOptions, type KafkaConnection } from '../../core/kafka/options.ts'
 
@@ -22,23 +24,27 @@ export type LoggedTopic = {
 const readCommitted = 1
 const fetchBytes = 2 * 1024 * 1024
 const tries = 20
+/** Brokers that take a question and have not answered it after so long are frozen, or so it is said. */
+const silentMs = 8_000
 
 /** Kafka's logs, read from the outside: no group is joined and nothing is written. */
 export class Log {
   readonly #consumer: Consumer
+  readonly #clock: Clock
 
-  constructor(kafka: KafkaConnection, group: string) {
+  constructor(kafka: KafkaConnection, group: string, clock: Clock = systemClock) {
+    this.#clock = clock
     this.#consumer = new Consumer({ ...clientOptions(kafka), groupId: group })
   }
 
   /** The topic as it is now; undefined where there is none of this name. */
   describe(topic: string): Promise<LoggedTopic | undefined> {
-    return asked(`describe topic ${topic}`, this.#describe(topic))
+    return this.#asked(`describe topic ${topic}`, this.#describe(topic))
   }
 
   /** The group's committed offset by partition, -1 where it has none. */
   committed(topic: string): Promise<readonly number[]> {
-    return asked(`read the group's offsets of topic ${topic}`, this.#committed(topic))
+    return this.#asked(`read the group's offsets of topic ${topic}`, this.#committed(topic))
   }
 
   async #describe(topic: string): Promise<LoggedTopic | undefined> {
@@ -73,6 +79,18 @@ export class Log {
 
   async close(): Promise<void> {
     await this.#consumer.close(true)
+  }
+
+  async #asked<T>(what: string, answer: Promise<T>): Promise<T> {
+    const silent = Promise.withResolvers<never>()
+    const timer = this.#clock.after(silentMs, () => silent.reject(noAnswer()))
+    try {
+      return await Promise.race([answer, silent.promise])
+    } catch (error) {
+      throw unavailable(what, error)
+    } finally {
+      timer.cancel()
+    }
   }
 
   async #committed(topic: string): Promise<readonly number[]> {
@@ -187,14 +205,6 @@ export function visible(
     }
   }
   return { records, position }
-}
-
-async function asked<T>(what: string, answer: Promise<T>): Promise<T> {
-  try {
-    return await answer
-  } catch (error) {
-    throw unavailable(what, error)
-  }
 }
 
 function unreadable(topic: string, partition: number, offset: number, reason: string, cause?: unknown): TenantryError {

@@ -5,7 +5,14 @@ import { clientOptions, type KafkaConnection } from './options.ts'
 
 /** Who has not answered after so long may be frozen: another broker is asked, too. */
 const patienceMs = 2_000
+/** When none of those that were asked has answered after so long, Kafka as a whole may be frozen: the asker must know. */
+const silentMs = 8_000
 const mostAsked = 3
+
+/** Why a question was given up. */
+export function noAnswer(): Error {
+  return new Error('no broker answers')
+}
 
 /**
  * What any broker can answer, by clients of @platformatic/kafka. A client asks the first of its brokers that takes a
@@ -32,21 +39,23 @@ export class AnyBroker {
     this.#brokers = [...new Set([...this.#brokers.filter((broker) => known.includes(broker)), ...known])]
   }
 
-  /** The first answer, be it a refusal; rejects when those that were asked cannot be reached. */
+  /** The first answer, be it a refusal; rejects when those that were asked cannot be reached, or do not answer for 8 s. */
   async ask<T>(question: (client: Admin) => Promise<T>): Promise<T> {
     const brokers = this.#brokers.slice(0, mostAsked)
     const answers: Promise<Answer<T>>[] = []
+    const until = this.#clock.monotonic() + silentMs
     for (const broker of brokers) {
       answers.push(answerOf(question(this.#client(broker))))
       const isLast = answers.length === brokers.length
       const first = Promise.any(answers).catch(lastOf)
-      const answer = await (isLast ? first : withDeadline(this.#clock, first, patienceMs))
+      const ms = isLast ? until - this.#clock.monotonic() : patienceMs
+      const answer = await withDeadline(this.#clock, first, ms)
       if (answer !== undefined && 'value' in answer) return answer.value
       if (answer !== undefined && (isLast || answer.refused)) throw answer.error
       // Behind the others, for the next time.
       this.#brokers = [...this.#brokers.filter((other) => other !== broker), broker]
     }
-    throw new Error('there is no broker to ask')
+    throw brokers.length === 0 ? new Error('there is no broker to ask') : noAnswer()
   }
 
   /** The client whose broker was not late when it was asked last: for what may not be asked twice. */

@@ -1,7 +1,14 @@
 import type { Clock, Timer } from '../clock.ts'
-import type { Cluster } from './cluster.ts'
+import { noAnswer } from './any-broker.ts'
+import { type Cluster, unavailable } from './cluster.ts'
 import { topicCheckMs } from './options.ts'
 import type { TopicDescription } from './source.ts'
+
+/**
+ * An answer that takes longer is trouble already, which the answer ends. One frozen broker costs 2 s, until another is
+ * asked: that is none.
+ */
+const lateMs = 3_000
 
 export type TopicWatchOptions = {
   readonly cluster: Cluster
@@ -14,7 +21,10 @@ export type TopicWatchOptions = {
   readonly answered: () => void
 }
 
-/** Looks at the topics every few seconds: nothing else tells of a recreated topic. */
+/**
+ * Looks at the topics every few seconds: nothing else tells of a recreated topic, and nothing sooner of brokers that take
+ * connections and do not answer.
+ */
 export class TopicWatch {
   readonly #options: TopicWatchOptions
   readonly #known = new Map<string, TopicDescription>()
@@ -44,7 +54,10 @@ export class TopicWatch {
     let healthy = true
     try {
       for (const topic of topics) {
-        const now = await cluster.describe(topic)
+        const late = clock.after(lateMs, () => {
+          if (!this.#stopped) failed(unavailable(`describe topic ${topic}`, noAnswer()))
+        })
+        const now = await cluster.describe(topic).finally(() => late.cancel())
         if (this.#stopped) return
         if (!now) continue
         const before = this.#known.get(topic)
