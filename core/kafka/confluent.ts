@@ -90,10 +90,10 @@ export class ConfluentSource implements Source, NativeOwner {
   }
 
   async start(listener: SourceListener): Promise<void> {
-    const { clock, log, topics } = this.#options
+    const { clock, topics } = this.#options
     this.#listener = listener
     this.#alive.on('message', () => {})
-    const trouble = new Trouble(listener, log)
+    const trouble = new Trouble(listener)
     this.#trouble = trouble
     this.#watch = new TopicWatch({
       cluster: this.#cluster,

@@ -80,8 +80,8 @@ export class PlatformaticSource implements Source {
   }
 
   async start(listener: SourceListener): Promise<void> {
-    const { clock, log, topics } = this.#options
-    const trouble = new Trouble(listener, log)
+    const { clock, topics } = this.#options
+    const trouble = new Trouble(listener)
     this.#listener = listener
     this.#trouble = trouble
     const fetcher = new Fetcher({

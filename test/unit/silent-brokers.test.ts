@@ -3,6 +3,7 @@ import * as assert from 'uvu/assert'
 import { Log } from '../../cli/verify/log.ts'
 import { messageOf, TenantryError } from '../../core/errors.ts'
 import { Cluster } from '../../core/kafka/cluster.ts'
+import { PlatformaticSource } from '../../core/kafka/platformatic.ts'
 import { TopicWatch } from '../../core/kafka/topic-watch.ts'
 import { after, before, test } from '../harness.ts'
 import { HandClock } from './engine-ports.ts'
@@ -89,4 +90,39 @@ test('a watch says after 3 s that nobody answers, and for the same reason when i
   for (let second = 4; second <= 8; second++) await clock.turn(1_000)
   assert.equal([heard.length, new Set(heard).size], [2, 1])
   watch.stop()
+})
+
+test('a source leaves it to its owner to log that nobody answers: one cause, one line', async () => {
+  const clock = new HandClock()
+  const [heard, logged]: [string[], string[]] = [[], []]
+  const write = (event: string) => logged.push(event)
+  const source = new PlatformaticSource({
+    bootstrap,
+    clientId: 'silent',
+    group: 'silent',
+    topics: ['some.v1'],
+    protocol: 'consumer',
+    sessionTimeoutMs: 10_000,
+    releaseTimeoutMs: 1_000,
+    maxFetchBytes: 1_000_000,
+    clock,
+    log: { debug: write, info: write, warn: write, error: write },
+  })
+  const unexpected = () => heard.push('something else')
+  void source.start({
+    assigned: unexpected,
+    revoked: unexpected,
+    lost: unexpected,
+    records: unexpected,
+    outOfRange: unexpected,
+    topicChanged: unexpected,
+    troubled: ({ message }) => heard.push(message),
+    recovered: unexpected,
+  })
+  for (let second = 1; second <= 3; second++) await clock.turn(1_000)
+  assert.match(heard.join('\n'), /^Kafka did not let us describe topic some\.v1: no broker answers\. .*$/)
+  assert.equal(logged, [])
+  const stopped = source.stop()
+  for (let second = 1; second <= 20; second++) await clock.turn(1_000)
+  await stopped
 })
