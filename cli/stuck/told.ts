@@ -1,5 +1,6 @@
 import type { StuckPartition, StuckQuery, StuckReport, StuckTenant } from '../../core/stuck-report.ts'
 import { systemClock } from '../../core/clock.ts'
+import { formatDuration } from '../../core/config/units.ts'
 import { counted, table, visible } from '../output.ts'
 import type { Answer } from './daemons.ts'
 import type { Recorded, RecordedTenant } from './recorded.ts'
@@ -10,7 +11,7 @@ export function toldDaemon({ url, report }: Answer, { tenant, longerThanMs }: St
   const found = tenants.length + moreTenants
   const whose =
     tenant === undefined
-      ? `${counted(found, 'tenant')} with records that wait for longer than ${span(longerThanMs)}.`
+      ? `${counted(found, 'tenant')} with records that wait for longer than ${formatDuration(longerThanMs)}.`
       : `Tenant ${visible(tenant)} has unfinished records in ${counted(found, 'partition')}.`
   const ready = reasons.length === 0 ? 'ready' : `not ready: ${reasons.map(visible).join('; ')}`
   const rows = tenants.map((one) => tenantRow(one, report))
@@ -105,10 +106,10 @@ const units = [
   ['s', 1_000],
 ] as const
 
-/** `0s`, `7s`, `3m20s`, `2h5m`, `3d4h`: two units, rounded down. */
+/** `0ms`, `350ms`, `7s`, `3m20s`, `2h5m`, `3d4h`: two units from seconds on, rounded down. */
 function span(ms: number): string {
   const first = units.findIndex(([, size]) => ms >= size)
-  if (first < 0) return '0s'
+  if (first < 0) return `${Math.floor(ms)}ms`
   let rest = ms
   return units
     .slice(first, first + 2)

@@ -128,10 +128,10 @@ test('a daemon says who is stuck, on what, and whose record holds the partition'
     [[0, 'slow', 0]],
   )
   const { stdout } = await runCli(['stuck', '--longer-than', '1ms', '--url', url], at())
-  assert.match(stdout, /^slow +\S+ +\S+-0 +0 +\d+s +runs on worker 0 for \d+s$/m)
+  assert.match(stdout, /^slow +\S+ +\S+-0 +0 +\d+m?s +runs on worker 0 for \d+m?s$/m)
   assert.match(
     stdout,
-    /^sick +\S+ +\S+-0 +1 +\d+s +tried again in \d+m\d*s?: handler; 1 attempt failed; last error handler: TypeError$/m,
+    /^sick +\S+ +\S+-0 +1 +\d+m?s +tried again in \d+m\d*s?: handler; 1 attempt failed; last error handler: TypeError$/m,
   )
   assert.match(stdout, /held by slow, offset 0/)
   const one = await runCli(['stuck', '--tenant', 'sick', '--url', url], at())
