@@ -63,6 +63,9 @@ export const codes = {
   unreleasedInstanceId: 111,
 } as const
 
+/** Why nobody needs to try, for whoever says what to do instead. */
+export const notOnBun = 'The confluent driver is a native addon that does not run on Bun'
+
 /**
  * Loads the addon, on Node and in the process's main thread only: it registers itself once per process, and on Bun it
  * ends the process for want of a V8 symbol. Throws a TenantryError that says what to do.
@@ -71,7 +74,7 @@ export function loadAddon(): Addon {
   if (process.versions['bun'] !== undefined) {
     throw new TenantryError(
       'TENANTRY_DRIVER_UNAVAILABLE',
-      'The confluent driver is a native addon that does not run on Bun. Set the driver to auto or platformatic, or run on Node.',
+      `${notOnBun}. Set the driver to auto or platformatic, or run on Node.`,
       { driver: 'confluent' },
     )
   }

@@ -2,6 +2,7 @@ import { Command, InvalidArgumentError, Option } from 'commander'
 import { exitCodeOf } from '../../cli/exit.ts'
 import { data, tellError } from '../../cli/output.ts'
 import { TenantryError } from '../../core/errors.ts'
+import { notOnBun } from '../../core/kafka/confluent-addon.ts'
 import { ownRuntime } from '../../tools/run/runtime.ts'
 import { number } from './display.ts'
 import { allFlights } from './flights.ts'
@@ -33,11 +34,10 @@ const program = new Command('demo')
   .exitOverride()
   .action(async ({ messages, all, brokers, json, ...flags }: Flags) => {
     if (flags.runtime === 'bun' && flags.driver === 'confluent')
-      throw new TenantryError(
-        'TENANTRY_USAGE',
-        'The confluent driver is a native addon that does not run on Bun: leave out --driver confluent, or --runtime bun.',
-        { runtime: flags.runtime, driver: flags.driver },
-      )
+      throw new TenantryError('TENANTRY_USAGE', `${notOnBun}: leave out --driver confluent, or --runtime bun.`, {
+        runtime: flags.runtime,
+        driver: flags.driver,
+      })
     const result = await play({
       ...flags,
       brokers: brokers === '3' ? 3 : 1,
