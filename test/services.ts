@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import { Admin } from '@platformatic/kafka'
 import postgres from 'postgres'
-import { messageOf } from '../core/errors.ts'
+import { messageOf, TenantryError } from '../core/errors.ts'
 import { positionsOf, sumOf } from '../tools/run/positions.ts'
 
 // What integration tests need of the cluster that the runner has started. A file that is run on its own
@@ -126,7 +126,7 @@ export interface EventuallyOptions {
 
 /**
  * Looks until `condition` gives something truthy, and returns that. A throw counts as "not yet". Fails after the
- * deadline with the last error, or with the last value seen.
+ * deadline with TENANTRY_TEST_DEADLINE, which has the last error, or the last value seen.
  */
 export async function eventually<T>(
   condition: () => T | Promise<T>,
@@ -145,12 +145,15 @@ export async function eventually<T>(
     }
     if (performance.now() >= deadline) {
       const seen = last instanceof Error ? last.message : `last seen: ${messageOf(last)}`
-      throw new Error(`${options.what ?? 'the condition'}: not within ${deadlineMs / 1000} s (${seen})`, {
-        cause: last,
-      })
+      throw tooLate(`${options.what ?? 'the condition'}: not within ${deadlineMs / 1000} s (${seen})`, last)
     }
     await pause(options.every ?? 20)
   }
+}
+
+/** Something was not so within its deadline: a fault of ours, or of a machine that is too slow for it. */
+export function tooLate(what: string, cause?: unknown): TenantryError {
+  return new TenantryError('TENANTRY_TEST_DEADLINE', what, {}, { cause })
 }
 
 function isReached<T>(value: T): value is NonNullable<Exclude<T, false | 0 | ''>> {

@@ -56,6 +56,9 @@ export interface Services {
   wipe(): Promise<void>
 }
 
+/** Brokers that have started have found one another by then. */
+const completeMs = 60_000
+
 const layoutSchema = z.object({
   brokers: z.array(z.object({ broker: z.number(), controller: z.number() })),
   postgres: z.number(),
@@ -152,7 +155,7 @@ function describe(options: ServicesOptions, ports: Layout): Services {
       return asked(redis, 'Redis')
     },
     async kafkaComplete() {
-      if (bootstrap.length > 0) await withDeadline(() => allBrokersSeeAll(bootstrap), 60_000)
+      if (bootstrap.length > 0) await withDeadline(() => allBrokersSeeAll(bootstrap), completeMs)
     },
     stop,
     async wipe() {
@@ -218,7 +221,13 @@ async function withDeadline(work: () => Promise<void>, deadlineMs: number): Prom
     try {
       return await work()
     } catch (error) {
-      if (Date.now() > deadline) throw error
+      if (Date.now() > deadline)
+        throw new TenantryError(
+          'TENANTRY_DEV_SERVICE',
+          `The brokers do not see one another after ${deadlineMs / 1_000} s (${messageOf(error)}): run it again, when the machine has less else to do.`,
+          {},
+          { cause: error },
+        )
       await pause(50)
     }
   }

@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util'
 import { data, say, table, tellError } from '../../cli/output.ts'
 import { allFaults } from './faults.ts'
+import { advice } from './patience.ts'
 import { isClean, objectOf, textOf } from './report.ts'
 import { type ChaosOptions, runChaos } from './run.ts'
 
@@ -62,6 +63,8 @@ async function run(asked: Pick<ChaosOptions, 'minutes' | 'perSecond' | 'seed' | 
   } catch (error) {
     if (abort.signal.aborted) return 130
     tellError(error, false)
+    const more = advice(error)
+    if (more !== undefined) say(more)
     return 1
   }
 }

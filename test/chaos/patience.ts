@@ -1,3 +1,11 @@
+import { codeOf } from '../../core/errors.ts'
+
+/** What to do about an error that has ended a run; undefined where its own message must do. */
+export function advice(error: unknown): string | undefined {
+  if (codeOf(error) !== 'TENANTRY_TEST_DEADLINE') return undefined
+  return 'Where this machine is slow, or has much else to do: end that, or ask for less (--rate). Otherwise look at what the daemons and servers said, which --logs FOLDER keeps.'
+}
+
 /** As `work`, but rejects as soon as `signal` aborts; what `work` comes to is then nobody's any more. */
 export function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   return cutShort(work, (fail) => {

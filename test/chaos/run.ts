@@ -5,6 +5,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import postgres from 'postgres'
 import { messageOf } from '../../core/errors.ts'
 import { programOf } from '../../tools/run/runtime.ts'
+import { tooLate } from '../services.ts'
 import { SeededRandom } from '../simulation/seeded-random.ts'
 import { Crew, type Post } from './crew.ts'
 import { type Fault, type Ground, seconds } from './fault.ts'
@@ -180,7 +181,7 @@ class Storm {
   /** Resolves when every partition is worked on, and all that comes is done at once. */
   async calm(): Promise<void> {
     if (!(await this.#recovers()) && !this.#options.signal.aborted)
-      throw new Error(`the daemons did not begin: ${this.#watch.describe()}`)
+      throw tooLate(`The daemons did not begin: ${this.#watch.describe()}`)
   }
 
   /** Whether all goes on as before; with less to do where the machine is too busy to catch up. */

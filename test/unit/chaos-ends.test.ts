@@ -1,8 +1,11 @@
 import * as assert from 'uvu/assert'
 import { Feeder } from '../chaos/feeder.ts'
-import { unlessAborted, within } from '../chaos/patience.ts'
+import { advice, unlessAborted, within } from '../chaos/patience.ts'
 import { Plan } from '../chaos/plan.ts'
+import { exitCodeOf } from '../../cli/exit.ts'
+import { TenantryError } from '../../core/errors.ts'
 import { test } from '../harness.ts'
+import { eventually } from '../services.ts'
 
 // What ends a run of chaos in the middle of anything.
 
@@ -29,4 +32,12 @@ test('whoever waits is told when the run is over, before or meanwhile, and else 
 test('what takes too long is not waited for', async () => {
   assert.is(await within(10_000, Promise.resolve('done')), 'done')
   assert.match(await within(1, never).catch((error: unknown) => String(error)), 'not done within')
+})
+
+test('a deadline that was missed has a code and advice, and is not told as a bug', async () => {
+  const late = await eventually(() => false, { deadlineMs: 1 }).catch((error: unknown) => error)
+  assert.instance(late, TenantryError)
+  assert.is(exitCodeOf(late), 1)
+  assert.match(advice(late) ?? '', '--rate')
+  assert.is(advice(new Error('another')), undefined)
 })
