@@ -1,6 +1,7 @@
 import { type Command, InvalidArgumentError } from 'commander'
 import { systemClock } from '../../core/clock.ts'
 import { parseDuration } from '../../core/config/units.ts'
+import { beginsWithDate } from '../../core/timestamp.ts'
 import type { Filter } from './filter.ts'
 
 export type FilterFlags = {
@@ -55,8 +56,9 @@ export function time(text: string): Date {
   const ago = parseDuration(text.replace(/ ago$/, ''))
   if (ago !== undefined) return new Date(systemClock.now() - ago)
   const written = /^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2}))?$/.test(text)
-  const at = written ? new Date(text) : undefined
-  // PostgreSQL has no year 0.
+  // JavaScript takes 30 February for 2 March.
+  const at = written && beginsWithDate(text) ? new Date(text) : undefined
+  // PostgreSQL has no year 0, which a zone can still make of year 1.
   if (at === undefined || Number.isNaN(at.getTime()) || at.getUTCFullYear() < 1)
     throw new InvalidArgumentError('A time is wanted, such as 2026-11-01T00:00:00Z, or how long ago, such as 2h.')
   return at

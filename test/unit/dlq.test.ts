@@ -71,6 +71,15 @@ test('a time is written as one, or as how long ago', () => {
     const ago = Date.now() - time(text).getTime()
     assert.ok(ago >= 7_200_000 && ago < 7_260_000, `${text}: ${ago}`)
   }
-  for (const text of ['', '2', 'yesterday', '2026-13-01', '2026-11-01T00:00:00', '11/01/2026', '2h later'])
+  for (const text of [
+    '',
+    '2',
+    'yesterday',
+    '2026-13-01',
+    '2026-02-30',
+    '2026-11-01T00:00:00',
+    '11/01/2026',
+    '2h later',
+  ])
     assert.throws(() => time(text), /A time is wanted/)
 })
