@@ -57,7 +57,7 @@ const stuckPartition = z.object({
   position: z.int(),
   /** The log's end as last heard; -1 unknown. */
   end: z.int(),
-  /** How long the watermark has stood still, or the partition has been claimed. */
+  /** How long the watermark has stood still with a record there that holds it, or the partition has been claimed. */
   forMs: z.number(),
   /** Whose record the watermark waits for; null where that is nobody's. */
   holder: z.object({ tenant: z.string(), offset: z.int(), hereForMs: z.number() }).nullable(),

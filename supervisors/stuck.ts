@@ -112,6 +112,8 @@ function partitionOf(
 ): StuckPartition {
   const { phase, paused, progress, position, end, assignedAt, advancedAt } = partition
   const holder = found?.holder
+  // A partition without records for an hour does not wait for as long when one has just come.
+  const since = phase === 'claiming' ? assignedAt : Math.max(advancedAt, holder?.item.cameAt ?? advancedAt)
   return {
     ...partition.facts,
     phase,
@@ -120,7 +122,7 @@ function partitionOf(
     watermark: progress.watermark,
     position,
     end,
-    forMs: whole(monotonic - (phase === 'claiming' ? assignedAt : advancedAt)),
+    forMs: whole(monotonic - since),
     holder: holder
       ? {
           tenant: holder.mailbox.tenant,

@@ -267,10 +267,26 @@ test('of a partition it says whose record holds the watermark, and since when th
       watermark: 1,
       position: 4,
       end: 4,
-      forMs: 10_000,
+      forMs: 9_000,
       holder: { tenant: 'slow', offset: 1, hereForMs: 9_000 },
     },
   ])
+})
+
+test('a partition that had nothing to do for long does not count as stuck when something has just come', async () => {
+  const stage = new EngineStage()
+  await stage.assign()
+  await stage.send(['well'])
+  stage.silent.add('slow')
+  await stage.clock.pass(3_600_000)
+  await stage.send(['slow', 'well'])
+  await stage.clock.pass(100)
+  assert.equal(ask(stage).partitions, [])
+  await stage.clock.pass(6_000)
+  assert.equal(
+    ask(stage).partitions.map(({ forMs }) => forMs),
+    [6_100],
+  )
 })
 
 test('a record that is parked does not hold the watermark, though it is back', async () => {
