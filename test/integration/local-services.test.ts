@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { Admin } from '@platformatic/kafka'
 import postgres from 'postgres'
 import * as assert from 'uvu/assert'
+import { checkout } from '../../cli/dev/programs.ts'
 import { type Services, startServices } from '../../cli/dev/services.ts'
 import { after, before, test } from '../harness.ts'
 import { eventually, freshDatabase, freshTopic } from '../services.ts'
@@ -126,6 +127,20 @@ test('stop leaves nothing running, and the ports stay the same at the next start
     services.all.map((service) => service.address),
     addresses,
   )
+})
+
+test('a test run whose cluster does not come up leaves nothing of it', () => {
+  const programs = join(dir, 'programs')
+  mkdirSync(programs)
+  writeFileSync(join(programs, 'java'), '#!/bin/sh\nexit 1\n', { mode: 0o755 })
+  const { JAVA_HOME: _, PATH = '', ...env } = process.env
+  const { pid, status, stdout } = spawnSync(process.execPath, [join(checkout, 'test/run.ts'), 'test/integration/cli'], {
+    encoding: 'utf8',
+    env: { ...env, PATH: `${programs}:${PATH}` },
+  })
+  assert.is(status, 1, stdout)
+  assert.match(stdout, 'the tests could not be run')
+  assert.not(existsSync(join(checkout, '.tenantry', `test-${pid}`)))
 })
 
 test('a fresh database of the shared server is empty, and is gone once dropped', async () => {

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { findServices, type Services, startServices } from '../../cli/dev/services.ts'
 import { identify, isAlive, type ProcessRecord } from '../../tools/setup/process.mjs'
@@ -6,13 +6,27 @@ import { checkout } from './runtimes.ts'
 
 const folder = join(checkout, '.tenantry')
 
-/** The cluster that the test files of one run share: one broker, PostgreSQL and Redis, on data of their own. */
+/**
+ * The cluster that the test files of one run share: one broker, PostgreSQL and Redis, on data of their own. Where it does
+ * not come up, nothing of it is left.
+ */
 export async function startTestCluster(): Promise<Services> {
   await wipeAbandoned()
   const dir = join(folder, `test-${process.pid}`)
-  const services = await startServices({ dir })
-  writeFileSync(join(dir, 'owner'), JSON.stringify(identify(process.pid)))
-  return services
+  try {
+    const services = await startServices({ dir })
+    writeFileSync(join(dir, 'owner'), JSON.stringify(identify(process.pid)))
+    return services
+  } catch (error) {
+    await wipe(dir)
+    throw error
+  }
+}
+
+/** Also where it has come to no more than a folder. */
+async function wipe(dir: string): Promise<void> {
+  await findServices(dir)?.wipe()
+  rmSync(dir, { recursive: true, force: true })
 }
 
 /** The addresses, as test/services.ts reads them. */
@@ -31,7 +45,7 @@ async function wipeAbandoned(): Promise<void> {
     const dir = join(folder, name)
     const owner = ownerOf(dir) ?? { pid: Number(name.slice('test-'.length)), start: '' }
     const alive = owner.start === '' ? identify(owner.pid) !== undefined : isAlive(owner)
-    if (!alive) await findServices(dir)?.wipe()
+    if (!alive) await wipe(dir)
   }
 }
 
