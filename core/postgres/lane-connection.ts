@@ -197,8 +197,8 @@ function connected(host: string, port: number, path: string | false, timeoutMs: 
     socket.once('connect', () => {
       socket.setTimeout(0)
       socket.off('error', failed)
-      // The driver verifies certificates against this name.
-      Object.assign(socket, { host })
+      // The driver verifies certificates against this name, and names both in its errors.
+      Object.assign(socket, { host, port })
       resolve(socket)
     })
   })
