@@ -44,6 +44,7 @@ export class Daemon implements Lifecycle {
   readonly #metrics: PrometheusMetrics
   readonly #http: HttpServer | undefined
   #parts: Parts | undefined
+  #started = false
   #stopping: Promise<void> | undefined
   #dumping = false
   /** Records in flight that the drain did not wait for. */
@@ -79,7 +80,9 @@ export class Daemon implements Lifecycle {
   get reasons(): readonly string[] {
     if (this.#stopping) return ['stopping']
     if (this.#parts === undefined) return ['starting', ...this.#waiting.reasons]
-    return this.#parts.engine.reasons
+    const { reasons } = this.#parts.engine
+    // Members of no group have no partition that could say so.
+    return this.#started ? reasons : ['starting', ...reasons]
   }
 
   /**
@@ -130,6 +133,7 @@ export class Daemon implements Lifecycle {
       { groups: [...groups.keys()], actors: topology.actors.length, workers: pool.count },
       'The daemon has joined its groups.',
     )
+    this.#started = true
   }
 
   /** Writes into the log what each thread does. While that is under way, another call does nothing. */

@@ -72,6 +72,9 @@ test(
     const { code } = await runCli(['topics', 'apply', '--dev'], { cwd: folder, env })
     assert.ok(code === 0 || code === 6, String(code))
     await said(/^ready$/)
+    const readyAt = Date.now()
+    const started = await eventually(() => /"time":"([^"]+)","event":"daemon.started"/.exec(daemon.stdout())?.[1])
+    assert.ok(Date.parse(started) <= readyAt, 'it was ready before it had joined its group')
     daemon.child.kill('SIGTERM')
     assert.is((await daemon.ended).code, 0)
   },
