@@ -120,7 +120,7 @@ export type JsonRules = {
  * JSON text of a value: plain objects, arrays, strings, finite numbers, booleans, null, bigints (written as digits) and
  * whatever has `toJSON` (a Date). Properties that are undefined are left out, as by JSON.stringify; everything that
  * JSON.stringify would silently turn into null or {} is refused: NaN, Infinity, undefined in an array, functions,
- * symbols, Map and Set. Throws TenantryError TENANTRY_NOT_JSON with the path in `facts`.
+ * symbols, and objects that have no fields and are not plain: Map, Set, a promise. Throws TenantryError TENANTRY_NOT_JSON with the path in `facts`.
  */
 export function stringifyJson(value: unknown, rules: JsonRules): string {
   const bigints = check(value, rules, rules.maxDepth, '')
@@ -169,16 +169,23 @@ function checkObject(value: object, rules: JsonRules, levels: number, path: stri
     for (let i = 0; i < value.length; i++) bigints = check(value[i], rules, levels - 1, `${path}[${i}]`) || bigints
     return bigints
   }
-  const prototype: unknown = Object.getPrototypeOf(value)
-  if (value instanceof Map || value instanceof Set || ArrayBuffer.isView(value)) {
-    throw notJson(path, `${prototype?.constructor?.name ?? 'this object'} has no JSON form`)
+  const entries = Object.entries(value)
+  if (ArrayBuffer.isView(value) || (entries.length === 0 && !isPlain(value))) {
+    const name: unknown = value.constructor?.name
+    throw notJson(path, `${typeof name === 'string' ? name : 'this object'} has no JSON form`)
   }
-  for (const [key, item] of Object.entries(value)) {
+  for (const [key, item] of entries) {
     if (item === undefined) continue
     if (rules.forPostgres && !isStorable(key)) throw notJson(path, 'a key has U+0000 or half a surrogate pair')
     bigints = check(item, rules, levels - 1, path === '' ? key : `${path}.${key}`) || bigints
   }
   return bigints
+}
+
+/** Anything else that has no fields keeps what it holds to itself: a Map, a RegExp, a promise that nobody awaited. */
+function isPlain(value: object): boolean {
+  const prototype: unknown = Object.getPrototypeOf(value)
+  return prototype === null || Object.getPrototypeOf(prototype) === null
 }
 
 function hasToJson(value: object): value is { toJSON(key: string): unknown } {

@@ -1,3 +1,4 @@
+import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
 import * as assert from 'uvu/assert'
 import { BadRecord } from '../../core/bad-record.ts'
@@ -155,7 +156,11 @@ test('what JSON would silently change is refused with its path', () => {
     [[undefined], '[0]'],
     [{ f: () => 1 }, 'f'],
     [{ s: Symbol('x') }, 's'],
-    [{ m: new Map() }, 'm'],
+    [{ m: new Map([[1, 2]]) }, 'm'],
+    [{ s: new Set() }, 's'],
+    [{ ad: Promise.resolve({ id: 1 }) }, 'ad'],
+    [[/x/], '[0]'],
+    [{ b: new ArrayBuffer(1) }, 'b'],
     [{ b: new Uint8Array(1) }, 'b'],
     [{ d: new Date(Number.NaN) }, 'd'],
   ]
@@ -169,6 +174,11 @@ test('what JSON would silently change is refused with its path', () => {
       assert.is(error.facts['path'], path)
     }
   }
+})
+
+test('objects without fields are written where they are plain, whichever realm they come from', () => {
+  const foreign: unknown = runInNewContext('({})')
+  assert.is(stringifyJson([{}, Object.create(null), foreign], rules), '[{},{},{}]')
 })
 
 test('an undefined property is left out, a Date is written as text, a circle is refused', () => {
