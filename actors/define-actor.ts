@@ -4,6 +4,7 @@ import { TenantryError } from '../core/errors.ts'
 import { groupNameForm, topicNameForm } from '../core/kafka/names.ts'
 import type { Log } from '../core/log.ts'
 import { didYouMean } from '../core/nearest-name.ts'
+import { initialProblem } from './state.ts'
 import type { Row } from './tables.ts'
 
 export { TenantryError } from '../core/errors.ts'
@@ -37,7 +38,7 @@ export type StateDefinition<S extends Schema> = {
   readonly version: number
   /** Every state that is loaded must pass it. */
   readonly schema: S
-  /** Where a tenant begins; each tenant gets its own copy. */
+  /** Where a tenant begins; each tenant gets its own copy. Written as JSON and read again it must pass the schema. */
   readonly initial: Output<NoInfer<S>>
   /** Makes a state of this version from one of an older `version`. Without it an older state stops its tenant. */
   readonly migrate?: (state: unknown, version: number) => unknown
@@ -361,4 +362,6 @@ function checkState(state: StateDefinition<Schema>): void {
   if (state.initial === undefined) throw badActor('state.initial is missing')
   if (state.migrate !== undefined && typeof state.migrate !== 'function')
     throw badActor('state.migrate must be a function')
+  const problem = initialProblem(state)
+  if (problem !== null) throw badActor(`state.initial is not read back from JSON as a state: ${problem}`)
 }

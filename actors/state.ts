@@ -1,11 +1,14 @@
 import { messageOf, TenantryError } from '../core/errors.ts'
-import { parseJson, stringifyJson } from '../core/json.ts'
+import { type JsonRules, parseJson, stringifyJson } from '../core/json.ts'
 import type { Limits } from '../core/limits.ts'
 import type { Opening } from '../core/workers.ts'
 import type { Schema, StateDefinition } from './define-actor.ts'
 
 /** State nests deeper than messages may, as it is made of many. */
 const maxStateDepth = 256
+
+/** A state that was written and cannot be read would stop its tenant, so it must not be written. */
+export const stateRules: JsonRules = { maxDepth: maxStateDepth, forPostgres: true, readBack: true }
 
 /**
  * The state that a mailbox opens with: its committed one, migrated where it is older, or the initial one. Throws, or
@@ -39,6 +42,20 @@ export function openState(definition: StateDefinition<Schema>, committed: Openin
     : validated(definition, migrated)
 }
 
+/**
+ * Why the initial state could not be read again once it was written, as a Date that its schema wants is a text by then;
+ * null where it could, or where the schema says so later.
+ */
+export function initialProblem(definition: StateDefinition<Schema>): string | null {
+  try {
+    const again = validated(definition, parseJson(stringifyJson(definition.initial, stateRules), maxStateDepth))
+    if (isPromise(again)) again.then(undefined, () => {})
+    return null
+  } catch (error) {
+    return messageOf(error)
+  }
+}
+
 function validated(definition: StateDefinition<Schema>, state: unknown): unknown {
   const result = definition.schema['~standard'].validate(state)
   if (isPromise(result)) return Promise.resolve(result).then(valueOf)
@@ -58,7 +75,7 @@ function valueOf(result: Awaited<ReturnType<Schema['~standard']['validate']>>): 
 
 /** JSON text of a state. Throws TENANTRY_STATE_TOO_LARGE or TENANTRY_NOT_JSON. */
 export function writeState(state: unknown, limits: Limits): string {
-  const json = stringifyJson(state, { maxDepth: maxStateDepth, forPostgres: true })
+  const json = stringifyJson(state, stateRules)
   if (
     json.length > limits.maxStateBytes ||
     (json.length > limits.maxStateBytes / 3 && Buffer.byteLength(json) > limits.maxStateBytes)

@@ -12,6 +12,7 @@ import type { Reader } from './context.ts'
 import type { Actor } from './define-actor.ts'
 import { incoming } from './dispatch-frame.ts'
 import { Instances } from './instances.ts'
+import { stateRules } from './state.ts'
 import { type Row, Tables, tenantColumn, type TableSource } from './tables.ts'
 
 export type TestOptions = {
@@ -115,7 +116,7 @@ export class TestActor {
     this.#initial =
       options.state === undefined || actor.state === undefined
         ? null
-        : { version: actor.state.version, json: stringifyJson(options.state, { maxDepth: 256, forPostgres: true }) }
+        : { version: actor.state.version, json: stringifyJson(options.state, stateRules) }
     this.#instances = new Instances(
       [actor],
       {

@@ -62,12 +62,15 @@ function inspect(value: unknown, levels: number): number {
   if (!isRecord(value)) return 0
   for (const key in value) {
     const item = value[key]
-    if (key === '__proto__') found |= polluting
-    else if (key === 'constructor' && typeof item === 'object' && item !== null && Object.hasOwn(item, 'prototype'))
-      found |= polluting
+    if (isPolluting(key, item)) found |= polluting
     found |= inspect(item, levels - 1)
   }
   return found
+}
+
+function isPolluting(key: string, item: unknown): boolean {
+  if (key === '__proto__') return true
+  return key === 'constructor' && typeof item === 'object' && item !== null && Object.hasOwn(item, 'prototype')
 }
 
 /** Objects as JSON and msgpack know them; bytes are values, not containers. */
@@ -114,6 +117,11 @@ export type JsonRules = {
   readonly maxDepth: number
   /** PostgreSQL's text and jsonb hold neither U+0000 nor half a surrogate pair. */
   readonly forPostgres: boolean
+  /**
+   * `parseJson` will read it and must find the same: a number past 2^53 keeps a fraction, as digits alone would be a
+   * bigint, and what `parseJson` refuses is refused.
+   */
+  readonly readBack?: boolean
 }
 
 /**
@@ -123,8 +131,8 @@ export type JsonRules = {
  * symbols, and objects that have no fields and are not plain: Map, Set, a promise. Throws TenantryError TENANTRY_NOT_JSON with the path in `facts`.
  */
 export function stringifyJson(value: unknown, rules: JsonRules): string {
-  const bigints = check(value, rules, rules.maxDepth, '')
-  const text = bigints ? writeExactly(value) : JSON.stringify(value)
+  const exactly = check(value, rules, rules.maxDepth, '')
+  const text = exactly ? writeExactly(value, rules.readBack === true) : JSON.stringify(value)
   if (typeof text !== 'string') throw notJson('', `${typeof value} has no JSON form`)
   return text
 }
@@ -137,7 +145,7 @@ function notJson(path: string, what: string): TenantryError {
   )
 }
 
-/** Throws for what must not be written; answers whether a bigint is in it. */
+/** Throws for what must not be written; answers whether a number is in it that JSON.stringify would not write so. */
 function check(value: unknown, rules: JsonRules, levels: number, path: string): boolean {
   switch (typeof value) {
     case 'string':
@@ -148,8 +156,10 @@ function check(value: unknown, rules: JsonRules, levels: number, path: string): 
       return false
     case 'number':
       if (!Number.isFinite(value)) throw notJson(path, `${value} has no JSON form`)
-      return false
+      return rules.readBack === true && isDigitsPastExact(value)
     case 'bigint':
+      if (rules.readBack === true && value.toString().length > maxDigits)
+        throw notJson(path, `an integer has more than ${maxDigits} digits`)
       return true
     case 'object':
       return value !== null && checkObject(value, rules, levels, path)
@@ -164,10 +174,10 @@ function checkObject(value: object, rules: JsonRules, levels: number, path: stri
     if (value instanceof Date && Number.isNaN(value.getTime())) throw notJson(path, 'an invalid Date')
     return check(value.toJSON(''), rules, levels - 1, path)
   }
-  let bigints = false
+  let exactly = false
   if (Array.isArray(value)) {
-    for (let i = 0; i < value.length; i++) bigints = check(value[i], rules, levels - 1, `${path}[${i}]`) || bigints
-    return bigints
+    for (let i = 0; i < value.length; i++) exactly = check(value[i], rules, levels - 1, `${path}[${i}]`) || exactly
+    return exactly
   }
   const entries = Object.entries(value)
   if (ArrayBuffer.isView(value) || (entries.length === 0 && !isPlain(value))) {
@@ -177,9 +187,16 @@ function checkObject(value: object, rules: JsonRules, levels: number, path: stri
   for (const [key, item] of entries) {
     if (item === undefined) continue
     if (rules.forPostgres && !isStorable(key)) throw notJson(path, 'a key has U+0000 or half a surrogate pair')
-    bigints = check(item, rules, levels - 1, path === '' ? key : `${path}.${key}`) || bigints
+    if (rules.readBack === true && isPolluting(key, item))
+      throw notJson(path, 'a key __proto__, or constructor with a prototype in it, would not be read again')
+    exactly = check(item, rules, levels - 1, path === '' ? key : `${path}.${key}`) || exactly
   }
-  return bigints
+  return exactly
+}
+
+/** JSON.stringify writes it as nothing but digits, which are read as a bigint. */
+function isDigitsPastExact(value: number): boolean {
+  return Number.isInteger(value) && !Number.isSafeInteger(value) && Math.abs(value) < 1e21
 }
 
 /** Anything else that has no fields keeps what it holds to itself: a Map, a RegExp, a promise that nobody awaited. */
@@ -197,14 +214,15 @@ export function isStorable(text: string): boolean {
   return text.isWellFormed() && !text.includes('\0')
 }
 
-function writeExactly(value: unknown): string | undefined {
+function writeExactly(value: unknown, readBack: boolean): string | undefined {
   if (typeof value === 'bigint') return value.toString()
+  if (readBack && typeof value === 'number' && isDigitsPastExact(value)) return `${value}.0`
   if (typeof value !== 'object' || value === null) return JSON.stringify(value)
-  if (hasToJson(value)) return writeExactly(value.toJSON(''))
-  if (Array.isArray(value)) return `[${value.map(writeExactly).join(',')}]`
+  if (hasToJson(value)) return writeExactly(value.toJSON(''), readBack)
+  if (Array.isArray(value)) return `[${value.map((item) => writeExactly(item, readBack)).join(',')}]`
   const parts: string[] = []
   for (const [key, item] of Object.entries(value)) {
-    if (item !== undefined) parts.push(`${JSON.stringify(key)}:${writeExactly(item)}`)
+    if (item !== undefined) parts.push(`${JSON.stringify(key)}:${writeExactly(item, readBack)}`)
   }
   return `{${parts.join(',')}}`
 }

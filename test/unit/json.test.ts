@@ -149,6 +149,22 @@ test('whatever was written is read back as it was', () => {
   )
 })
 
+test('what is to be read back keeps its numbers numbers, whatever their size', () => {
+  const back = { ...rules, readBack: true }
+  assert.is(
+    stringifyJson({ a: [2 ** 60], b: -1e20, c: 1e21, d: 5, e: 2n ** 60n }, back),
+    '{"a":[1152921504606847000.0],"b":-100000000000000000000.0,"c":1e+21,"d":5,"e":1152921504606846976}',
+  )
+  fc.assert(
+    fc.property(
+      fc.oneof(fc.double({ noNaN: true, noDefaultInfinity: true }), fc.double({ min: 1e15, max: 1e22 })),
+      (n) => {
+        assert.equal(parseJson(stringifyJson([n], back), 64), [n === 0 ? 0 : n])
+      },
+    ),
+  )
+})
+
 test('what JSON would silently change is refused with its path', () => {
   const bad: readonly [value: unknown, path: string][] = [
     [{ a: { b: Number.NaN } }, 'a.b'],

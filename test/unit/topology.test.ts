@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import * as assert from 'uvu/assert'
+import { z } from 'zod'
 import { defineActor, isActor } from '../../actors/define-actor.ts'
 import { checkTables, loadTopology } from '../../actors/topology.ts'
 import { TenantryError } from '../../core/errors.ts'
@@ -92,6 +93,7 @@ test('a declared table that does not exist fails the start with the actor’s fi
 test('a definition that cannot work is refused, naming the part', () => {
   const good = { group: 'g', topic: 't', messages: { go: anything }, receive() {} }
   assert.ok(isActor(defineActor(good)))
+  assert.ok(isActor(defineActor({ ...good, state: { version: 1, schema: z.coerce.date(), initial: new Date(0) } })))
   const wrong: readonly [changes: object, message: RegExp][] = [
     [{ recieve() {} }, /recieve is not known \(did you mean receive\?\)/],
     [{ group: '' }, /group/],
@@ -121,6 +123,9 @@ test('a definition that cannot work is refused, naming the part', () => {
     [{ state: { version: 0, schema: anything, initial: 1 } }, /state\.version/],
     [{ state: { version: 1, schema: {}, initial: 1 } }, /state\.schema/],
     [{ state: { version: 1, schema: anything } }, /state\.initial/],
+    [{ state: { version: 1, schema: anything, initial: new Map() } }, /state\.initial .*Map has no JSON form/],
+    [{ state: { version: 1, schema: z.object({ at: z.date() }), initial: { at: new Date(0) } } }, /schema at at$/],
+    [{ state: { version: 1, schema: z.object({ n: z.bigint() }), initial: { n: 0n } } }, /schema at n$/],
     [{ consistency: 'eventual' }, /consistency/],
     [{ idempotency: 'never' }, /idempotency/],
     [{ timeoutMs: 0 }, /timeoutMs must be between/],
