@@ -59,8 +59,9 @@ function scalarEncoder(label: string, kind: Column['kind'], type: string, maxDep
     case 'float':
       return (value) => {
         if (typeof value === 'number') return numberText(value)
-        if (typeof value === 'bigint') return value.toString()
-        throw bad(label, `${kindOf(value)} for a ${type}`)
+        if (typeof value !== 'bigint') throw bad(label, `${kindOf(value)} for a ${type}`)
+        if (isExactly(value, type)) return value.toString()
+        throw bad(label, `an integer that ${type} does not hold exactly`)
       }
     case 'numeric':
       return (value) => {
@@ -107,6 +108,11 @@ function storable(label: string, text: string): string {
 /** Shortest text that reads back as the same double; PostgreSQL takes JavaScript's exponents as they are. */
 function numberText(value: number): string {
   return Object.is(value, -0) ? '-0' : String(value)
+}
+
+function isExactly(value: bigint, type: string): boolean {
+  const held = type === 'float4' ? Math.fround(Number(value)) : Number(value)
+  return Number.isFinite(held) && BigInt(held) === value
 }
 
 const integerRanges: Readonly<Record<string, bigint>> = {
@@ -164,9 +170,20 @@ function timestampEncoder(label: string, type: string): EncodeSome {
       throw bad(label, Number.isNaN(time) ? 'an invalid Date' : 'a Date outside the years 1 to 9999')
     }
     if (typeof value !== 'string') throw bad(label, `${kindOf(value)} for ${type}: give a Date or an ISO 8601 string`)
-    if (isTimestamp(value) || isLocal(value)) return value
+    if (isLocal(value)) return value
+    if (isTimestamp(value)) {
+      if (!withoutZone.has(type) || isUtc(value)) return value
+      throw bad(label, `a timestamp with an offset for ${type}, which would drop the offset: give a Date`)
+    }
     throw bad(label, `a string that is no ISO 8601 timestamp for ${type}`)
   }
+}
+
+/** PostgreSQL reads a zone's offset for these types and ignores it. */
+const withoutZone: ReadonlySet<string> = new Set(['timestamp', 'date'])
+
+function isUtc(timestamp: string): boolean {
+  return /(?:Z|[+-]00:00)$/i.test(timestamp)
 }
 
 /** `2026-11-25` and `2026-11-25T06:00:00`: what a date and a timestamp without time zone hold. */
@@ -188,7 +205,8 @@ function arrayEncoder(label: string, type: string, maxDepth: number): EncodeSome
 /** PostgreSQL's array literal, at most six dimensions. */
 function arrayText(label: string, items: readonly unknown[], element: EncodeSome, levels: number): string {
   if (levels === 0) throw bad(label, 'an array of more than six dimensions')
-  const parts = items.map((item) => {
+  // Not `map`, which passes over holes.
+  const parts = Array.from(items, (item) => {
     if (item === null) return 'NULL'
     if (item === undefined) throw bad(label, 'an array with undefined in it')
     if (Array.isArray(item)) return arrayText(label, item, element, levels - 1)
