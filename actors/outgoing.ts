@@ -86,13 +86,24 @@ function encode(
     occurred_at: occurredAt,
     schema_version: version,
   }
-  const payload = stringifyJson(message.payload, rules)
   if (message.format === 'msgpack') {
     // By way of JSON, so that dates and the like become what the reader takes.
-    return {
-      value: encodeMsgpack({ ...fields, payload: parseJson(payload, limits.maxDepth) }),
-      headers: msgpackHeaders,
-    }
+    const payload = stringifyJson(message.payload, { ...rules, readBack: true })
+    if (halfPair.test(payload)) throw bad('MessagePack’s text, which is UTF-8, cannot hold half a surrogate pair')
+    return { value: packed({ ...fields, payload: parseJson(payload, limits.maxDepth) }), headers: msgpackHeaders }
   }
+  const payload = stringifyJson(message.payload, rules)
   return { value: Buffer.from(`${JSON.stringify(fields).slice(0, -1)},"payload":${payload}}`), headers: jsonHeaders }
+}
+
+/** As JSON.stringify writes it: an escape that no backslash before it has escaped. */
+const halfPair = /(?<!\\)(?:\\\\)*\\ud[89a-f]/
+
+function packed(value: unknown): Uint8Array {
+  try {
+    return encodeMsgpack(value)
+  } catch (error) {
+    if (error instanceof RangeError) throw bad('MessagePack’s integers have 64 bits at most')
+    throw error
+  }
 }

@@ -237,6 +237,9 @@ test('a message that the types would refuse is not published, and says why', asy
     ['t', { ...message, format: 'avro' }, /format must be 'json', 'msgpack' or 'cloudevents'/],
     ['t', { ...message, format: null }, /format/],
     ['t', { ...message, key: 7 }, /key/],
+    ['t', { ...message, format: 'msgpack', payload: { n: 2n ** 64n } }, /64 bits/],
+    ['t', { ...message, format: 'msgpack', payload: ['\\', 'a\udc00'] }, /half a surrogate pair/],
+    ['t', { ...message, format: 'msgpack', payload: Object.fromEntries([['__proto__', 1]]) }, /__proto__/],
   ]
   for (const [topic, given, why] of wrong) {
     const { failure } = await handled((_, ctx) => {
@@ -245,6 +248,15 @@ test('a message that the types would refuse is not published, and says why', asy
     assert.match(failure?.message ?? '', why)
     assert.is(failure?.reason, 'effect')
   }
+})
+
+test('what MessagePack can hold goes out as it is', async () => {
+  const payload = { path: 'C:\\ud800', pair: '😀', nul: '\0', large: 2 ** 60, larger: -1e20, most: 2n ** 64n - 1n }
+  const { published } = await handled((_, ctx) => ctx.publish('t', { type: 'x', payload, format: 'msgpack' }))
+  const value = published[0]?.value
+  assert.ok(value instanceof Uint8Array)
+  const envelope = decodeMsgpack(Buffer.from(value), 64)
+  assert.equal(envelope, { ...Object(envelope), payload })
 })
 
 test('messages of one message differ in their ids', async () => {
