@@ -138,9 +138,9 @@ export class MessageContext implements AnyContext {
     this.#row(table, row, undefined)
   }
 
-  upsert(table: string, row: Row, { conflict }: { readonly conflict: string | readonly string[] }): void {
+  upsert(table: string, row: Row, options: { readonly conflict: string | readonly string[] }): void {
     this.#mustBeOpen()
-    this.#row(table, row, typeof conflict === 'string' ? [conflict] : conflict)
+    this.#row(table, row, conflictOf(table, options))
   }
 
   sql(text: TemplateStringsArray, ...values: readonly unknown[]): void {
@@ -169,6 +169,8 @@ export class MessageContext implements AnyContext {
 
   publish(topic: string, message: Outgoing): void {
     this.#mustBeOpen()
+    if (!isObject(message))
+      throw new TenantryError('TENANTRY_BAD_OUTGOING', 'ctx.publish takes a topic and a message: type, payload')
     const effect = outgoing(
       topic,
       message,
@@ -287,6 +289,8 @@ export class MessageContext implements AnyContext {
 
   #row(table: string, row: Row, conflict: readonly string[] | undefined): void {
     const { tables } = this.#mailbox.actor
+    if (typeof table !== 'string' || !isObject(row))
+      throw new TenantryError('TENANTRY_BAD_VALUE', 'a row needs the name of its table and an object of its columns')
     if (tables !== undefined && !tables.includes(table)) {
       throw new TenantryError(
         'TENANTRY_UNKNOWN_TABLE',
@@ -313,6 +317,22 @@ export class MessageContext implements AnyContext {
     }
     this.effects.push(effect)
   }
+}
+
+/** What types promise, JavaScript may break: without its conflict an upsert would be an insert. */
+function conflictOf(table: string, options: unknown): readonly string[] {
+  const conflict: unknown = isObject(options) && 'conflict' in options ? options.conflict : undefined
+  const columns: readonly unknown[] = Array.isArray(conflict) ? conflict : [conflict]
+  if (columns.every((column) => typeof column === 'string')) return columns
+  throw new TenantryError(
+    'TENANTRY_BAD_CONFLICT',
+    `an upsert into ${table} needs { conflict }: the columns of a unique constraint`,
+    { table },
+  )
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null
 }
 
 /** Bytes as UTF-8; short texts count their characters, which is near enough for a limit of megabytes. */

@@ -237,6 +237,7 @@ test('a message that the types would refuse is not published, and says why', asy
     ['t', { ...message, format: 'avro' }, /format must be 'json', 'msgpack' or 'cloudevents'/],
     ['t', { ...message, format: null }, /format/],
     ['t', { ...message, key: 7 }, /key/],
+    ['t', undefined, /takes a topic and a message/],
     ['t', { ...message, format: 'msgpack', payload: { n: 2n ** 64n } }, /64 bits/],
     ['t', { ...message, format: 'msgpack', payload: ['\\', 'a\udc00'] }, /half a surrogate pair/],
     ['t', { ...message, format: 'msgpack', payload: Object.fromEntries([['__proto__', 1]]) }, /__proto__/],
@@ -257,6 +258,26 @@ test('what MessagePack can hold goes out as it is', async () => {
   assert.ok(value instanceof Uint8Array)
   const envelope = decodeMsgpack(Buffer.from(value), 64)
   assert.equal(envelope, { ...Object(envelope), payload })
+})
+
+test('a row or an upsert that the types would refuse is not written, and says why', async () => {
+  const wrong: readonly [how: 'insert' | 'upsert', given: readonly unknown[], why: RegExp][] = [
+    ['insert', ['t', null], /object of its columns/],
+    ['insert', ['t'], /object of its columns/],
+    ['insert', [undefined, { id: 1 }], /name of its table/],
+    ['upsert', ['t', { id: 1 }], /an upsert into t needs \{ conflict \}/],
+    ['upsert', ['t', { id: 1 }, {}], /needs \{ conflict \}/],
+    ['upsert', ['t', { id: 1 }, { conflict: null }], /needs \{ conflict \}/],
+    ['upsert', ['t', { id: 1 }, { conflict: ['id', 7] }], /needs \{ conflict \}/],
+  ]
+  for (const [how, given, why] of wrong) {
+    const { failure, rows } = await handled((_, ctx) => {
+      Reflect.apply(ctx[how], ctx, given)
+    })
+    assert.match(failure?.message ?? '', why)
+    assert.is(failure?.reason, 'effect')
+    assert.is(rows.length, 0)
+  }
 })
 
 test('messages of one message differ in their ids', async () => {
