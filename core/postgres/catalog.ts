@@ -73,7 +73,8 @@ function readUniques(sql: Ask): Promise<{ table_name: string; columns: string[] 
     from pg_index as indexes
     join pg_class as tables on tables.oid = indexes.indrelid
     join pg_namespace as spaces on spaces.oid = tables.relnamespace
-    where indexes.indisunique and indexes.indpred is null and indexes.indexprs is null
+    where indexes.indisunique and indexes.indimmediate and indexes.indisvalid
+      and indexes.indpred is null and indexes.indexprs is null
       and indexes.indnkeyatts = indexes.indnatts`
 }
 

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import * as assert from 'uvu/assert'
 import type { Effect } from '../../core/effects.ts'
+import { readCatalog } from '../../core/postgres/catalog.ts'
 import type { Outcome } from '../../core/postgres/transactions.ts'
 import { after, before, test } from '../harness.ts'
 import type { PostgresLane } from '../../core/postgres/lane.ts'
@@ -22,6 +23,8 @@ before(async () => {
     await sql`create table labels (tenant_id text, ref text, amount bigint, unique (tenant_id, ref))`
     await sql`create table marks (tenant_id text, ref text, amount bigint, unique nulls not distinct (tenant_id, ref))`
     await sql`create table journal (tenant_id text, seen bigint)`
+    await sql`create table slots (tenant_id text, id text, holder text, primary key (tenant_id, id), unique (tenant_id, holder))`
+    await sql`create table late (tenant_id text, id text, unique (tenant_id, id) deferrable)`
   })
 })
 
@@ -146,6 +149,16 @@ async function contents(): Promise<unknown> {
   await stage.sql`truncate plain, other, children, parents, balances, labels, marks, journal`
   return JSON.parse(JSON.stringify(all, (_key, value: unknown) => (typeof value === 'bigint' ? String(value) : value)))
 }
+
+test('a deferrable constraint, which no upsert can name, is not offered to one', async () => {
+  const { tables: known } = await readCatalog(stage.sql)
+  const uniquesOf = (name: string) => known.find((table) => table.name === name)?.uniques
+  assert.equal(uniquesOf('public.late'), [])
+  assert.equal(uniquesOf('public.slots'), [
+    ['tenant_id', 'id'],
+    ['tenant_id', 'holder'],
+  ])
+})
 
 test('rows in ever new sets of columns do not fill the server with prepared statements', async () => {
   const columns = Array.from({ length: 12 }, (_, i) => `c${i}`)
