@@ -70,7 +70,10 @@ export class PostgresLane implements Lane {
   readonly #shapes = new Set<string>()
   /** Of the commit last sent: what `resolve` must see gone. */
   #backend: Backend | undefined
-  /** The last commit met 21000, which two spellings of one key in an upsert give: the next sends upserts row by row. */
+  /**
+   * The last commit met 21000, which two spellings of one key in an upsert give, or what the order of its upserts may have
+   * caused: the next sends upserts row by row.
+   */
   #split = false
 
   constructor(options: PostgresLaneOptions) {
@@ -166,7 +169,7 @@ export class PostgresLane implements Lane {
     if (known instanceof Error) {
       const rolledBack = send(connection, [{ of: 'own', query: sql`rollback` }])
       const ends = await this.#answered(connection, Promise.all([ended, rolledBack]))
-      return this.#refused(ends instanceof Error ? ends : ends.flat(), known, split)
+      return this.#refused(commit, ends instanceof Error ? ends : ends.flat(), known, split)
     }
     const duplicates = known.map(({ place }) => asked[place]?.index ?? -1)
     const settled = settle([...duplicates, ...copies].sort((a, b) => a - b))
@@ -223,7 +226,7 @@ export class PostgresLane implements Lane {
       return { kind: 'committed', commit }
     }
     const last = committed instanceof Error ? committed : undefined
-    return this.#refused(await this.#answered(connection, ended), last, split)
+    return this.#refused(commit, await this.#answered(connection, ended), last, split)
   }
 
   /** The answer, or an error: the server's, the closed connection's, the deadline's. */
@@ -237,7 +240,7 @@ export class PostgresLane implements Lane {
     }
   }
 
-  #refused(ended: readonly Ended[] | Error, last: Error | undefined, split: boolean): CommitResult {
+  #refused(commit: Commit, ended: readonly Ended[] | Error, last: Error | undefined, split: boolean): CommitResult {
     if (ended instanceof Error) return { kind: 'unknown', reason: ended }
     const first = ended.find(({ error }) => error !== null && codeOf(error) !== abortedState)
     if (first === undefined || !isServerError(first.error)) {
@@ -257,12 +260,25 @@ export class PostgresLane implements Lane {
     const blame = blameOf(code)
     // Rolled back cleanly, the session can go on; after trouble a new one is safer.
     if (blame === 'infrastructure' || code === leftTransactionState) this.#drop()
-    if (code === '21000' && !split) {
+    if (!split && (code === '21000' || (step.of === 'effect' && blame === 'statement' && isSorted(commit)))) {
       this.#split = true
       return { kind: 'refused', step: step.of, blame: 'again', failure: failureOf(error, 'effect') }
     }
     return { kind: 'refused', step: step.of, blame, failure: failureOf(error, 'effect') }
   }
+}
+
+/**
+ * Whether it is one message's whose upserts of a table went sorted: its own order may be one that another constraint of
+ * the table wants, as when a value is given up by one row and taken by the next.
+ */
+function isSorted({ outcomes }: Commit): boolean {
+  const result = outcomes.length === 1 ? outcomes[0]?.result : undefined
+  if (result?.kind !== 'done') return false
+  const upserts = result.effects.flatMap((effect) =>
+    effect.kind === 'row' && effect.shape.conflict !== undefined ? [effect.shape] : [],
+  )
+  return new Set(upserts).size < upserts.length
 }
 
 /** What is sent at once, up to the commit. `raw`: with statements of actors' own; `split`: with upserts row by row. */

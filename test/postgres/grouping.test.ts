@@ -150,6 +150,36 @@ async function contents(): Promise<unknown> {
   return JSON.parse(JSON.stringify(all, (_key, value: unknown) => (typeof value === 'bigint' ? String(value) : value)))
 }
 
+test('a message’s upserts of a table keep their order where it matters to another of its constraints', async () => {
+  const lane = await stage.lane()
+  const slot = (id: string, holder: string | null) => row('slots', { tenant_id: 'a', id, holder }, ['tenant_id', 'id'])
+  await commit(lane, [stage.done({ tenant: 'a', effects: [slot('z', 'h')] })])
+  const moved = [stage.done({ tenant: 'a', effects: [slot('z', null), slot('b', 'h')] })]
+  const first = await stage.run(lane, moved)
+  assert.equal([first.kind, first.kind === 'refused' && first.blame], ['refused', 'again'])
+  assert.is((await stage.run(lane, moved)).kind, 'committed')
+  const rows = await stage.sql`select id, holder from slots order by id`
+  assert.equal(
+    [...rows],
+    [
+      { id: 'b', holder: 'h' },
+      { id: 'z', holder: null },
+    ],
+  )
+  // Whose order does not help fails for good.
+  const taken = [stage.done({ tenant: 'a', effects: [slot('z', 'h'), slot('c', null)] })]
+  assert.equal(await blamed(lane, taken), 'again')
+  assert.equal(await blamed(lane, taken), 'statement')
+  // A group's halves find out first whose it is.
+  assert.equal(await blamed(lane, [...taken, stage.done({ tenant: 'b' })]), 'statement')
+  assert.equal(await blamed(lane, [stage.done({ tenant: 'a', effects: [slot('z', 'h')] })]), 'statement')
+})
+
+async function blamed(lane: PostgresLane, outcomes: readonly Outcome[]): Promise<string> {
+  const result = await stage.run(lane, outcomes)
+  return result.kind === 'refused' ? result.blame : result.kind
+}
+
 test('a deferrable constraint, which no upsert can name, is not offered to one', async () => {
   const { tables: known } = await readCatalog(stage.sql)
   const uniquesOf = (name: string) => known.find((table) => table.name === name)?.uniques
