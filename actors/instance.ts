@@ -32,6 +32,9 @@ export type InstanceThread = {
   readonly began: ((mailbox: number, offset: number, identity: Identity) => void) | undefined
 }
 
+const outboxInOffsetMode =
+  'an outbox of tenantry’s has sent this message and may send it twice, which offset mode would not see'
+
 const none: ReadonlySet<number> = new Set()
 
 /**
@@ -241,6 +244,8 @@ export class Instance implements Mailbox, Runner, Taker {
       if (this.calls && this.#isCopy(record, envelope)) return this.#duplicate(record, envelope)
       if (this.#unreadable !== undefined)
         return this.#failed(record, envelope, permanentFailure('state_unreadable', this.#unreadable))
+      if (record.headers.sentByOutbox && this.actor.idempotency === 'offset')
+        return this.#failed(record, envelope, permanentFailure('outbox_in_offset_mode', outboxInOffsetMode))
       const result = this.#loaded.schemaOf(envelope)['~standard'].validate(envelope.payload)
       if (isPromise(result))
         return this.#wait(result, record, envelope, (value, known) => this.#handle(record, known, value))

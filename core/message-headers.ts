@@ -10,6 +10,8 @@ export type MessageHeaders = {
   readonly tracestate: string
   /** How many tenantry actors a message has come through; 0 for one that comes from elsewhere. */
   readonly hops: number
+  /** One of tenantry's outboxes has sent it: a message of an actor's, or a dead letter. */
+  readonly sentByOutbox: boolean
   /** The ce_ headers by attribute name, of a CloudEvent in binary mode; null for any other record. */
   readonly cloudEvent: ReadonlyMap<string, string> | null
   /** Why the headers could not be read; the record is refused with it when its turn comes. */
@@ -21,11 +23,13 @@ export const noMessageHeaders: MessageHeaders = {
   traceparent: '',
   tracestate: '',
   hops: 0,
+  sentByOutbox: false,
   cloudEvent: null,
   problem: null,
 }
 
-export const hopsHeader = 'tenantry-hops'
+const outboxPrefix = 'tenantry-'
+export const hopsHeader = `${outboxPrefix}hops`
 
 const traceparentForm = /^[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}/
 
@@ -42,9 +46,11 @@ export function readHeaders(headers: Headers, maxHeaders: number): MessageHeader
   let traceparent: string | undefined
   let tracestate = ''
   let hops = 0
+  let sentByOutbox = false
   let cloudEvent: Map<string, string> | null = null
   for (const [nameBytes, valueBytes] of headers) {
     const name = nameBytes.toString('latin1').toLowerCase()
+    sentByOutbox ||= name.startsWith(outboxPrefix)
     if (name === 'content-type') {
       contentType = once(name, contentType, textOf(name, valueBytes))
     } else if (name === 'traceparent') {
@@ -66,6 +72,7 @@ export function readHeaders(headers: Headers, maxHeaders: number): MessageHeader
     traceparent: traced && traceparent !== undefined ? traceparent : '',
     tracestate: traced ? tracestate : '',
     hops,
+    sentByOutbox,
     cloudEvent: cloudEvent !== null && cloudEvent.has('specversion') ? cloudEvent : null,
     problem: null,
   }

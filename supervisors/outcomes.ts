@@ -45,6 +45,8 @@ const blockingReasons = {
     'its state does not pass the actor’s schema, or its migration failed; release an actor that reads it.',
   state_elsewhere:
     'its state belongs to another partition than its records come in: the topic grew, or producers disagree on the partitioner.',
+  outbox_in_offset_mode:
+    'an outbox of tenantry’s writes this topic and may write a message twice; release the actor in message-id mode.',
 } as const
 
 type BlockingReason = keyof typeof blockingReasons

@@ -179,6 +179,8 @@ export class EngineStage {
   readonly #stateful: boolean
   /** Workers cannot read any state. */
   unreadable = false
+  /** Why, in the worker's word. */
+  blockedBy = 'state_unreadable'
   /** Tenants whose handlers do not come to an end, until `speak`. */
   readonly silent = new Set<string>()
   readonly #unsaid: Dispatch[] = []
@@ -386,7 +388,7 @@ export class EngineStage {
   #decisions({ mailbox, run, records }: Dispatch): Decision[] {
     const [first] = records
     if (this.unreadable && first !== undefined) {
-      const failure = { reason: 'state_unreadable', errorClass: '', message: '', stack: '', kind: 'permanent' } as const
+      const failure = { reason: this.blockedBy, errorClass: '', message: '', stack: '', kind: 'permanent' } as const
       const outcome = { kind: 'failed', failure, key: null, type: '', traceId: '', messageId: '' } as const
       return [{ mailbox, run, offset: first.offset, outcome }]
     }

@@ -107,13 +107,20 @@ test('one that is tried again says when, how often it has failed, and by what, b
 })
 
 test('one that is blocked says what to do, one that is held says what holds it', async () => {
-  const blocked = new EngineStage({ stateful: true })
-  await blocked.assign()
-  blocked.unreadable = true
-  await blocked.send(['a'])
-  await blocked.clock.pass(6_000)
-  assert.is(only(blocked).waitsFor, 'blocked')
-  assert.match(only(blocked).reason, /^state_unreadable: .*release an actor that reads it/)
+  for (const [reason, remedy] of [
+    ['state_unreadable', /^state_unreadable: .*release an actor that reads it/],
+    ['outbox_in_offset_mode', /^outbox_in_offset_mode: .*release the actor in message-id mode/],
+  ] as const) {
+    const blocked = new EngineStage({ stateful: true })
+    await blocked.assign()
+    blocked.unreadable = true
+    blocked.blockedBy = reason
+    await blocked.send(['a'])
+    await blocked.clock.pass(6_000)
+    assert.is(only(blocked).waitsFor, 'blocked')
+    assert.match(only(blocked).reason, remedy)
+    assert.equal(blocked.outcomes, [])
+  }
 
   const held = new EngineStage()
   await held.assign()

@@ -664,6 +664,31 @@ test('in offset mode a decision has no key', async () => {
   assert.is(outcome.messageId, 'm-0')
 })
 
+test('in offset mode nothing that an outbox has sent is handled, as it may come twice', async () => {
+  const handled: string[] = []
+  const actor = (idempotency: 'offset' | 'message-id') =>
+    defineActor({
+      group: 'g',
+      topic: 't',
+      idempotency,
+      messages: { go: anything },
+      receive: () => void handled.push(idempotency),
+    })
+  for (const header of ['tenantry-hops', 'tenantry-origin-topic', 'hops']) {
+    for (const mode of ['offset', 'message-id'] as const) {
+      const { instances, decisions } = running(actor(mode))
+      const headers = [[Buffer.from(header), Buffer.from('1')]] as const
+      const value = Buffer.from(JSON.stringify({ message_id: 'm', type: 'go', tenant_id: 'acme', payload: 1 }))
+      const sent = incoming({ offset: 0, timestamp: 1_000, key: null, value, headers }, 10)
+      instances.dispatch({ mailbox: 1, run: 1, opening: open(), records: [sent] })
+      const outcome = decisions[0]?.outcome
+      if (mode === 'message-id' || header === 'hops') assert.is(outcome?.kind, 'done')
+      else assert.is(outcome?.kind === 'failed' && outcome.failure.reason, 'outbox_in_offset_mode')
+    }
+  }
+  assert.equal(handled, ['message-id', 'message-id', 'offset', 'message-id'])
+})
+
 test('a type is looked up by name and version, and never found on an object’s prototype', async () => {
   const actor = defineActor({
     group: 'g',
