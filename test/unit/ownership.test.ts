@@ -253,3 +253,86 @@ test('what was raised for a partition that had gone meanwhile is said, so that i
   await claim()
   assert.equal(events, ['3 in vain'])
 })
+
+/** What becomes of partition 0 of a topic with four, whose logs hold [10, 100), and where it was begun. */
+async function beginning(options: {
+  readonly start: GroupOptions['start']
+  /** Kafka's offsets of the group, by partition. */
+  readonly kafka?: readonly number[]
+  readonly known?: number
+  readonly recreated?: boolean
+  readonly recordedCluster?: string
+  readonly refusal?: string
+}) {
+  const { start, kafka = [], known = 0, recreated = false, recordedCluster = '', refusal } = options
+  const events: string[] = []
+  const source = stubSource({
+    describe: async () => ({ topic: 't', id: 'x', partitions: 4 }),
+    clusterId: async () => 'cluster',
+    committed: async (all) =>
+      all.flatMap((at) => (at.partition < kafka.length ? { ...at, offset: kafka[at.partition] ?? 0 } : [])),
+    range: async (all) => all.map((at) => ({ ...at, start: 10, end: 100 })),
+    offsetsAt: async (all, time) => all.map((at) => ({ ...at, offset: time + at.partition })),
+  })
+  const ledger = stubLedger({
+    topicProgress: async () => ({ partitions: known, recreated, superseded: false, clusterId: recordedCluster }),
+    begin: async (_group, _topic, id, cluster, partitions, starts) => {
+      events.push(
+        `${id} of ${cluster}, ${partitions}: ${starts.map(({ ref, position }) => `${ref.partition} at ${position}`).join(', ')}`,
+      )
+    },
+    takeOver: async () => {
+      if (refusal !== undefined) throw new TenantryError(refusal, 'no', {})
+      return taken
+    },
+  })
+  const settings = { promptRaiseMs: 60_000, backoffMinMs: 100, backoffMaxMs: 1_000 }
+  const ownership = new Ownership(ledger, new HandClock(), systemRandom, silentLog, settings, {
+    owned: () => events.push('owned'),
+    inVain: () => {},
+    stopped: (_, { code }) => events.push(code),
+  })
+  const claimed = partition(0, source)
+  Object.assign(claimed, { group: { ...claimed.group, start, onForeignOffset: 'ignore' } })
+  await ownership.claim(claimed)
+  return events
+}
+
+test('the first to see a topic begins all its partitions: at Kafka’s offset where there is one, else as configured', async () => {
+  for (const [start, starts] of [
+    ['earliest', '0 at 10, 1 at 10, 2 at 10, 3 at 10'],
+    ['latest', '0 at 100, 1 at 100, 2 at 100, 3 at 100'],
+    [50, '0 at 50, 1 at 51, 2 at 52, 3 at 53'],
+  ] as const) {
+    assert.equal(await beginning({ start }), [`x of cluster, 4: ${starts}`, 'owned'])
+    const [begun] = await beginning({ start, kafka: [7, 0] })
+    assert.is(begun, `x of cluster, 4: 0 at 7, 1 at 0, ${starts.split(', ').slice(2).join(', ')}`)
+  }
+})
+
+test('without a configured start a topic is begun only where Kafka has an offset for every partition', async () => {
+  assert.equal(await beginning({ start: 'error' }), ['TENANTRY_START_MISSING'])
+  assert.equal(await beginning({ start: 'error', kafka: [1, 2, 3] }), ['TENANTRY_START_MISSING'])
+  assert.equal(await beginning({ start: 'error', kafka: [1, 2, 3, 4] }), [
+    'x of cluster, 4: 0 at 1, 1 at 2, 2 at 3, 3 at 4',
+    'owned',
+  ])
+})
+
+test('partitions that appeared later begin at 0, and so do all of a topic that was made anew, whatever Kafka says', async () => {
+  const kafka = [5, 6, 7, 8]
+  for (const start of ['latest', 'error'] as const) {
+    assert.equal(await beginning({ start, kafka, known: 2 }), ['x of cluster, 4: 2 at 0, 3 at 0', 'owned'])
+    assert.equal(await beginning({ start, kafka, recreated: true }), [
+      'x of cluster, 4: 0 at 0, 1 at 0, 2 at 0, 3 at 0',
+      'owned',
+    ])
+  }
+  assert.equal(await beginning({ start: 'latest', known: 4 }), ['owned'], 'and what was begun is not begun again')
+})
+
+test('a partition without the row that it must have stops, and so does a group whose progress is of another cluster', async () => {
+  assert.equal(await beginning({ start: 'latest', known: 4, refusal: noProgressCode }), [noProgressCode])
+  assert.equal(await beginning({ start: 'latest', recordedCluster: 'other' }), ['TENANTRY_OTHER_CLUSTER'])
+  assert.equal(await beginning({ start: 'latest', known: 4, recordedCluster: 'cluster' }), ['owned'])
+})
