@@ -287,7 +287,7 @@ async function beginning(options: {
     },
   })
   const settings = { promptRaiseMs: 60_000, backoffMinMs: 100, backoffMaxMs: 1_000 }
-  const ownership = new Ownership(ledger, new HandClock(), systemRandom, silentLog, settings, {
+  const ownership = new Ownership(ledger, new ManualClock(), systemRandom, silentLog, settings, {
     owned: () => events.push('owned'),
     inVain: () => {},
     stopped: (_, { code }) => events.push(code),

@@ -6,7 +6,7 @@ import { Cluster } from '../../core/kafka/cluster.ts'
 import { PlatformaticSource } from '../../core/kafka/platformatic.ts'
 import { TopicWatch } from '../../core/kafka/topic-watch.ts'
 import { after, before, test } from '../harness.ts'
-import { HandClock } from './engine-ports.ts'
+import { ManualClock } from '../manual-clock.ts'
 
 // Brokers that are all frozen at once: each takes connections, and never answers.
 
@@ -38,12 +38,12 @@ function silentBroker(): Promise<string> {
   })
 }
 
-function cluster(clock: HandClock): Cluster {
+function cluster(clock: ManualClock): Cluster {
   return new Cluster({ bootstrap, clientId: 'silent' }, clock)
 }
 
 test('whoever asks brokers that are all silent is told so after 8 s', async () => {
-  const clock = new HandClock()
+  const clock = new ManualClock()
   const asked = cluster(clock)
   let answer = ''
   const done = asked.describe('some.v1').catch((error: unknown) => {
@@ -52,27 +52,27 @@ test('whoever asks brokers that are all silent is told so after 8 s', async () =
   })
   for (let second = 1; second <= 8; second++) {
     assert.is(answer, '', `after ${second - 1} s`)
-    await clock.turn(1_000)
+    await clock.pass(1_000)
   }
   assert.match(answer, /^Kafka did not let us describe topic some\.v1: no broker answers\. /)
   await done
 })
 
 test('the checker, too, is told after 8 s', async () => {
-  const clock = new HandClock()
+  const clock = new ManualClock()
   const log = new Log({ bootstrap, clientId: 'silent' }, 'silent', clock)
   let answer = ''
   const done = log.describe('some.v1').catch((error: unknown) => (answer = messageOf(error)))
-  await clock.turn(7_000)
+  await clock.pass(7_000)
   assert.is(answer, '')
-  await clock.turn(1_000)
+  await clock.pass(1_000)
   assert.match(answer, /^Kafka did not let us describe topic some\.v1: no broker answers\. /)
   await done
   await log.close()
 })
 
 test('a watch says after 3 s that nobody answers, and for the same reason when it has given up', async () => {
-  const clock = new HandClock()
+  const clock = new ManualClock()
   const heard: string[] = []
   const watch = new TopicWatch({
     cluster: cluster(clock),
@@ -83,17 +83,17 @@ test('a watch says after 3 s that nobody answers, and for the same reason when i
     answered: () => heard.push('answered'),
   })
   watch.start()
-  await clock.turn(2_000)
+  await clock.pass(2_000)
   assert.equal(heard, [])
-  await clock.turn(1_000)
+  await clock.pass(1_000)
   assert.match(heard.join('\n'), /^Kafka did not let us describe topic some\.v1: no broker answers\. .*$/)
-  for (let second = 4; second <= 8; second++) await clock.turn(1_000)
+  for (let second = 4; second <= 8; second++) await clock.pass(1_000)
   assert.equal([heard.length, new Set(heard).size], [2, 1])
   watch.stop()
 })
 
 test('a source leaves it to its owner to log that nobody answers: one cause, one line', async () => {
-  const clock = new HandClock()
+  const clock = new ManualClock()
   const [heard, logged]: [string[], string[]] = [[], []]
   const write = (event: string) => logged.push(event)
   const source = new PlatformaticSource({
@@ -119,10 +119,10 @@ test('a source leaves it to its owner to log that nobody answers: one cause, one
     troubled: ({ message }) => heard.push(message),
     recovered: unexpected,
   })
-  for (let second = 1; second <= 3; second++) await clock.turn(1_000)
+  for (let second = 1; second <= 3; second++) await clock.pass(1_000)
   assert.match(heard.join('\n'), /^Kafka did not let us describe topic some\.v1: no broker answers\. .*$/)
   assert.equal(logged, [])
   const stopped = source.stop()
-  for (let second = 1; second <= 20; second++) await clock.turn(1_000)
+  for (let second = 1; second <= 20; second++) await clock.pass(1_000)
   await stopped
 })

@@ -1,10 +1,10 @@
 import * as assert from 'uvu/assert'
 import type { KafkaRecord } from '../../core/kafka/source.ts'
-import { mailboxKey, nobody, route, type RouterOptions } from '../../supervisors/router.ts'
+import { mailboxKey, nobody, route, type RouteOptions } from '../../supervisors/route.ts'
 import { test } from '../harness.ts'
 
-const byKey: RouterOptions = { tenantHeader: null, maxIdLength: 8 }
-const byHeader: RouterOptions = { tenantHeader: 'tenant', maxIdLength: 8 }
+const byKey: RouteOptions = { tenantHeader: null, maxIdLength: 8 }
+const byHeader: RouteOptions = { tenantHeader: 'tenant', maxIdLength: 8 }
 
 function record(key: Buffer | null, headers: KafkaRecord['headers'] = []): KafkaRecord {
   return { offset: 0, timestamp: 0, key, value: Buffer.from('not looked at'), headers }
