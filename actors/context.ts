@@ -293,7 +293,7 @@ export class MessageContext implements AnyContext {
       throw new TenantryError('TENANTRY_BAD_VALUE', 'a row needs the name of its table and an object of its columns')
     if (tables !== undefined && !tables.includes(table)) {
       throw new TenantryError(
-        'TENANTRY_UNKNOWN_TABLE',
+        'TENANTRY_NOT_DECLARED',
         `${table} is not among the actor's tables (${tables.join(', ')})`,
         { table },
       )

@@ -22,9 +22,11 @@ const maxText = 8_192
  */
 export function failureOf(thrown: unknown, called?: string): Failure {
   const { kind, reason } = judge(thrown, called)
+  const sqlstate = reason === 'effect' ? missingStates.get(codeOf(thrown)) : undefined
   return {
     reason,
     kind,
+    ...(sqlstate !== undefined && { sqlstate }),
     ...(reason === 'dependency' && called !== undefined && { dependency: called }),
     errorClass: clean(classOf(thrown), 200),
     message: clean(messageOf(thrown), maxText),
@@ -64,6 +66,13 @@ const effectCodes = new Set([
   'TENANTRY_STATE_TOO_LARGE',
   'TENANTRY_NOT_DECLARED',
   'TENANTRY_UNKNOWN_DEPENDENCY',
+])
+
+/** What PostgreSQL would have said, had it been asked: undefined table, undefined column, no such constraint. */
+const missingStates: ReadonlyMap<string, string> = new Map([
+  ['TENANTRY_UNKNOWN_TABLE', '42P01'],
+  ['TENANTRY_UNKNOWN_COLUMN', '42703'],
+  ['TENANTRY_BAD_CONFLICT', '42P10'],
 ])
 
 function classOf(thrown: unknown): string {

@@ -25,10 +25,18 @@ export interface TableSource {
 /** The tables that effects may touch: turns rows into effects, or says by name what is wrong with them. */
 export class Tables implements TableSource {
   readonly #plans = new Map<string, TablePlan>()
+  readonly #rules: TableRules
 
   constructor(catalog: Catalog, rules: TableRules) {
+    this.#rules = rules
+    this.read(catalog)
+  }
+
+  /** From now on the tables are those of `catalog`. */
+  read(catalog: Catalog): void {
+    this.#plans.clear()
     for (const table of catalog.tables) {
-      const plan = new TablePlan(table, rules)
+      const plan = new TablePlan(table, this.#rules)
       this.#plans.set(table.name, plan)
       if (table.name.startsWith('public.')) this.#plans.set(table.name.slice('public.'.length), plan)
     }
@@ -40,7 +48,7 @@ export class Tables implements TableSource {
     if (plan !== undefined) return plan
     throw new TenantryError(
       'TENANTRY_UNKNOWN_TABLE',
-      `there is no table ${name} that effects may touch${didYouMean(name, this.#plans.keys())}; was it created after tenantry was started?`,
+      `there is no table ${name} that effects may touch${didYouMean(name, this.#plans.keys())}`,
       { table: name },
     )
   }
@@ -181,8 +189,10 @@ export class TablePlan {
     places.sort((a, b) => a.column.index - b.column.index)
     const columns = places.map(({ column }) => column.name)
     const arbiter = conflict === undefined ? undefined : this.#arbiter(conflict, columns)
-    const list = columns.join()
-    const base = { table: this.#table.name, columns, bare: places.map(({ column }) => column.bare) }
+    const bare = places.map(({ column }) => column.bare)
+    // A column that has come to be of another type makes another shape.
+    const list = columns.map((name, i) => (bare[i] === true ? name : `'${name}'`)).join()
+    const base = { table: this.#table.name, columns, bare }
     const shape: Shape =
       arbiter === undefined
         ? { key: `insert ${this.#table.name}(${list})`, ...base }

@@ -37,6 +37,7 @@ export type LogLine = {
 export type ToWorker =
   | DispatchFrame
   | { readonly kind: 'forget'; readonly mailboxes: readonly number[] }
+  | { readonly kind: 'catalog'; readonly catalog: Catalog }
   | { readonly kind: 'stop' }
 
 export type FromWorker =

@@ -54,6 +54,9 @@ export default async function work(setup: WorkerSetup): Promise<void> {
       case 'forget':
         instances.forget(message.mailboxes)
         return
+      case 'catalog':
+        services.tables.read(message.catalog)
+        return
       case 'stop':
         stopped.resolve()
     }

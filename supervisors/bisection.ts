@@ -8,6 +8,8 @@ export type Suspect = {
   readonly mailbox: Mailbox
   readonly decided: Decided
   readonly failure: Failure
+  /** Who refused it. A worker knows of tables what it was told; the server knows. */
+  readonly by: 'server' | 'worker'
   /**
    * `no`: it failed by itself. `limited`: a lock, a time limit or the like, which may pass; it is tried again for a
    * while. `unlimited`: it cannot be told from a database in trouble, so it never becomes a failure.
@@ -105,7 +107,7 @@ export class Bisection {
       this.#segments.unshift({ batch: batch.slice(0, middle), doubted }, { batch: batch.slice(middle), doubted })
     } else if (only) {
       only.mailbox.partition.uncommitted--
-      this.#suspects.push({ mailbox: only.mailbox, decided: only, failure, held })
+      this.#suspects.push({ mailbox: only.mailbox, decided: only, failure, by: 'server', held })
       this.#host.suspect(only)
     }
   }

@@ -237,6 +237,7 @@ export class Daemon implements Lifecycle {
         },
       ]
     })
+    const tables = database.watchCatalog((catalog) => workers.useCatalog(catalog))
     return new Engine({
       clock,
       random,
@@ -248,6 +249,7 @@ export class Daemon implements Lifecycle {
       ledger: database.ledger,
       publisher,
       settings: engineSettings(config),
+      tables,
       failed: this.#options.failed,
     })
   }

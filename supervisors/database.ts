@@ -10,6 +10,7 @@ import { requireSchema } from '../core/postgres/migrate.ts'
 import type { Ledger } from '../core/postgres/ownership.ts'
 import { Upkeep } from '../core/postgres/upkeep.ts'
 import type { Random } from '../core/random.ts'
+import { CatalogWatch } from './catalog-watch.ts'
 
 export type DatabaseOptions = {
   readonly config: Config
@@ -71,6 +72,20 @@ export class Database {
           log,
         }),
     )
+  }
+
+  /** Looks again at the tables, when it is told to; `changed` hears of it once the lanes know them. */
+  watchCatalog(changed: (catalog: Catalog) => void): CatalogWatch {
+    const { clock, log } = this.#options
+    return new CatalogWatch(this.catalog, {
+      clock,
+      log,
+      read: () => readCatalog(this.#ask),
+      changed: (catalog) => {
+        for (const lane of this.lanes) lane.useCatalog(catalog)
+        changed(catalog)
+      },
+    })
   }
 
   async close(): Promise<void> {

@@ -18,6 +18,7 @@ import { loadsOf, type WorkerLoad } from './executing.ts'
 import type { GroupOptions } from './group.ts'
 import { Intake, type IntakeSettings } from './intake.ts'
 import type { Decided } from './item.ts'
+import type { TableWatch } from './judgement.ts'
 import { LoneRuns, type LoneRunsSettings } from './lone-runs.ts'
 import { Losses } from './losses.ts'
 import { Mailboxes } from './mailboxes.ts'
@@ -64,6 +65,7 @@ export type EngineOptions = {
   readonly ledger: Ledger
   readonly publisher: Publisher
   readonly settings: EngineSettings
+  readonly tables: TableWatch
   /** The engine cannot go on. Called once at most. */
   readonly failed: (error: TenantryError) => void
 }
@@ -178,6 +180,7 @@ export class Engine {
       ),
       touch,
       push,
+      tables: options.tables,
       trouble: (key, reason) => this.#readiness.trouble(key, reason),
     })
     const deciding = { ...waiting, outcomes: this.#outcomes }

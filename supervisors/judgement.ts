@@ -1,8 +1,9 @@
 import { backOffMs, type Clock } from '../core/clock.ts'
-import { shownOf, stateElsewhereState } from '../core/postgres/sqlstate.ts'
+import type { Failure } from '../core/effects.ts'
+import { shownOf, stateElsewhereState, undefinedTable } from '../core/postgres/sqlstate.ts'
 import type { Failed } from '../core/workers.ts'
 import type { Suspect } from './bisection.ts'
-import type { Decided, Item } from './item.ts'
+import { Decided, type Item } from './item.ts'
 import type { Mailbox } from './mailbox.ts'
 import { SharedFailures, type SharedFailuresSettings } from './shared-failures.ts'
 
@@ -33,6 +34,14 @@ export type JudgementOptions = {
   /** The mailbox has come to wait. */
   readonly stuck: (mailbox: Mailbox) => void
   readonly trouble: (reason: string | null) => void
+  readonly tables: TableWatch
+}
+
+/** Looks at the tables again, as they may not be what workers and lanes were told. */
+export interface TableWatch {
+  lookAgain(): void
+  /** Monotonic time at which the last look began that workers and lanes have heard of. */
+  readonly lookedAt: number
 }
 
 /** Longest pause between attempts of a mailbox that is held back. */
@@ -74,13 +83,44 @@ export class Judgement {
       if (mailbox.next !== suspect.decided.item) continue
       const shared = this.#shared.shared(suspect, now)
       if (failure.sqlstate === stateElsewhereState) block(mailbox)
-      else if (shared !== null) this.#ail(suspect, `${shownOf(failure)}: ${shared}`)
+      else if (shared !== null) this.#ail(mailbox, `${shownOf(failure)}: ${shared}`)
       else if (suspect.held === 'no') this.#convict(suspect)
-      else if (!this.#overdue(suspect)) this.#holdBack(suspect)
+      else if (!this.#overdue(suspect)) this.#holdBack(mailbox, shownOf(failure))
       else if (!retry(mailbox, suspect.decided.item, failedBy(suspect))) this.#convict(suspect)
     }
     for (const { mailbox } of suspects)
       if (!mailbox.closed && mailbox.waiting === 'held' && mailbox.waitingUntil === 0) resume(mailbox)
+  }
+
+  /**
+   * A worker refuses the next record: it knows no such table, column or constraint. What it was told of them may be out
+   * of date, so they are looked at again, and then the record runs again. What is refused all the same is the message's
+   * own fault (false), unless several tenants are refused so and nobody has had the like processed since.
+   */
+  misses(mailbox: Mailbox, item: Item, failed: Failed): boolean {
+    const { clock, tables, withdraw } = this.#options
+    const { failure } = failed
+    const now = clock.monotonic()
+    const suspect: Suspect = { mailbox, decided: new Decided(mailbox, item, failed), failure, by: 'worker', held: 'no' }
+    this.#shared.note(suspect, now)
+    const shared = this.#shared.shared(suspect, now)
+    const shown = shownMiss(failure)
+    const { held, lastFailure } = mailbox
+    const before = lastFailure?.offset === item.record.offset && lastFailure.shown === shown ? held : null
+    if (shared === null && before !== null && tables.lookedAt > before.since) {
+      this.released(mailbox)
+      mailbox.held = null
+      return false
+    }
+    withdraw(mailbox, mailbox.decidedCount)
+    mailbox.waiting = 'held'
+    if (shared !== null) {
+      this.#ail(mailbox, `${shown}: ${shared}`)
+    } else {
+      tables.lookAgain()
+      this.#holdBack(mailbox, shown)
+    }
+    return true
   }
 
   /** A message of a mailbox was processed. */
@@ -95,9 +135,11 @@ export class Judgement {
     if (this.#shared.released(mailbox)) this.#options.trouble(null)
   }
 
-  #ail({ mailbox }: Suspect, reason: string): void {
-    this.#options.trouble(reason)
-    this.#hold(mailbox, reason, this.#options.settings.systemicRetryMs)
+  #ail(mailbox: Mailbox, reason: string): void {
+    const { trouble, tables, settings } = this.#options
+    trouble(reason)
+    tables.lookAgain()
+    this.#hold(mailbox, reason, settings.systemicRetryMs)
   }
 
   #overdue({ mailbox, held }: Suspect): boolean {
@@ -106,11 +148,11 @@ export class Judgement {
     return held === 'limited' && now - (mailbox.held?.since ?? now) >= settings.heldLimitMs
   }
 
-  #holdBack({ mailbox, failure }: Suspect): void {
+  #holdBack(mailbox: Mailbox, shown: string): void {
     const { clock, settings } = this.#options
     const held = (mailbox.held ??= { since: clock.monotonic(), times: 0 })
     const backOff = { first: settings.heldRetryMs, most: maxHeldRetryMs }
-    this.#hold(mailbox, shownOf(failure), backOffMs(++held.times, backOff))
+    this.#hold(mailbox, shown, backOffMs(++held.times, backOff))
   }
 
   #hold(mailbox: Mailbox, reason: string, ms: number): void {
@@ -137,4 +179,11 @@ function failedBy({ decided: { result }, failure }: Suspect): Failed {
   const known = result.kind === 'done' || result.kind === 'failed' ? result : null
   const { key = null, type = '', traceId = '', messageId = '' } = known ?? {}
   return { kind: 'failed', failure, key, type, traceId, messageId }
+}
+
+/** A row that was spread from a payload has its names for columns: they are nobody's to show. */
+function shownMiss(failure: Failure): string {
+  return failure.sqlstate === undefinedTable
+    ? shownOf(failure)
+    : `${failure.reason}: SQLSTATE ${failure.sqlstate ?? ''}`
 }

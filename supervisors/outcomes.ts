@@ -13,7 +13,7 @@ import type { Dispatcher } from './dispatcher.ts'
 import type { FeedBack } from './feed-back.ts'
 import type { Intake } from './intake.ts'
 import { Decided, type Item } from './item.ts'
-import { Judgement, type JudgementSettings } from './judgement.ts'
+import { Judgement, type JudgementSettings, type TableWatch } from './judgement.ts'
 import type { Mailbox } from './mailbox.ts'
 import type { Mailboxes } from './mailboxes.ts'
 import type { Parking } from './parking.ts'
@@ -36,6 +36,7 @@ export type OutcomesOptions = Pick<DependenciesOptions, 'ledger' | 'groups' | 't
   readonly feedBack: FeedBack
   readonly push: (decided: Decided) => void
   readonly trouble: (key: string, reason: string | null) => void
+  readonly tables: TableWatch
   readonly settled: () => void
 }
 
@@ -89,6 +90,7 @@ export class Outcomes {
       block: (mailbox) => this.#block(mailbox, 'state_elsewhere'),
       stuck: (mailbox) => options.parking.stuck(mailbox),
       trouble: (reason) => options.trouble('effects', reason),
+      tables: options.tables,
     })
   }
 
@@ -110,8 +112,9 @@ export class Outcomes {
     }
     if (outcome.kind === 'failed') {
       if (this.dependencies.failed(mailbox, item, outcome)) return
-      const { kind, dependency } = outcome.failure
+      const { kind, dependency, sqlstate } = outcome.failure
       if (kind === 'transient' && dependency === undefined && this.#retry(mailbox, item, outcome)) return
+      if (sqlstate !== undefined && this.judgement.misses(mailbox, item, outcome)) return
     }
     this.#options.dispatcher.answered(mailbox, item)
     const decided = this.#decide(mailbox, outcome)

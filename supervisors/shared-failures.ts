@@ -22,7 +22,7 @@ type Ailing = { readonly sqlstate: string; readonly what: string; readonly since
  * Tells a tenant's own failure from one that all share: a missing table, a revoked right, a bad deploy. For those nobody
  * gets a dead letter. What it goes by:
  * - an SQLSTATE that is about the database's objects and rights is a message's own fault only when the like of it has
- *   been committed for another tenant since
+ *   been committed for another tenant since; or when a worker says so, and to few: a message may name what never was
  * - any other is shared when more tenants have failed so, of late, than have had a message processed since the first
  */
 export class SharedFailures {
@@ -57,12 +57,12 @@ export class SharedFailures {
 
   /** Why it is not this tenant's own failure, which then ails until `recovered`; null when it is. */
   shared(suspect: Suspect, now: number): string | null {
-    const { mailbox, failure, held } = suspect
+    const { mailbox, failure, by, held } = suspect
     const { sqlstate } = failure
     if (held !== 'no' || sqlstate === undefined) return null
     const known = this.#ailing.get(mailbox)
     const ailing = known?.sqlstate === sqlstate ? known : { sqlstate, what: kindOf(suspect.decided), since: now }
-    const reason = this.#reason(ailing, now)
+    const reason = this.#reason(ailing, by, now)
     if (reason !== null) this.#ailing.set(mailbox, ailing)
     return reason
   }
@@ -81,13 +81,15 @@ export class SharedFailures {
     return this.#ailing.delete(mailbox) && !this.any
   }
 
-  #reason({ sqlstate, what, since }: Ailing, now: number): string | null {
+  #reason({ sqlstate, what, since }: Ailing, by: Suspect['by'], now: number): string | null {
+    const alike = this.#alike.get(sqlstate)
+    const few = alike === undefined || alike.tenants.size < fewest
     if (concernsAll(sqlstate)) {
+      if (by === 'worker' && few) return null
       const processed = this.#processed.get(what) ?? Number.NEGATIVE_INFINITY
       return processed >= since ? null : 'nobody else has had the like of it processed since'
     }
-    const alike = this.#alike.get(sqlstate)
-    if (alike === undefined || alike.tenants.size < fewest || now - since > this.#settings.systemicLimitMs) return null
+    if (few || now - since > this.#settings.systemicLimitMs) return null
     const healthy = new Set<string>()
     for (const mailbox of this.#mailboxes())
       if (mailbox.processedAt > alike.since && !alike.tenants.has(mailbox.tenant)) healthy.add(mailbox.tenant)

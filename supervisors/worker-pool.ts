@@ -70,6 +70,7 @@ export class WorkerPool implements Workers {
   readonly #posts: readonly Post[]
   readonly #extra: Post
   readonly #restarts: RestartLimit
+  #catalog: Catalog
   readonly #watch: ThreadWatch
   readonly #shapes = new Map<string, Shape>()
   readonly #utilisation = new WorkerUtilisation()
@@ -85,6 +86,7 @@ export class WorkerPool implements Workers {
       throw new TenantryError('TENANTRY_BAD_OPTION', 'count must be a whole number from 1')
     this.count = count
     this.#options = options
+    this.#catalog = options.catalog
     this.#posts = Array.from({ length: count + 1 }, (_, number) => post(number))
     this.#extra = this.#posts[count] ?? post(count)
     this.#restarts = new RestartLimit(settings.maxRestarts, settings.restartWindowMs)
@@ -124,6 +126,12 @@ export class WorkerPool implements Workers {
   forget(worker: number, mailboxes: readonly number[]): void {
     const thread = this.#posts[worker]?.thread
     if (thread?.ready === true && mailboxes.length > 0) thread.send({ kind: 'forget', mailboxes }, [])
+  }
+
+  /** From now on rows go into the tables of `catalog`. */
+  useCatalog(catalog: Catalog): void {
+    this.#catalog = catalog
+    for (const thread of this.#threads) thread.send({ kind: 'catalog', catalog }, [])
   }
 
   openExtra(): void {
@@ -178,12 +186,12 @@ export class WorkerPool implements Workers {
 
   /** Starts a thread. Resolves when it is ready, after `ready` was called; rejects if it ends before. */
   #open(at: Post, ready = () => {}): Promise<void> {
-    const { actors, catalog, limits, databaseUrl = '', environment, maxHeapMiB, settings } = this.#options
+    const { actors, limits, databaseUrl = '', environment, maxHeapMiB, settings } = this.#options
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     const thread: WorkerThread = new WorkerThread(
       {
         actors,
-        catalog,
+        catalog: this.#catalog,
         limits,
         databaseUrl,
         environment,

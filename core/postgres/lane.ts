@@ -63,7 +63,7 @@ type Ended = { readonly step: Step; readonly error: unknown }
  */
 export class PostgresLane implements Lane {
   readonly #options: PostgresLaneOptions
-  readonly #grouping: EffectGrouping
+  #grouping: EffectGrouping
   readonly #types = new Map<string, string>()
   #connection: LaneConnection | undefined
   /** Shapes of rows that were written over this connection. */
@@ -79,7 +79,14 @@ export class PostgresLane implements Lane {
   constructor(options: PostgresLaneOptions) {
     this.#options = options
     this.#grouping = new EffectGrouping(options.catalog)
-    for (const { name, columns } of options.catalog.tables) {
+    this.useCatalog(options.catalog)
+  }
+
+  /** From the next commit on, the tables are those of `catalog`. */
+  useCatalog(catalog: Catalog): void {
+    this.#grouping = new EffectGrouping(catalog)
+    this.#types.clear()
+    for (const { name, columns } of catalog.tables) {
       for (const column of columns) this.#types.set(`${name}\n${column.name}`, `${column.typeSchema}.${column.type}`)
     }
   }

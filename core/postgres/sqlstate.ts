@@ -9,6 +9,9 @@ export const leftTransactionState = 'TY005'
 export const wrongWayState = 'TY007'
 export const supersededState = 'TY008'
 
+/** PostgreSQL's own for a table that is not there. */
+export const undefinedTable = '42P01'
+
 /** Of a statement in a transaction that an earlier statement broke: says nothing of its own. */
 export const abortedState = '25P02'
 

@@ -241,3 +241,60 @@ test('a blocked tenant has nothing in flight', async () => {
   await stage.clock.pass(1_000)
   assert.equal(drained, { abandoned: 0 })
 })
+
+test('a table that workers were not told of is looked for before any message is blamed for it', async () => {
+  const stage = new EngineStage()
+  await stage.assign()
+  stage.lacking.add('t1')
+  stage.tables.away = true
+  await stage.send(['t1', 't2', 't1'])
+  await stage.clock.pass(120_000)
+  assert.equal(stage.committed, ['t2/1:done'], 'nobody can say whether there is such a table')
+  assert.ok(stage.tables.looks > 2)
+  stage.tables.away = false
+  await stage.clock.pass(30_000)
+  stage.lacking.clear()
+  await stage.clock.pass(30_000)
+  assert.equal(stage.committed, ['t2/1:done', 't1/0:done', 't1/2:done'])
+})
+
+test('a message that names a table that never was is a dead letter, by itself', async () => {
+  const stage = new EngineStage()
+  await stage.assign()
+  stage.lacking.add('t1')
+  await stage.send(['t1', 't2'])
+  await stage.clock.pass(5_000)
+  assert.equal(stage.committed, ['t2/1:done', 't1/0:failed'])
+  assert.equal(stage.deadLetters, ['0: effect, attempt 1'])
+  assert.equal(stage.reasons, [])
+})
+
+test('a table that all workers miss costs nobody a dead letter, however long it is away', async () => {
+  const stage = new EngineStage()
+  await stage.assign()
+  for (const tenant of tenants) stage.lacking.add(tenant)
+  await stage.send(tenants)
+  await stage.clock.pass(900_000)
+  assert.equal(stage.committed, [])
+  assert.match(stage.reasons.join(), /^effects: no table \(SQLSTATE 42P01\): nobody else has had the like/)
+  stage.lacking.clear()
+  await stage.clock.pass(10_000)
+  assert.is(stage.committed.filter((one) => one.endsWith(':done')).length, tenants.length)
+  assert.equal(stage.reasons, [])
+})
+
+test('a table that only some miss whose like others have processed is those messages’ own fault', async () => {
+  const stage = new EngineStage()
+  await stage.assign()
+  for (const tenant of ['t1', 't2', 't3', 't4']) stage.lacking.add(tenant)
+  await stage.send(tenants)
+  for (let i = 0; i < 30; i++) {
+    await stage.send(['t7', 't8'])
+    await stage.clock.pass(1_000)
+  }
+  assert.equal(
+    stage.deadLetters.sort(),
+    [1, 2, 3, 4].map((offset) => `${offset}: effect, attempt 1`),
+  )
+  assert.equal(stage.reasons, [])
+})

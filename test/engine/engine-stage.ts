@@ -163,6 +163,18 @@ export class EngineStage {
   failsAt = -1
   /** How often the handler of the record at an offset is still to fail for a while. */
   readonly failures = new Map<number, number>()
+  /** Tenants whose messages name a table that workers do not know. */
+  readonly lacking = new Set<string>()
+  /** The catalog: it is read at once, unless `away`. */
+  readonly tables = {
+    looks: 0,
+    away: false,
+    lookedAt: Number.NEGATIVE_INFINITY,
+    lookAgain: () => {
+      this.tables.looks++
+      if (!this.tables.away) this.tables.lookedAt = this.clock.monotonic() + 1
+    },
+  }
   /** Bytes that each decision says its effects and state take. */
   weight = 0
   /** Tenants whose states were asked for. */
@@ -230,6 +242,7 @@ export class EngineStage {
       ledger: this.#ledger(),
       publisher: this.#publisher(),
       settings: { ...stageSettings, ...options.settings },
+      tables: this.tables,
       failed: (error) => this.fatal.push(error),
     })
     this.#listener = this.engine.listener('g')
@@ -390,6 +403,11 @@ export class EngineStage {
     if (this.unreadable && first !== undefined) {
       const failure = { reason: this.blockedBy, errorClass: '', message: '', stack: '', kind: 'permanent' } as const
       const outcome = { kind: 'failed', failure, key: null, type: '', traceId: '', messageId: '' } as const
+      return [{ mailbox, run, offset: first.offset, outcome }]
+    }
+    if (first !== undefined && this.lacking.has(this.#tenants.get(mailbox) ?? '')) {
+      const failure = { reason: 'effect', errorClass: '', message: 'no table', stack: '', sqlstate: '42P01' }
+      const outcome = { ...this.#failed(first.offset), failure: { ...failure, kind: 'permanent' } } as const
       return [{ mailbox, run, offset: first.offset, outcome }]
     }
     const failing = records.findIndex(({ offset }) => offset === this.failsAt || this.failures.has(offset))

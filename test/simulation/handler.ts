@@ -1,5 +1,6 @@
 import type { Effect, Failure, Shape } from '../../core/effects.ts'
 import type { KafkaRecord } from '../../core/kafka/source.ts'
+import { undefinedTable } from '../../core/postgres/sqlstate.ts'
 import type { RetryPolicy } from '../../core/retry-policy.ts'
 import type { Done, Failed } from '../../core/workers.ts'
 import { type Message, messageIn } from './message.ts'
@@ -61,6 +62,8 @@ export function handle(
     stateful: boolean
     offsetMode: boolean
     flaky: boolean
+    /** Its worker knows no table that it writes. */
+    lacking: boolean
     /** A new version of it has been released, which takes poison. */
     mended: boolean
     /** What the dependency answers; null where it calls none. */
@@ -82,6 +85,10 @@ export function handle(
   if (options.served === false) {
     const away = { ...failure('dependency', 'transient'), dependency: 'api' }
     return { outcome: { kind: 'failed', failure: away, key, ...known }, chain }
+  }
+  if (options.lacking) {
+    const missing = { ...failure('effect', 'permanent'), sqlstate: undefinedTable }
+    return { outcome: { kind: 'failed', failure: missing, key, ...known }, chain }
   }
   const next = extend(chain, message.id)
   const state = options.stateful ? { version: 1, json: chainText(next) } : null

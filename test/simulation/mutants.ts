@@ -160,6 +160,16 @@ export const mutants: readonly Mutant[] = [
     ],
   },
   {
+    name: 'a message is blamed for a table that its worker was not told of',
+    edits: [
+      {
+        file: 'supervisors/judgement.ts',
+        from: 'before !== null && tables.lookedAt > before.since',
+        to: 'before?.since !== undefined',
+      },
+    ],
+  },
+  {
     name: 'a dependency that is away counts as an attempt',
     edits: [
       {

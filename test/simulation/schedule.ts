@@ -96,6 +96,7 @@ export const hazards = [
   'late decision',
   'handler fails',
   'slow handler',
+  'tables away',
 ] as const
 export type Hazard = (typeof hazards)[number]
 export type Hazards = Readonly<Partial<Record<Hazard, number>>>
@@ -274,6 +275,7 @@ export const releaseTimeoutMs = 4_000
 const seldom: Readonly<Partial<Record<Hazard, readonly [number, ...number[]]>>> = {
   'late batch': [0.5, 1],
   'lost told late': [0.1, 0.3, 0.6],
+  'tables away': [0.1, 0.3, 0.6],
 }
 
 function drawHazards(random: SeededRandom): Hazards {

@@ -22,6 +22,7 @@ import { SimulatedLane } from './simulated-lane.ts'
 import { SimulatedLedger } from './simulated-ledger.ts'
 import { SimulatedOwners } from './simulated-owners.ts'
 import { SimulatedPublisher } from './simulated-publisher.ts'
+import { SimulatedTables } from './simulated-tables.ts'
 import { SimulatedSource } from './simulated-source.ts'
 import { type SimulatedActor, SimulatedWorkers } from './simulated-workers.ts'
 import type { Violate } from './violation.ts'
@@ -77,6 +78,8 @@ export class SimulatedDaemon {
     const process = new Process(name)
     this.process = process
     this.client = new PostgresClient(server, process)
+    const clock = new VirtualClock(loop, process, random.between(-3_600_000, 3_600_000))
+    const tables = new SimulatedTables(this.client, clock, chaos)
     const breach = (what: string) => options.violate('a port used against its contract', `${name}: ${what}`)
     const { groups, topics } = actorsOf(sizes)
     const actors = groups.flatMap((group) => group.actors)
@@ -94,6 +97,7 @@ export class SimulatedDaemon {
       actors,
       known: (key, since) => isKnown(server.tables.keys.get(key), since),
       serves: options.serves,
+      knowsTables: () => tables.known,
       watch,
       die: () => {
         this.kill()
@@ -104,7 +108,7 @@ export class SimulatedDaemon {
       breach,
     })
     this.engine = new Engine({
-      clock: new VirtualClock(loop, process, random.between(-3_600_000, 3_600_000)),
+      clock,
       random: random.fork('engine'),
       log: this.#log(watch, actors),
       metrics: silentMetrics,
@@ -156,6 +160,7 @@ export class SimulatedDaemon {
         delivered: options.delivered,
       }),
       settings: sizes.settings,
+      tables,
       failed: (error) => options.violate('the engine gave up', `${name}: ${error.message}`),
     })
   }

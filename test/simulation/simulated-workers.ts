@@ -29,6 +29,7 @@ export type SimulatedWorkersOptions = {
   readonly known: (key: string, since: string | null) => boolean
   /** Whether the dependency serves the tenant now. */
   readonly serves: (tenant: string) => boolean
+  readonly knowsTables: () => boolean
   readonly watch: ProbeWatch
   /** The process ends. */
   readonly die: () => void
@@ -324,6 +325,7 @@ export class SimulatedWorkers implements Workers {
         const { outcome, chain } = handle(record, box.chain, {
           ...box.actor,
           flaky: chaos.happens('handler fails'),
+          lacking: !this.#options.knowsTables(),
           mended: this.#options.mended.has(id),
           served: box.actor.looksUp ? this.#options.serves(box.tenant) : null,
         })
