@@ -6,6 +6,8 @@ import { EngineStage, refusal } from './engine-stage.ts'
 
 const times = (count: number, tenant: string) => Array.from({ length: count }, () => tenant)
 
+const none = new Uint8Array(0)
+
 test('a tenant that is stuck and may not be parked pauses its own partition and no other', async () => {
   const stage = new EngineStage({
     stateful: true,
@@ -164,4 +166,47 @@ test('a partition that goes on past what the log has lost while memory is full s
   stage.outOfRange(100, 150, 1_000)
   await stage.clock.pass(0)
   assert.equal([...stage.paused], [0])
+})
+
+test('past so many messages that Kafka has not taken, all wait, and go on when it has', async () => {
+  const stage = new EngineStage({ partitions: 2, settings: { outboxMaxPending: 3 } })
+  const event = { kind: 'publish', topic: 'events', messageId: 'e', key: none, value: none, headers: [] } as const
+  stage.effects = () => ({ effects: [event], publishes: true })
+  const answers: (() => void)[] = []
+  stage.deliver = (messages) =>
+    new Promise((resolve) => answers.push(() => resolve(messages.map(() => ({ kind: 'delivered' })))))
+  await stage.assign()
+  await stage.send(times(3, 'a'))
+  assert.equal([...stage.paused], [])
+  await stage.send(['b'])
+  assert.equal([...stage.paused], [0, 1])
+  assert.is(stage.committed.length, 4, 'what is here is committed all the same')
+  for (let answer = answers.shift(); answer !== undefined; answer = answers.shift()) {
+    answer()
+    await stage.clock.pass(0)
+  }
+  assert.equal([...stage.paused], [])
+})
+
+test('a position outside the log is gone on from as configured, but never to one that was passed before', async () => {
+  for (const [onOutOfRange, position, start, end, goesTo] of [
+    ['earliest', 5, 50, 90, 50],
+    ['latest', 5, 50, 90, 90],
+    ['latest', 5, 0, 3, null],
+    ['earliest', 5, 0, 3, null],
+    ['stop', 5, 50, 90, null],
+  ] as const) {
+    const stage = new EngineStage({ onOutOfRange })
+    await stage.assign()
+    await stage.send(times(5, 'a'))
+    stage.outOfRange(position, start, end)
+    await stage.clock.pass(0)
+    await stage.send(['b'])
+    const went = stage.committed.slice(5)
+    assert.equal(went, goesTo === null ? [] : [`b/${goesTo}:done`], `${onOutOfRange} of ${start} to ${end}`)
+    assert.is(
+      stage.reasons.some((reason) => reason.includes('outside the log')),
+      goesTo === null,
+    )
+  }
 })
