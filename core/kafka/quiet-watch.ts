@@ -11,9 +11,9 @@ const beyondMs = 12_000
 const stalledMs = 60_000
 
 export type QuietWatchOptions = {
-  readonly cluster: Cluster
+  readonly cluster: Pick<Cluster, 'range'>
   readonly clock: Clock
-  readonly partitions: NativePartitions
+  readonly partitions: Pick<NativePartitions, 'all' | 'get'>
   readonly outOfRange: (partition: NativePartition, range: LogRange) => void
   /** It was sought anew. */
   readonly refetched: () => void
