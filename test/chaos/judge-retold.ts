@@ -182,8 +182,9 @@ async function checkLetters(
   },
   counts: Counts,
 ): Promise<void> {
-  const letters = await sql<{ topicId: string; partition: number; offset: number; counts: boolean }[]>`
-    select topic_id::text as "topicId", partition, record_offset::float8 as offset, outbox_place = -1 as counts
+  const letters = await sql<{ topicId: string; partition: number; offset: number; counts: boolean; why: string }[]>`
+    select topic_id::text as "topicId", partition, record_offset::float8 as offset, outbox_place = -1 as counts,
+      reason || ': ' || error_class as why
     from sys.dead_letters where group_name = ${topic}`
   const placed = Map.groupBy(letters, ({ topicId, partition, offset }) => `${topicId}/${partition}/${offset}`)
   for (const { topicId, records } of known.logs) {
@@ -205,7 +206,7 @@ async function checkLetters(
       counts.findings.push(`${standing} dead letters of ${n}, which is poison, of ${found.length}; ${wanted} should be`)
     }
   }
-  for (const [at, of] of placed) invent(counts, of.length, `a dead letter of what is no poison (${at})`)
+  for (const [at, of] of placed) invent(counts, of.length, `a dead letter of what is no poison (${at}, ${of[0]?.why})`)
 }
 
 /** One in ten of the messages that ran is published, first copies in the order of the rows. */

@@ -2,11 +2,11 @@ import * as assert from 'uvu/assert'
 import { NativePartition } from '../../core/kafka/confluent-partitions.ts'
 import { QuietWatch } from '../../core/kafka/quiet-watch.ts'
 import { test } from '../harness.ts'
-import { HandClock, settled } from './engine-ports.ts'
+import { ManualClock } from '../manual-clock.ts'
 
 /** A partition that delivers nothing at position 40 of a log, looked at every second. */
 async function quiet(log: { readonly start: number; readonly end: number }, seconds: number) {
-  const clock = new HandClock()
+  const clock = new ManualClock()
   const partition = new NativePartition({ topic: 't', partition: 0 })
   partition.sought = { position: 40, token: 7 }
   const listen = () => {
@@ -29,9 +29,9 @@ async function quiet(log: { readonly start: number; readonly end: number }, seco
     failed: (error) => said.push(String(error)),
   })
   for (let i = 0; i < seconds; i++) {
-    await clock.turn(1_000)
+    await clock.pass(1_000)
     watch.look()
-    await settled()
+    await clock.pass(0)
   }
   return said
 }

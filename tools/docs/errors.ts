@@ -40,7 +40,7 @@ const groups: readonly { readonly title: string; readonly intro: string; readonl
       TENANTRY_TIMEOUT_ORDER:
         "A call may take as long as its handler, or a handler as long as a breaker waits for it. Put the dependency's timeoutMs, the handler's and breaker.probeTimeout in this order.",
       TENANTRY_UNKNOWN_TABLE:
-        'A table that an actor declares or writes does not exist, or is not among those it declared.',
+        'A table that an actor declares or writes does not exist, or may not be inserted into. While the daemon runs it is looked for again before a message is blamed.',
     },
   },
   {
@@ -121,13 +121,15 @@ const groups: readonly { readonly title: string; readonly intro: string; readonl
       TENANTRY_BAD_RECORD: 'The record can never be processed. docs/envelope.md lists the reasons.',
       TENANTRY_REJECTED: 'The handler threw Rejected: the message is given up at once.',
       TENANTRY_BAD_VALUE: 'A value cannot be written into its column. Column and reason are named.',
-      TENANTRY_UNKNOWN_COLUMN: 'A column does not exist, or is generated. The nearest one is named.',
+      TENANTRY_UNKNOWN_COLUMN:
+        'A column does not exist, or is generated. The nearest one is named. It is looked for again before a message is blamed.',
       TENANTRY_BAD_CONFLICT: 'An upsert names columns without a unique constraint, or one without the tenant.',
       TENANTRY_OTHER_TENANT: "A row names another tenant than the message's. Leave the column out.",
       TENANTRY_BAD_STATEMENT: 'ctx.sql was not used as a tag, or with a statement that it does not take.',
       TENANTRY_BAD_OUTGOING: 'A message cannot be published as it is. The message says what is wrong with it.',
       TENANTRY_NOT_JSON: 'A value cannot be written as JSON. Its path is named.',
-      TENANTRY_NOT_DECLARED: 'The actor uses what its definition does not declare (state, reads, serial consistency).',
+      TENANTRY_NOT_DECLARED:
+        'The actor uses what its definition does not declare (state, reads, serial consistency, a table).',
       TENANTRY_UNKNOWN_DEPENDENCY: "ctx.call names a dependency that is not among the actor's.",
       TENANTRY_CALL_TIMEOUT: 'A dependency did not answer in time.',
       TENANTRY_HANDLER_TIMEOUT:
