@@ -261,7 +261,7 @@ export class MessageContext implements AnyContext {
   }
 
   #time(): Date {
-    return new Date(Math.max(0, this.#record.timestamp))
+    return new Date(Math.min(Math.max(0, this.#record.timestamp), lastTime))
   }
 
   #controller(): AbortController {
@@ -318,6 +318,9 @@ export class MessageContext implements AnyContext {
     this.effects.push(effect)
   }
 }
+
+/** The end of the year 9999: a producer that counts microseconds writes later ones, which RFC 3339 cannot hold. */
+const lastTime = 253_402_300_799_999
 
 /** What types promise, JavaScript may break: without its conflict an upsert would be an insert. */
 function conflictOf(table: string, options: unknown): readonly string[] {

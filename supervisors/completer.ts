@@ -71,8 +71,9 @@ export class Completer {
       }
       bytes += decided.item.ownBytes
       if (record.timestamp > 0) metrics.latency(now - record.timestamp)
-      if (record.timestamp > mailbox.partition.committedTimestamp)
-        mailbox.partition.committedTimestamp = record.timestamp
+      // A producer whose clock is ahead would hide what comes to wait after it.
+      const written = Math.min(record.timestamp, now)
+      if (written > mailbox.partition.committedTimestamp) mailbox.partition.committedTimestamp = written
       if (result.kind === 'done') {
         mailbox.processedAt = monotonic
         outcomes.judgement.processed(decided, monotonic)

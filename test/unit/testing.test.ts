@@ -384,3 +384,10 @@ test('an actor without a state, a declaration or a consistency cannot reach for 
     assert.is(failure.errorClass, 'TenantryError')
   }
 })
+
+test('a producer that counts microseconds dates what follows to the end of the year 9999', async () => {
+  const actor = plain((_, ctx) => ctx.publish('out.v1', { type: 'said', payload: { at: ctx.now.toISOString() } }))
+  const tested = testActor(actor, { now: new Date(1_764_000_000_000_000) })
+  const [said] = (await tested.send({ type: 'go', payload: {}, occurred_at: '2026-11-25T06:00:00Z' })).published
+  assert.match(JSON.stringify(said), '"at":"9999-12-31T23:59:59.999Z"')
+})
