@@ -1,6 +1,7 @@
 import { BadRecord } from '../core/bad-record.ts'
 import type { Failure } from '../core/effects.ts'
 import { codeOf, isError, messageOf, TenantryError } from '../core/errors.ts'
+import { concernsAll } from '../core/postgres/sqlstate.ts'
 
 const rejectedCode = 'TENANTRY_REJECTED'
 const timeoutCode = 'TENANTRY_HANDLER_TIMEOUT'
@@ -22,7 +23,7 @@ const maxText = 8_192
  */
 export function failureOf(thrown: unknown, called?: string): Failure {
   const { kind, reason } = judge(thrown, called)
-  const sqlstate = reason === 'effect' ? missingStates.get(codeOf(thrown)) : undefined
+  const sqlstate = sqlstateOf(thrown, reason)
   return {
     reason,
     kind,
@@ -74,6 +75,13 @@ const missingStates: ReadonlyMap<string, string> = new Map([
   ['TENANTRY_UNKNOWN_COLUMN', '42703'],
   ['TENANTRY_BAD_CONFLICT', '42P10'],
 ])
+
+/** Where the failure may be everybody's, as the database has not what it needs; undefined where it is not so. */
+function sqlstateOf(thrown: unknown, reason: string): string | undefined {
+  const code = codeOf(thrown)
+  if (reason === 'effect') return missingStates.get(code)
+  return reason === 'handler' && classOf(thrown) === 'PostgresError' && concernsAll(code) ? code : undefined
+}
 
 function classOf(thrown: unknown): string {
   if (typeof thrown !== 'object' || thrown === null) return ''

@@ -93,9 +93,10 @@ export class Judgement {
   }
 
   /**
-   * A worker refuses the next record: it knows no such table, column or constraint. What it was told of them may be out
-   * of date, so they are looked at again, and then the record runs again. What is refused all the same is the message's
-   * own fault (false), unless several tenants are refused so and nobody has had the like processed since.
+   * A worker refuses the next record: it knows no such table, column or constraint, or what the handler read has it not.
+   * What it was told of them may be out of date, so they are looked at again, and then the record runs again. What is
+   * refused all the same is the message's own fault (false), unless several tenants are refused so and nobody has had the
+   * like processed since.
    */
   misses(mailbox: Mailbox, item: Item, failed: Failed): boolean {
     const { clock, tables, withdraw } = this.#options

@@ -298,3 +298,28 @@ test('a table that only some miss whose like others have processed is those mess
   )
   assert.equal(stage.reasons, [])
 })
+
+test('what all handlers find missing when they read is nobody’s fault, once their attempts are used up', async () => {
+  const stage = new EngineStage()
+  await stage.assign()
+  stage.sqlstate = '42P01'
+  tenants.forEach((_, offset) => stage.failures.set(offset, 1_000))
+  await stage.send(tenants)
+  await stage.clock.pass(300_000)
+  assert.equal(stage.deadLetters, [])
+  assert.match(stage.reasons.join(), /SQLSTATE 42P01.*: nobody else has had the like/)
+  stage.failures.clear()
+  await stage.clock.pass(10_000)
+  assert.is(stage.committed.filter((one) => one.endsWith(':done')).length, tenants.length)
+  assert.equal(stage.reasons, [])
+})
+
+test('what one handler alone finds missing when it reads is a failed attempt like another', async () => {
+  const stage = new EngineStage()
+  await stage.assign()
+  stage.sqlstate = '42P01'
+  stage.failures.set(0, 1_000)
+  await stage.send(tenants)
+  await stage.clock.pass(60_000)
+  assert.equal(stage.deadLetters, ['0: handler, attempt 4'])
+})

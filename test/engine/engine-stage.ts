@@ -163,6 +163,8 @@ export class EngineStage {
   failsAt = -1
   /** How often the handler of the record at an offset is still to fail for a while. */
   readonly failures = new Map<number, number>()
+  /** What PostgreSQL says to a handler that fails. */
+  sqlstate = ''
   /** Tenants whose messages name a table that workers do not know. */
   readonly lacking = new Set<string>()
   /** The catalog: it is read at once, unless `away`. */
@@ -469,7 +471,7 @@ export class EngineStage {
     if (left === undefined) this.failsAt = -1
     else if (left > 1) this.failures.set(offset, left - 1)
     else this.failures.delete(offset)
-    const { failure } = handlerFailed
+    const failure = { ...handlerFailed.failure, ...(this.sqlstate !== '' && { sqlstate: this.sqlstate }) }
     return { ...handlerFailed, failure: { ...failure, kind: left === undefined ? 'permanent' : 'transient' } }
   }
 

@@ -716,6 +716,29 @@ test('a type is looked up by name and version, and never found on an object’s 
   for (const type of ['stop', '__proto__', 'toString', 'go@2']) assert.is(send({ type }), 'unknown_type')
 })
 
+test('what PostgreSQL says is missing goes with the failure, as it may be everybody’s; what it says of values does not', async () => {
+  class PostgresError extends Error {
+    readonly code: string
+    constructor(code: string) {
+      super('no')
+      this.code = code
+    }
+  }
+  const own = Object.assign(new Error('no'), { code: '42P01' })
+  for (const [thrown, sqlstate] of [
+    [new PostgresError('42P01'), '42P01'],
+    [new PostgresError('23505'), undefined],
+    [own, undefined],
+  ] as const) {
+    const failure = await failureOf(
+      actorOf(() => {
+        throw thrown
+      }),
+    )
+    assert.equal([failure.kind, failure.reason, failure.sqlstate], ['transient', 'handler', sqlstate])
+  }
+})
+
 test('a dependency is declared by the actor, and no name that every object has', async () => {
   for (const name of ['constructor', 'toString', '__proto__', 'other']) {
     const actor = { ...actorOf((_, ctx) => ctx.call(name, () => 1)), dependencies: { api: { timeoutMs: 1_000 } } }
