@@ -146,7 +146,10 @@ export class Ownership {
     }
   }
 
-  /** Null: it was moved to Kafka's offset, and is to be taken over there. */
+  /**
+   * Null: it was moved to Kafka's offset, and is to be taken over there. Where Kafka has lost the group's offset (it
+   * expired, or was deleted), or its offset counts for nothing, ours is as if never written.
+   */
   async #takeOver(partition: Partition, committed: PartitionOffset | undefined): Promise<Owned | null> {
     const owned = await this.#ledger.takeOver(partition.ref)
     partition.epoch = owned.epoch
@@ -161,8 +164,8 @@ export class Ownership {
         { ...partition.facts, offsets },
       )
     }
-    if (partition.phase !== 'claiming' || committed === undefined || !isSetByOthers(partition, owned, committed.offset))
-      return owned
+    if (partition.phase !== 'claiming' || (committed !== undefined && !isForeign(committed.offset, owned))) return owned
+    if (committed === undefined || countsForNothing(partition, committed.offset)) return { ...owned, kafkaOffset: -1 }
     const { group, topic } = partition
     const { offset } = committed
     if (group.onForeignOffset === 'accept') {
@@ -277,10 +280,10 @@ export class Ownership {
  */
 const patience = 5
 
-/** An offset that neither we nor our predecessor can have written is an operator's, made with Kafka's own tools. */
-function isSetByOthers({ group, writtenBefore }: Partition, owned: Owned, offset: number): boolean {
+/** Whether a foreign offset decides nothing. The watermark is written over it, however long no record comes. */
+function countsForNothing({ group, writtenBefore }: Partition, offset: number): boolean {
   // A failover of PostgreSQL may have lost what we wrote this for: it runs again, and nothing is to be repaired.
-  return group.onForeignOffset !== 'ignore' && offset !== writtenBefore && isForeign(offset, owned)
+  return group.onForeignOffset === 'ignore' || offset === writtenBefore
 }
 
 /** The command by which an operator decides about a partition, for a message. */

@@ -4,6 +4,7 @@ import type { Delivery, Publisher } from '../../core/kafka/publisher.ts'
 import type {
   KafkaRecord,
   OffsetCommitReply,
+  PartitionOffset,
   Source,
   SourceListener,
   TopicDescription,
@@ -96,6 +97,7 @@ export type StageOptions = {
   readonly partitions?: number
   readonly threads?: number
   readonly retry?: RetryPolicy
+  readonly onForeignOffset?: GroupOptions['onForeignOffset']
   readonly onOutOfRange?: GroupOptions['onOutOfRange']
   readonly settings?: Partial<EngineSettings>
   /** Others than those that answer at once. */
@@ -141,7 +143,9 @@ export class EngineStage {
   /** Answers of Kafka and PostgreSQL, which a test may replace. */
   answer: (commit: Commit) => CommitResult | Promise<CommitResult> = (commit) => ({ kind: 'committed', commit })
   resolution: () => Resolution = () => ({ kind: 'not-committed', moved: [] })
-  commitOffsets: () => Promise<OffsetCommitReply> = async () => 'committed'
+  commitOffsets: (offsets: readonly PartitionOffset[]) => Promise<OffsetCommitReply> = async () => 'committed'
+  /** The group's offset of every partition, as Kafka says it; undefined where it has none. */
+  groupOffset: number | undefined = undefined
   readParked: Ledger['readParked'] = async (_ref, wanted) => ({
     rows: wanted.flatMap(({ tenant, after, rows }) =>
       this.parked
@@ -200,7 +204,10 @@ export class EngineStage {
   readonly #unsaid: Dispatch[] = []
   readonly #tenants = new Map<number, string>()
   /** Progress that a new owner finds. */
+  watermark = 0
   ahead: readonly Range[] = []
+  /** The offset that an owner before wrote to Kafka last, as a new one finds it. */
+  writtenOffset = -1
   /** A worker that says nothing. */
   mute = false
   description: TopicDescription
@@ -228,7 +235,7 @@ export class EngineStage {
         },
       ],
       start: 'earliest',
-      onForeignOffset: 'ignore',
+      onForeignOffset: options.onForeignOffset ?? 'ignore',
       onOutOfRange: options.onOutOfRange ?? 'stop',
       tenantHeader: null,
     }
@@ -355,8 +362,11 @@ export class EngineStage {
       pause: (list) => list.forEach(({ partition }) => this.paused.add(partition)),
       resume: (list) => list.forEach(({ partition }) => this.paused.delete(partition)),
       release: (list) => list.forEach(({ partition }) => this.released.push(partition)),
-      commit: () => this.commitOffsets(),
-      committed: async () => [],
+      commit: (offsets) => this.commitOffsets(offsets),
+      committed: async (list) => {
+        const offset = this.groupOffset
+        return offset === undefined ? [] : list.map((at) => ({ ...at, offset }))
+      },
       range: async (list) => list.map((at) => ({ ...at, start: 0, end: 0 })),
       offsetsAt: async () => [],
       describe: async () => this.description,
@@ -508,9 +518,9 @@ export class EngineStage {
           epoch,
           seq: epoch,
           commitId: `raise ${partition} ${epoch}`,
-          watermark: 0,
+          watermark: this.watermark,
           ahead: this.ahead,
-          kafkaOffset: -1,
+          kafkaOffset: this.writtenOffset,
           inherited: [],
           retries: this.retries,
           parked: this.parkedTenants(),

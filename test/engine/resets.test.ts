@@ -72,3 +72,44 @@ test('a log that was cut off is gone on with at its end', async () => {
   stage.outOfRange(70, 50, 60)
   assert.match(stage.reasons.join(), /--to latest --skip/)
 })
+
+for (const [kafka, why] of [
+  [1, 'set back with another tool'],
+  [9, 'set on with another tool'],
+  [undefined, 'deleted, or expired'],
+] as const) {
+  test(`Kafka's offset is the watermark again where it was ${why}, and nothing more comes`, async () => {
+    const stage = new EngineStage()
+    stage.watermark = 2
+    stage.writtenOffset = 2
+    stage.groupOffset = kafka
+    let commits = 0
+    stage.commitOffsets = async (offsets) => {
+      commits++
+      stage.groupOffset = offsets[0]?.offset
+      return 'committed'
+    }
+    await stage.assign()
+    await stage.clock.pass(10_000)
+    assert.equal([stage.groupOffset, commits], [2, 1])
+  })
+}
+
+test("what was written to Kafka for a commit that a failover of PostgreSQL lost is not left as the group's offset", async () => {
+  const stage = new EngineStage({ onForeignOffset: 'stop' })
+  stage.commitOffsets = async (offsets) => {
+    stage.groupOffset = offsets[0]?.offset
+    return 'committed'
+  }
+  await stage.assign()
+  await stage.send(['a', 'a'])
+  await stage.clock.pass(1_000)
+  assert.is(stage.groupOffset, 2)
+  stage.watermark = 1
+  stage.writtenOffset = 1
+  stage.answer = () => ({ kind: 'fenced', partitions: [0] })
+  await stage.send(['a'])
+  stage.answer = (commit) => ({ kind: 'committed', commit })
+  await stage.clock.pass(10_000)
+  assert.equal([stage.reasons, stage.groupOffset], [[], 1])
+})
