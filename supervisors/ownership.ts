@@ -130,12 +130,14 @@ export class Ownership {
 
   /**
    * An OffsetCommit that the coordinator accepts proves that this member is in the group's current generation. It repeats
-   * the offset that stands there, so that it moves nothing; 0, which passes no watermark, where none does.
+   * the offset that stands there, so that it moves nothing; where Kafka has lost it, what was written last; 0, which passes
+   * no watermark, where nothing was. It must not be foreign to a claim after this one.
    */
   async #proveMembership(partition: Partition, committed: PartitionOffset | undefined): Promise<void> {
     const { source } = partition.group
     const { topic } = partition
-    const offset = committed?.offset ?? 0
+    const offset = committed?.offset ?? (await this.#written(partition))
+    if (partition.phase !== 'claiming') return
     const reply = await source.commit([{ topic, partition: partition.partition, offset }])
     if (reply !== 'committed') {
       throw new TenantryError(
@@ -144,6 +146,11 @@ export class Ownership {
         partition.facts,
       )
     }
+  }
+
+  async #written({ ref }: Partition): Promise<number> {
+    const [last] = await this.#ledger.standing([ref])
+    return Math.max(0, last?.kafkaOffset ?? 0)
   }
 
   /**

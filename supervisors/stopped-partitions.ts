@@ -35,9 +35,9 @@ export class StoppedPartitions {
     if (stopped.length === 0) return
     this.#looking = true
     try {
-      const epochs = await this.#ledger.epochs(stopped.map(({ ref }) => ref))
+      const standing = await this.#ledger.standing(stopped.map(({ ref }) => ref))
       stopped.forEach((partition, i) => {
-        const epoch = epochs[i] ?? -1
+        const epoch = standing[i]?.epoch ?? -1
         // Below its own, a failover has lost its raise: it is judged anew.
         if (partition.phase === 'stopped' && epoch >= 0 && epoch !== partition.epoch) this.#moved(partition)
       })

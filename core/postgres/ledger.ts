@@ -21,6 +21,7 @@ import {
   type ParkedWanted,
   type ReplayedTenant,
   type RecordedOffset,
+  type Standing,
   type Start,
   type StateRow,
   supersededCode,
@@ -129,22 +130,22 @@ export class PostgresLedger implements Ledger {
     await this.#sql`select sys.fn_trust(${group}, ${topicId}, ${partition}, ${epoch})`
   }
 
-  async epochs(refs: readonly PartitionRef[]): Promise<readonly number[]> {
-    const rows = await this.#sql<{ epoch: string }[]>`
-      select coalesce(last.epoch, -1)::text as epoch
+  async standing(refs: readonly PartitionRef[]): Promise<readonly Standing[]> {
+    const rows = await this.#sql<{ epoch: string; kafka_offset: string }[]>`
+      select coalesce(last.epoch, -1)::text as epoch, coalesce(last.kafka_offset, -1)::text as kafka_offset
       from unnest(
         ${textArray(refs.map(({ group }) => group))}::text[], ${plainArray(refs.map(({ topicId }) => topicId))}::uuid[],
         ${plainArray(refs.map(({ partition }) => partition))}::integer[]
       ) with ordinality as named (group_name, topic_id, partition, place)
       left join lateral (
-        select progress.epoch
+        select progress.epoch, progress.kafka_offset
         from sys.partition_progress as progress
         where progress.group_name = named.group_name and progress.topic_id = named.topic_id and progress.partition = named.partition
         order by progress.seq desc
         limit 1
       ) as last on true
       order by named.place`
-    return rows.map(({ epoch }) => Number(epoch))
+    return rows.map((row) => ({ epoch: Number(row.epoch), kafkaOffset: Number(row.kafka_offset) }))
   }
 
   async acceptOffset(ref: PartitionRef, { commitId }: Pick<Ownership, 'commitId'>, position: number): Promise<void> {

@@ -27,8 +27,8 @@ export interface Ledger {
    * Rejects with `noProgressCode`, with `supersededCode`, or with an infrastructure error.
    */
   takeOver(ref: PartitionRef): Promise<Ownership>
-  /** The epoch of each as it is now, -1 where there is no row: one that has grown was moved on by somebody. */
-  epochs(refs: readonly PartitionRef[]): Promise<readonly number[]>
+  /** How each stands now: one whose epoch has grown was moved on by somebody. */
+  standing(refs: readonly PartitionRef[]): Promise<readonly Standing[]>
   /** They are given back by the owners of these epochs, who are alive: nothing that was theirs is to blame for what follows. */
   release(owned: readonly { readonly ref: PartitionRef; readonly epoch: number }[]): Promise<void>
   /**
@@ -87,6 +87,9 @@ export const noProgressCode = 'TENANTRY_PROGRESS_MISSING'
 
 /** Thrown by `takeOver` for a partition of a topic that is not the last of its name to have been begun. */
 export const supersededCode = 'TENANTRY_TOPIC_SUPERSEDED'
+
+/** A partition's last row, without a lock. `epoch` is -1 where there is none. */
+export type Standing = Pick<Ownership, 'epoch' | 'kafkaOffset'>
 
 /** A partition as its new owner finds it. */
 export type Ownership = {

@@ -135,6 +135,8 @@ export class EngineStage {
   lostOwners: LostOwners = { count: 0, givenUp: 0, suspects: [] }
   readonly givenBack: number[] = []
   readonly trusted: number[] = []
+  /** Resolves when PostgreSQL lets a partition be taken over. */
+  raising: () => Promise<void> = async () => {}
   /** Resolves when PostgreSQL has that. */
   trusting: () => Promise<void> = async () => {}
   /** Offsets of records that are about to run alone; -1 for none. */
@@ -512,6 +514,7 @@ export class EngineStage {
       begin: async () => {},
       beginAgain: async () => {},
       takeOver: async ({ partition }): Promise<Ownership> => {
+        await this.raising()
         const epoch = (this.#epochs.get(partition) ?? 0) + 1
         this.#epochs.set(partition, epoch)
         return {
@@ -529,7 +532,8 @@ export class EngineStage {
           lost: this.lostOwners,
         }
       },
-      epochs: async (refs) => refs.map(({ partition }) => this.#epochs.get(partition) ?? -1),
+      standing: async (refs) =>
+        refs.map(({ partition }) => ({ epoch: this.#epochs.get(partition) ?? -1, kafkaOffset: this.writtenOffset })),
       release: async (owned) => void this.givenBack.push(...owned.map(({ ref }) => ref.partition)),
       runAlone: (_ref, _epoch, record) => this.runAlone(record.offset),
       runNoneAlone: async () => void this.lone.push(-1),

@@ -113,3 +113,20 @@ test("what was written to Kafka for a commit that a failover of PostgreSQL lost 
   await stage.clock.pass(10_000)
   assert.equal([stage.reasons, stage.groupOffset], [[], 1])
 })
+
+test("a proof of membership where Kafka has no offset is not taken for somebody else's", async () => {
+  const stage = new EngineStage({ onForeignOffset: 'stop' })
+  stage.watermark = 2
+  stage.writtenOffset = 2
+  stage.commitOffsets = async (offsets) => {
+    stage.groupOffset = offsets[0]?.offset
+    return 'committed'
+  }
+  stage.raising = () => Promise.reject(new Error('PostgreSQL is away'))
+  await stage.assign()
+  await stage.clock.pass(10_000)
+  assert.is(stage.groupOffset, 2, 'it was proved')
+  stage.raising = async () => {}
+  await stage.clock.pass(10_000)
+  assert.equal([stage.reasons, stage.groupOffset], [[], 2])
+})

@@ -436,8 +436,19 @@ test("a daemon's login may not reset, an operator's may when it was granted, and
 test('whoever looks sees which partitions were moved on', async () => {
   const refs = stage.owned.map(({ ref }) => ref)
   const missing = { ...stage.partition(0).ref, partition: 99 }
-  assert.equal(await stage.ledger.epochs([...refs, missing]), [1, 1, 1, 1, -1])
+  const epochs = async () => (await stage.ledger.standing([...refs, missing])).map(({ epoch }) => epoch)
+  assert.equal(await epochs(), [1, 1, 1, 1, -1])
   assert.is(await progress(2, 50), 'committed')
   await reset({ to: [[2, 60]] })
-  assert.equal(await stage.ledger.epochs(refs), [1, 1, 2, 1])
+  assert.equal(await epochs(), [1, 1, 2, 1, -1])
+})
+
+test("whoever looks sees which of Kafka's offsets are ours", async () => {
+  assert.is(await progress(1, 50, [], 40), 'committed')
+  const missing = { ...stage.partition(0).ref, partition: 99 }
+  const standing = await stage.ledger.standing([stage.partition(1).ref, stage.partition(2).ref, missing])
+  assert.equal(
+    standing.map(({ kafkaOffset }) => kafkaOffset),
+    [40, -1, -1],
+  )
 })

@@ -11,6 +11,7 @@ import {
   type ParkedPage,
   type ParkedWanted,
   type ReplayedTenant,
+  type Standing,
   type Start,
   type StateRow,
   supersededCode,
@@ -185,9 +186,9 @@ export class SimulatedLedger implements Ledger {
     })
   }
 
-  epochs(refs: readonly PartitionRef[]): Promise<readonly number[]> {
-    return this.#options.client.once('epochs', {
-      run: ({ tables }) => refs.map((ref) => tables.last(ref)?.epoch ?? -1),
+  standing(refs: readonly PartitionRef[]): Promise<readonly Standing[]> {
+    return this.#options.client.once('standing', {
+      run: ({ tables }) => refs.map((ref) => tables.last(ref) ?? { epoch: -1, kafkaOffset: -1 }),
     })
   }
 

@@ -36,7 +36,7 @@ export function stubLedger(parts: Partial<Ledger> = {}): Ledger {
     begin: unexpected,
     beginAgain: unexpected,
     takeOver: unexpected,
-    epochs: unexpected,
+    standing: unexpected,
     release: unexpected,
     runAlone: unexpected,
     runNoneAlone: unexpected,
