@@ -24,6 +24,8 @@ type Seen = {
   readonly outcomes: Map<number, OutcomeRow['kind']>
   /** Offsets of parked records, which are done and have no outcome. */
   readonly parked: Set<number>
+  /** Those of them that are parked in another partition: an heir's, out of reach of who resets this one. */
+  readonly elsewhere: Set<number>
   /** With which others a dead letter was brought back last, by its offset. */
   readonly replays: Map<number, number>
   /** Failed attempts, by offset. */
@@ -98,6 +100,7 @@ export class Checker {
     const outcomes = changes.flatMap((change) => (change.kind === 'outcome' ? [change.row] : []))
     for (const change of changes) if (change.kind === 'progress' && change.reason !== 'commit') this.#owned(by, change)
     for (const change of changes) if (change.kind === 'reset') this.#reset(change)
+    for (const change of changes) if (change.kind === 'adopt') this.#adopt(change)
     for (const change of changes) if (change.kind === 'retry') this.#retry(change)
     for (const change of changes) {
       if (change.kind === 'replay') this.#replay(change)
@@ -201,6 +204,7 @@ export class Checker {
         owner: '',
         outcomes: new Map(),
         parked: new Set(),
+        elsewhere: new Set(),
         replays: new Map(),
         attempts: new Map(),
         order: new Map(),
@@ -232,7 +236,13 @@ export class Checker {
       const passed = passedOver(before, change)
       if (dropParked)
         for (const offset of seen.parked)
-          if (offset < position && !seen.replays.has(offset) && seen.parked.delete(offset)) passed.push(offset)
+          if (
+            offset < position &&
+            !seen.replays.has(offset) &&
+            !seen.elsewhere.has(offset) &&
+            seen.parked.delete(offset)
+          )
+            passed.push(offset)
       for (const offset of passed) {
         seen.outcomes.set(offset, 'skipped')
         seen.attempts.delete(offset)
@@ -247,13 +257,18 @@ export class Checker {
     seen.doneBelow = position
     seen.done.clear()
     for (const offset of [...seen.outcomes.keys(), ...seen.parked, ...seen.attempts.keys(), ...seen.replays.keys()]) {
-      if (offset < position) continue
+      if (offset < position || seen.elsewhere.has(offset)) continue
       seen.replays.delete(offset)
       seen.outcomes.delete(offset)
       seen.parked.delete(offset)
       seen.attempts.delete(offset)
     }
     for (const [queue, offset] of seen.order) if (offset >= position) seen.order.delete(queue)
+  }
+
+  #adopt({ ref }: Change & { kind: 'adopt' }): void {
+    const seen = this.#seen.get(refKey(ref))
+    for (const offset of seen?.parked ?? []) seen?.elsewhere.add(offset)
   }
 
   /** A record has one outcome or one parked row, never both, and its attempts go with it. */
@@ -269,7 +284,7 @@ export class Checker {
   }
 
   /** A dead letter may have one more outcome for each time that it is brought back. */
-  #replay({ origin, row: { record, at } }: Change & { kind: 'replay' }): void {
+  #replay({ ref, origin, row: { record, at } }: Change & { kind: 'replay' }): void {
     const seen = this.#seen.get(refKey(origin))
     const { offset } = record
     if (seen?.outcomes.get(offset) !== 'failed')
@@ -277,6 +292,7 @@ export class Checker {
     seen?.outcomes.delete(offset)
     seen?.attempts.delete(offset)
     seen?.parked.add(offset)
+    if (refKey(ref) !== refKey(origin)) seen?.elsewhere.add(offset)
     seen?.replays.set(offset, at.batch ?? -1)
   }
 
@@ -288,7 +304,9 @@ export class Checker {
   #unpark({ origin, at }: Change & { kind: 'unpark' }, outcomes: readonly OutcomeRow[]): void {
     const { violate } = this.#options
     const where = `${refKey(origin)} offset ${at.offset}`
-    if (!this.#seen.get(refKey(origin))?.parked.delete(at.offset)) violate('G1 a parked record that was none', where)
+    const seen = this.#seen.get(refKey(origin))
+    seen?.elsewhere.delete(at.offset)
+    if (!seen?.parked.delete(at.offset)) violate('G1 a parked record that was none', where)
     if (!outcomes.some(({ ref, offset }) => refKey(ref) === refKey(origin) && offset === at.offset))
       violate('G1 a parked record lost', where)
   }
