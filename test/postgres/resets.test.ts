@@ -181,6 +181,22 @@ test('with parked records dropped they are passed over, too', async () => {
   assert.equal(await offsetsIn('parked_messages'), [40])
 })
 
+test("what an heir has taken over is not dropped with the earlier topic's, which is reset after that", async () => {
+  await park(3, 30)
+  const earlier = stage.partition(0).ref
+  const ref = { ...earlier, topicId: randomUUID() }
+  await stage.ledger.begin(ref.group, ref.topic, ref.topicId, 'cluster', 1, [{ ref, position: 0 }])
+  try {
+    await stage.ledger.takeOver(ref)
+    const [on] = await reset({ to: [[0, 35]], dropParked: true })
+    const [back] = await reset({ to: [[0, 0]], rerun: true })
+    assert.equal([on?.droppedParked, back?.droppedParked], [0, 0])
+    assert.equal(await offsetsIn('parked_messages'), [3, 30])
+  } finally {
+    await stage.sql`delete from sys.consumed_topics where topic_id = ${ref.topicId}`
+  }
+})
+
 test('what was passed over and then runs again is not passed over any more', async () => {
   assert.is(await progress(0, 10), 'committed')
   await reset({ to: [[0, 65]] })
