@@ -184,7 +184,7 @@ for (const what of ['never', 'obey']) {
 }
 
 test('the extra thread is there when it is asked for, names messages, and is replaced with a handler that it gave up', async () => {
-  const observed = await started(1, { handlerTimeoutMs: 100, blockLimitMs, maxRestarts: 0 })
+  const observed = await started(1, { handlerTimeoutMs: 100, blockLimitMs: 10_000, maxRestarts: 0 })
   const { pool } = observed
   pool.openExtra()
   pool.openExtra()
