@@ -30,7 +30,7 @@ const retryMs = { first: 20, most: 5_000 } as const
 
 type Slot = { connection: LaneConnection | undefined }
 
-/** PostgreSQL was away: nothing is known of the read, and reading again does no harm. */
+/** PostgreSQL was away, or what is read has changed: nothing is known of the read, and reading again does no harm. */
 type Attempt<T> = { readonly rows: T } | { readonly away: Error }
 
 /**
@@ -115,6 +115,8 @@ export class ReadConnections {
       const answers = connection.together(() => Promise.allSettled(steps))
       const [begun, named, read] = await connection.answer(answers, this.#options.clock, answerDeadlineMs, silent)
       for (const step of [begun, named]) if (step.status === 'rejected') throw step.reason
+      const refused = refusedAtFirst(steps[2])
+      if (refused !== undefined) return { away: refused }
       if (read.status === 'rejected') throw read.reason
       return { rows: read.value }
     } catch (error) {
@@ -142,6 +144,15 @@ export class ReadConnections {
 
 function silent(): TenantryError {
   return new TenantryError('TENANTRY_LANE_SILENT', 'PostgreSQL did not answer a read in time')
+}
+
+/**
+ * Why the driver sent the statement a second time, by itself, as it does where the server refuses one that was prepared
+ * before a table changed: that was after the rollback, so in no transaction and for no tenant.
+ */
+function refusedAtFirst(statement: object): Error | undefined {
+  const refused: unknown = Reflect.get(statement, 'retried')
+  return refused instanceof Error ? refused : undefined
 }
 
 /** Whether the infrastructure failed and not the statement: the server says so, or nobody has answered. */

@@ -161,3 +161,12 @@ test('a tenant that asks for many reads at once keeps no other waiting for all o
   await Promise.all(many)
   assert.is(ended.length, 23)
 })
+
+test('a table that got another column since it was read is read again, for the same tenant', async () => {
+  await admin`create table widening (n int)`
+  await admin`insert into widening values (1)`
+  const read = () => query`select *, current_setting('app.tenant_id', true) as tenant from widening`
+  for (let i = 0; i < 2; i++) assert.equal(await read(), [{ n: 1, tenant: 'acme' }])
+  await admin`alter table widening add column more int`
+  for (let i = 0; i < 2; i++) assert.equal(await read(), [{ n: 1, more: null, tenant: 'acme' }])
+})
