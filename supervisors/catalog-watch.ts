@@ -26,6 +26,7 @@ export class CatalogWatch implements TableWatch {
   #catalog: Catalog
   #reading = false
   lookedAt = Number.NEGATIVE_INFINITY
+  toldAt = Number.NEGATIVE_INFINITY
   #endedAt = Number.NEGATIVE_INFINITY
 
   constructor(catalog: Catalog, options: CatalogWatchOptions) {
@@ -62,6 +63,7 @@ export class CatalogWatch implements TableWatch {
       changed(catalog)
     }
     this.lookedAt = began
+    this.toldAt = clock.monotonic()
   }
 }
 

@@ -42,6 +42,8 @@ export interface TableWatch {
   lookAgain(): void
   /** Monotonic time at which the last look began that workers and lanes have heard of. */
   readonly lookedAt: number
+  /** When they heard of it. */
+  readonly toldAt: number
 }
 
 /** Longest pause between attempts of a mailbox that is held back. */
@@ -108,7 +110,9 @@ export class Judgement {
     const shown = shownMiss(failure)
     const { held, lastFailure } = mailbox
     const before = lastFailure?.offset === item.record.offset && lastFailure.shown === shown ? held : null
-    if (shared === null && before !== null && tables.lookedAt > before.since) {
+    // The look began after it was refused, and ended before it ran again.
+    const seen = before !== null && tables.lookedAt > before.since && mailbox.runningSince > tables.toldAt
+    if (shared === null && seen) {
       this.released(mailbox)
       mailbox.held = null
       return false
@@ -119,6 +123,8 @@ export class Judgement {
       this.#ail(mailbox, `${shown}: ${shared}`)
     } else {
       tables.lookAgain()
+      // It may have been held for something else before.
+      mailbox.held = before
       this.#holdBack(mailbox, shown)
     }
     return true

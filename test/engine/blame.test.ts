@@ -323,3 +323,40 @@ test('what one handler alone finds missing when it reads is a failed attempt lik
   await stage.clock.pass(60_000)
   assert.equal(stage.deadLetters, ['0: handler, attempt 4'])
 })
+
+test('a message that ran before its worker heard of the tables is not blamed for what they lacked', async () => {
+  const stage = new EngineStage()
+  await stage.assign()
+  stage.lacking.add('t1')
+  stage.tables.away = true
+  await stage.send(['t1'])
+  stage.silent.add('t1')
+  const began = stage.clock.monotonic() + 1
+  await stage.clock.pass(5_000)
+  // The look has ended while the second run was under way with the tables of before.
+  stage.looked(began)
+  await stage.clock.pass(10)
+  stage.speak()
+  await stage.clock.pass(10)
+  assert.equal(stage.committed, [])
+  stage.lacking.clear()
+  await stage.clock.pass(60_000)
+  assert.equal(stage.committed, ['t1/0:done'])
+})
+
+test('a look from before a message was refused says nothing of it, whatever it was held for then', async () => {
+  const stage = new EngineStage()
+  await stage.assign()
+  stage.answer = everybody({ kind: 'refused', step: 'effect', blame: 'held', failure: refusal('55P03') })
+  await stage.send(['t1'])
+  await stage.clock.pass(3_000)
+  stage.looked(stage.clock.monotonic())
+  stage.tables.away = true
+  stage.lacking.add('t1')
+  stage.answer = (commit) => ({ kind: 'committed', commit })
+  await stage.clock.pass(60_000)
+  assert.equal(stage.committed, [])
+  stage.lacking.clear()
+  await stage.clock.pass(60_000)
+  assert.equal(stage.committed, ['t1/0:done'])
+})

@@ -173,14 +173,15 @@ export class EngineStage {
   sqlstate = ''
   /** Tenants whose messages name a table that workers do not know. */
   readonly lacking = new Set<string>()
-  /** The catalog: it is read at once, unless `away`. */
+  /** The catalog: it is read a moment later, unless `away`. */
   readonly tables = {
     looks: 0,
     away: false,
     lookedAt: Number.NEGATIVE_INFINITY,
+    toldAt: Number.NEGATIVE_INFINITY,
     lookAgain: () => {
       this.tables.looks++
-      if (!this.tables.away) this.tables.lookedAt = this.clock.monotonic() + 1
+      if (!this.tables.away) this.looked(this.clock.monotonic() + 1)
     },
   }
   /** Bytes that each decision says its effects and state take. */
@@ -258,6 +259,12 @@ export class EngineStage {
     })
     this.#listener = this.engine.listener('g')
     this.engine.start()
+  }
+
+  /** Workers and lanes hear of the tables as they were at this time. */
+  looked(at: number): void {
+    this.tables.lookedAt = at
+    this.tables.toldAt = this.clock.monotonic() + 1
   }
 
   /** Dead letters of every commit that succeeded, as `offset: reason, attempt N`, in order. */

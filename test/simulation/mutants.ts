@@ -164,7 +164,7 @@ export const mutants: readonly Mutant[] = [
     edits: [
       {
         file: 'supervisors/judgement.ts',
-        from: 'before !== null && tables.lookedAt > before.since',
+        from: 'before !== null && tables.lookedAt > before.since && mailbox.runningSince > tables.toldAt',
         to: 'before?.since !== undefined',
       },
     ],

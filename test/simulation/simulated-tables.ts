@@ -7,6 +7,7 @@ import type { PostgresClient } from './postgres-client.ts'
 export class SimulatedTables implements TableWatch {
   known: boolean
   lookedAt = Number.NEGATIVE_INFINITY
+  toldAt = Number.NEGATIVE_INFINITY
   readonly #client: PostgresClient
   readonly #clock: Clock
   #looking = false
@@ -27,6 +28,7 @@ export class SimulatedTables implements TableWatch {
       if (!this.#client.reached) return
       this.known = true
       this.lookedAt = began
+      this.toldAt = this.#clock.monotonic()
     }
     server.loop.after(server.random.delay(600), 'look at the tables', look, process)
   }
