@@ -69,17 +69,18 @@ const effectCodes = new Set([
   'TENANTRY_UNKNOWN_DEPENDENCY',
 ])
 
-/** What PostgreSQL would have said, had it been asked: undefined table, undefined column, no such constraint. */
-const missingStates: ReadonlyMap<string, string> = new Map([
+/** What PostgreSQL would have said, had it been asked: undefined table, undefined column, no such constraint, bad data. */
+const catalogStates: ReadonlyMap<string, string> = new Map([
   ['TENANTRY_UNKNOWN_TABLE', '42P01'],
   ['TENANTRY_UNKNOWN_COLUMN', '42703'],
   ['TENANTRY_BAD_CONFLICT', '42P10'],
+  ['TENANTRY_BAD_VALUE', '22000'],
 ])
 
 /** Where the failure may be everybody's, as the database has not what it needs; undefined where it is not so. */
 function sqlstateOf(thrown: unknown, reason: string): string | undefined {
   const code = codeOf(thrown)
-  if (reason === 'effect') return missingStates.get(code)
+  if (reason === 'effect') return catalogStates.get(code)
   return reason === 'handler' && classOf(thrown) === 'PostgresError' && concernsAll(code) ? code : undefined
 }
 

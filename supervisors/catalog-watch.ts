@@ -11,8 +11,12 @@ export type CatalogWatchOptions = {
   readonly changed: (catalog: Catalog) => void
 }
 
-/** Soonest after the last time that the catalog is read again: whoever is still without his table asks again later. */
-const pauseMs = 1_000
+/**
+ * Soonest after the last time that the catalog is read again, and as a multiple of how long that took: whoever is still
+ * without his table asks again later.
+ */
+const pauseMs = 50
+const pauseFactor = 10
 
 /** Tables named in the log, at most. */
 const maxNamed = 20
@@ -27,7 +31,7 @@ export class CatalogWatch implements TableWatch {
   #reading = false
   lookedAt = Number.NEGATIVE_INFINITY
   toldAt = Number.NEGATIVE_INFINITY
-  #endedAt = Number.NEGATIVE_INFINITY
+  #nextAt = Number.NEGATIVE_INFINITY
 
   constructor(catalog: Catalog, options: CatalogWatchOptions) {
     this.#catalog = catalog
@@ -37,14 +41,16 @@ export class CatalogWatch implements TableWatch {
   /** Reads the catalog again, if that is not under way and was not just done. */
   lookAgain(): void {
     const { clock } = this.#options
-    if (this.#reading || clock.monotonic() - this.#endedAt < pauseMs) return
+    const began = clock.monotonic()
+    if (this.#reading || began < this.#nextAt) return
     this.#reading = true
     // Where it cannot be read, PostgreSQL is away: that is said elsewhere, and who is without his table asks again.
     void this.#look()
       .catch(() => {})
       .then(() => {
         this.#reading = false
-        this.#endedAt = clock.monotonic()
+        const now = clock.monotonic()
+        this.#nextAt = now + Math.max(pauseMs, pauseFactor * (now - began))
       })
   }
 

@@ -1,6 +1,6 @@
 import { backOffMs, type Clock } from '../core/clock.ts'
 import type { Failure } from '../core/effects.ts'
-import { shownOf, stateElsewhereState, undefinedTable } from '../core/postgres/sqlstate.ts'
+import { concernsAll, shownOf, stateElsewhereState, undefinedTable } from '../core/postgres/sqlstate.ts'
 import type { Failed } from '../core/workers.ts'
 import type { Suspect } from './bisection.ts'
 import { Decided, type Item } from './item.ts'
@@ -49,6 +49,9 @@ export interface TableWatch {
 /** Longest pause between attempts of a mailbox that is held back. */
 const maxHeldRetryMs = 30_000
 
+/** After this the tables have been looked at, as a rule: a tenant's many bad values wait so long each. */
+const lookMs = 100
+
 /**
  * Whose failure it is that a commit failed, once it was halved until single decisions failed alone: the tenant's, then it
  * is its message's outcome; a lock's or a time limit's, which holds the tenant back; or nobody's, then all try again.
@@ -95,18 +98,21 @@ export class Judgement {
   }
 
   /**
-   * A worker refuses the next record: it knows no such table, column or constraint, or what the handler read has it not.
-   * What it was told of them may be out of date, so they are looked at again, and then the record runs again. What is
-   * refused all the same is the message's own fault (false), unless several tenants are refused so and nobody has had the
-   * like processed since.
+   * A worker refuses the next record: it knows no such table, column or constraint, or none whose type takes the value; or
+   * what the handler read has it not. What workers were told of the tables may be out of date, so they are looked at
+   * again, and then the record runs again. What is refused all the same is the message's own fault (false), unless several
+   * tenants are refused so and nobody has had the like processed since.
    */
   misses(mailbox: Mailbox, item: Item, failed: Failed): boolean {
     const { clock, tables, withdraw } = this.#options
     const { failure } = failed
     const now = clock.monotonic()
     const suspect: Suspect = { mailbox, decided: new Decided(mailbox, item, failed), failure, by: 'worker', held: 'no' }
-    this.#shared.note(suspect, now)
-    const shared = this.#shared.shared(suspect, now)
+    let shared: string | null = null
+    if (concernsAll(failure.sqlstate ?? '')) {
+      this.#shared.note(suspect, now)
+      shared = this.#shared.shared(suspect, now)
+    }
     const shown = shownMiss(failure)
     const { held, lastFailure } = mailbox
     const before = lastFailure?.offset === item.record.offset && lastFailure.shown === shown ? held : null
@@ -125,7 +131,7 @@ export class Judgement {
       tables.lookAgain()
       // It may have been held for something else before.
       mailbox.held = before
-      this.#holdBack(mailbox, shown)
+      this.#holdBack(mailbox, shown, lookMs)
     }
     return true
   }
@@ -155,10 +161,10 @@ export class Judgement {
     return held === 'limited' && now - (mailbox.held?.since ?? now) >= settings.heldLimitMs
   }
 
-  #holdBack(mailbox: Mailbox, shown: string): void {
-    const { clock, settings } = this.#options
+  #holdBack(mailbox: Mailbox, shown: string, first = this.#options.settings.heldRetryMs): void {
+    const { clock } = this.#options
     const held = (mailbox.held ??= { since: clock.monotonic(), times: 0 })
-    const backOff = { first: settings.heldRetryMs, most: maxHeldRetryMs }
+    const backOff = { first, most: maxHeldRetryMs }
     this.#hold(mailbox, shown, backOffMs(++held.times, backOff))
   }
 

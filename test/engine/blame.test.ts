@@ -360,3 +360,16 @@ test('a look from before a message was refused says nothing of it, whatever it w
   await stage.clock.pass(60_000)
   assert.equal(stage.committed, ['t1/0:done'])
 })
+
+test('a value that no column takes is its message’s own fault as soon as the tables were looked at', async () => {
+  const stage = new EngineStage()
+  stage.lackingState = '22000'
+  await stage.assign()
+  for (const tenant of tenants) stage.lacking.add(tenant)
+  await stage.send(tenants)
+  await stage.clock.pass(10)
+  assert.equal(stage.committed, [])
+  await stage.clock.pass(500)
+  assert.is(stage.deadLetters.length, tenants.length)
+  assert.equal(stage.reasons, [])
+})

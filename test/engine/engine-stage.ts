@@ -173,6 +173,8 @@ export class EngineStage {
   sqlstate = ''
   /** Tenants whose messages name a table that workers do not know. */
   readonly lacking = new Set<string>()
+  /** What workers say to those. */
+  lackingState = '42P01'
   /** The catalog: it is read a moment later, unless `away`. */
   readonly tables = {
     looks: 0,
@@ -427,7 +429,7 @@ export class EngineStage {
       return [{ mailbox, run, offset: first.offset, outcome }]
     }
     if (first !== undefined && this.lacking.has(this.#tenants.get(mailbox) ?? '')) {
-      const failure = { reason: 'effect', errorClass: '', message: 'no table', stack: '', sqlstate: '42P01' }
+      const failure = { reason: 'effect', errorClass: '', message: 'no table', stack: '', sqlstate: this.lackingState }
       const outcome = { ...this.#failed(first.offset), failure: { ...failure, kind: 'permanent' } } as const
       return [{ mailbox, run, offset: first.offset, outcome }]
     }

@@ -101,6 +101,14 @@ test(
     await eventually(async () => (await rows()) === 80, { deadlineMs: 60_000, what: 'rows with the new column' })
     await said(/"ready":true/)
 
+    await sql`alter table pings alter column n type bigint`
+    await send(Array.from({ length: 40 }, (_, n) => ({ n: 3_000_000_000 + n })))
+    await eventually(async () => (await rows()) + (await letters()) === 120, {
+      deadlineMs: 60_000,
+      what: 'large numbers',
+    })
+    assert.is(await letters(), 0)
+
     daemon.child.kill('SIGTERM')
     assert.is((await daemon.ended).code, 0)
     assert.is(await letters(), 0)

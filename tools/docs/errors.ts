@@ -120,7 +120,8 @@ const groups: readonly { readonly title: string; readonly intro: string; readonl
     entries: {
       TENANTRY_BAD_RECORD: 'The record can never be processed. docs/envelope.md lists the reasons.',
       TENANTRY_REJECTED: 'The handler threw Rejected: the message is given up at once.',
-      TENANTRY_BAD_VALUE: 'A value cannot be written into its column. Column and reason are named.',
+      TENANTRY_BAD_VALUE:
+        'A value cannot be written into its column. Column and reason are named. The column is looked at again before a message is blamed.',
       TENANTRY_UNKNOWN_COLUMN:
         'A column does not exist, or is generated. The nearest one is named. It is looked for again before a message is blamed.',
       TENANTRY_BAD_CONFLICT: 'An upsert names columns without a unique constraint, or one without the tenant.',
