@@ -28,6 +28,7 @@ before(async () => {
   database = await freshDatabase()
   await migrateUp(database.url)
   sql = postgres(database.url, { max: 1, onnotice() {} })
+  await sql`create table known_away (n int)`
   await sql`create table pings_away (tenant_id text not null, n int not null)`
   writeActor(
     folder,
@@ -37,8 +38,10 @@ import { defineActor } from 'tenantry'
 export default defineActor({
   group: '${topic}',
   topic: '${topic}',
-  messages: { ping: z.object({ n: z.number(), size: z.number().optional() }) },
-  receive({ payload: { n, size } }, ctx) {
+  consistency: 'serial',
+  messages: { ping: z.object({ n: z.number(), size: z.number().optional(), known: z.boolean().optional() }) },
+  async receive({ payload: { n, size, known } }, ctx) {
+    if (known === true) await ctx.query\`select n from known\`
     ctx.insert('pings', { n, ...(size === undefined ? {} : { size }) })
   },
 })
@@ -108,6 +111,12 @@ test(
       what: 'large numbers',
     })
     assert.is(await letters(), 0)
+
+    await send(Array.from({ length: 40 }, (_, n) => ({ n, known: true })))
+    await said(/effects: relation \\?"known\\?" does not exist \(SQLSTATE 42P01\)/)
+    await sql`alter table known_away rename to known`
+    await eventually(async () => (await rows()) === 160, { deadlineMs: 60_000, what: 'rows of what reads' })
+    await said(/"ready":true/)
 
     daemon.child.kill('SIGTERM')
     assert.is((await daemon.ended).code, 0)
