@@ -376,6 +376,8 @@ export class Instance implements Mailbox, Runner, Taker {
       kind: 'failed',
       failure,
       ...(envelope === undefined ? nobody : this.#identity(envelope)),
+      // Its producer may mend the message and send it again under its id.
+      ...(failure.kind === 'bad-record' && { key: null }),
       served,
     })
   }

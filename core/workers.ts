@@ -79,7 +79,7 @@ export type Failed = Identity & {
 
 /** What names a record's message. */
 export type Identity = {
-  /** Null when the record was too broken to have one, or in offset mode. */
+  /** Null for a bad record, and in offset mode: it claims none. */
   readonly key: MessageKey | null
   readonly type: string
   readonly traceId: string

@@ -22,8 +22,8 @@ export type ConsumedTopic = {
 
 /** What became of a record that was given up on, once or again after each replay. */
 export type DeadLetter = {
-  /** Empty: it could not be read whenever it was given up, so it holds no key. */
-  readonly messageId: string
+  /** False: it was a bad record whenever it was given up. */
+  readonly holdsKey: boolean
   /** It was brought back since it was last given up: it is parked, or has ended well. */
   readonly replayed: boolean
 }
@@ -71,13 +71,15 @@ export async function consumedTopics(sql: Snapshot, group: string): Promise<read
 
 /** One for each record, by `topic id/partition/offset`. Messages that Kafka refused are no records of ours. */
 export async function deadLetters(sql: Snapshot, group: string): Promise<Map<string, DeadLetter>> {
-  const rows = await sql<{ place: string; message_id: string; replayed: boolean }[]>`
-    select concat(topic_id, '/', partition, '/', record_offset) as place, max(message_id) as message_id,
+  const rows = await sql<{ place: string; holds_key: boolean; replayed: boolean }[]>`
+    select concat(topic_id, '/', partition, '/', record_offset) as place,
+      -- A version that did not write it down let every message with an id hold its key.
+      bool_or(coalesce(holds_key, message_id <> '')) as holds_key,
       (array_agg(state order by replay_count desc))[1] = 'replayed' as replayed
     from sys.dead_letters
     where group_name = ${group} and outbox_place = -1
     group by topic_id, partition, record_offset`
-  return new Map(rows.map(({ place, message_id: messageId, replayed }) => [place, { messageId, replayed }]))
+  return new Map(rows.map(({ place, holds_key: holdsKey, replayed }) => [place, { holdsKey, replayed }]))
 }
 
 /** A record that progress has as done, but that waits in PostgreSQL. */

@@ -24,6 +24,14 @@ export type Where = {
   readonly tenant: string
 }
 
+type Late = {
+  readonly id: string
+  readonly tenant: string
+  readonly log: number
+  readonly offset: number
+  readonly parked: boolean
+}
+
 /** What the chain of a tenant in a partition must be. */
 export type Chain = { value: string; messages: number }
 
@@ -66,8 +74,8 @@ export class Replay {
   #begun = 0
   /** Tenants of this partition with a parked record, and the first one's offset: what comes after it waits for it. */
   readonly #behind = new Map<string, number>()
-  /** Messages brought back that hold no key: a copy anywhere in the logs may have been first. */
-  readonly #late: number[] = []
+  /** Messages brought back that hold no key: a copy anywhere in the logs may be the one that is processed. */
+  readonly #late: Late[] = []
 
   constructor(options: ReplayOptions) {
     this.#options = options
@@ -149,6 +157,10 @@ export class Replay {
     if (!replayed && !this.#behind.has(tenant)) this.#behind.set(tenant, offset)
     const text = messageIdOf(record)
     if (text === undefined) return
+    if (replayed && !holdsKey && this.#options.mode === 'message-id') {
+      this.#late.push({ id: text, tenant, log: this.#log, offset, parked: true })
+      return
+    }
     const number = this.messages.add(idOf(text), tenant, this.#log, offset)
     this.messages.parked[number] = 1
     if (holdsKey && this.#options.mode === 'message-id') this.messages.dead[number] = 1
@@ -156,11 +168,18 @@ export class Replay {
 
   /** The logs are read to their ends: what was brought back without a key is a copy, or the one that was processed. */
   finish(): void {
-    for (const number of this.#late.splice(0)) {
+    for (const { id, tenant, log, offset, parked } of this.#late.splice(0)) {
+      const number = this.messages.add(idOf(id), tenant, log, offset)
+      if (parked) {
+        this.messages.parked[number] = 1
+        continue
+      }
       const before = this.messages.done[number] ?? 0
       this.messages.done[number] = before + 1
+      // Of a copy, too: which of the two has the row cannot be told.
+      this.messages.replayed[number] = 1
       if (before > 0 || this.messages.dead[number] === 1) this.duplicates++
-      else this.#succeed(number)
+      else this.#succeed()
     }
   }
 
@@ -172,24 +191,22 @@ export class Replay {
       this.#options.findings.remark(
         'Records that were replayed have no message id that can be read here: what they did cannot be checked.',
       )
-      this.replayed++
-      this.processed++
+      this.#succeed()
+      return
+    }
+    if (this.#options.mode === 'message-id' && !letter.holdsKey) {
+      const { tenant, offset } = where
+      this.#late.push({ id: text, tenant, log: this.#log, offset, parked: false })
       return
     }
     const number = this.messages.add(idOf(text), where.tenant, this.#log, where.offset)
-    if (this.#options.mode === 'message-id') {
-      if (letter.messageId === '') {
-        this.#late.push(number)
-        return
-      }
-      this.#refuseSecond(number, text, where)
-    }
+    if (this.#options.mode === 'message-id') this.#refuseSecond(number, text, where)
     this.messages.done[number] = (this.messages.done[number] ?? 0) + 1
-    this.#succeed(number)
+    this.messages.replayed[number] = 1
+    this.#succeed()
   }
 
-  #succeed(number: number): void {
-    this.messages.replayed[number] = 1
+  #succeed(): void {
     this.replayed++
     this.processed++
   }
@@ -206,10 +223,10 @@ export class Replay {
     }
   }
 
-  /** A record that could not be read has no id in its dead letter, and holds none. */
+  /** What holds no key may come again, as often as it likes. */
   #giveUp(record: LogRecord, letter: DeadLetter, where: Where): void {
-    const text = letter.messageId === '' ? undefined : messageIdOf(record)
-    if (text === undefined || this.#options.mode === 'offset') return
+    const text = letter.holdsKey && this.#options.mode === 'message-id' ? messageIdOf(record) : undefined
+    if (text === undefined) return
     const number = this.messages.add(idOf(text), where.tenant, this.#log, where.offset)
     if (!this.#refuseSecond(number, text, where)) this.messages.dead[number] = 1
   }

@@ -24,11 +24,11 @@ export function deadLetterSteps(
     insert into sys.dead_letters (
       group_name, topic, topic_id, partition, record_offset, record_timestamp, record_key, record_value, header_names,
       header_values, tenant_id, actor, message_id, message_type, trace_id, reason, error_class, error_message,
-      error_stack, sqlstate, attempts, first_failed_at, failed_at, replay_count, published)
+      error_stack, sqlstate, attempts, first_failed_at, failed_at, replay_count, holds_key, published)
     select group_name, topic, topic_id, partition, record_offset, to_timestamp(record_timestamp / 1000.0), record_key,
       record_value, header_names::bytea[], header_values::bytea[], tenant_id, actor, message_id, message_type, trace_id,
       reason, error_class, error_message, error_stack, sqlstate, attempts, to_timestamp(first_failed_at / 1000.0),
-      to_timestamp(failed_at / 1000.0), replay_count, published
+      to_timestamp(failed_at / 1000.0), replay_count, holds_key, published
     from unnest(
       ${textArray(letters.map(({ ref }) => ref.group))}::text[], ${textArray(letters.map(({ ref }) => ref.topic))}::text[],
       ${plainArray(letters.map(({ ref }) => ref.topicId))}::uuid[], ${plainArray(letters.map(({ ref }) => ref.partition))}::integer[],
@@ -46,10 +46,11 @@ export function deadLetterSteps(
       ${plainArray(letters.map(({ outcome }) => firstFailureOf(outcome)))}::double precision[],
       ${plainArray(letters.map(({ outcome }) => outcome.failedAt))}::double precision[],
       ${plainArray(letters.map(({ outcome }) => outcome.row?.replays ?? 0))}::integer[],
+      ${plainArray(letters.map(({ outcome, result }) => String(result.key !== null || outcome.row?.holdsKey === true)))}::boolean[],
       ${textArray(letters.map(({ ref }) => (goesToTopic(ref, deadLetterTopic) ? 'yes' : 'no')))}::text[]
     ) as given (group_name, topic, topic_id, partition, record_offset, record_timestamp, record_key, record_value,
       header_names, header_values, tenant_id, actor, message_id, message_type, trace_id, reason, error_class,
-      error_message, error_stack, sqlstate, attempts, first_failed_at, failed_at, replay_count, published)
+      error_message, error_stack, sqlstate, attempts, first_failed_at, failed_at, replay_count, holds_key, published)
     on conflict do nothing`
   return [own(query)]
 }

@@ -54,8 +54,8 @@ after(async () => {
   rmSync(folder, { recursive: true, force: true })
 })
 
-/** Starts the daemon with an actor that fails at these. */
-function start(fails: string): void {
+/** Starts the daemon with an actor that fails at these, and takes such numbers. */
+function start(fails: string, number = 'z.number().int()'): void {
   writeActor(
     folder,
     'numbers',
@@ -68,7 +68,7 @@ export default defineActor({
   topic: '${topic}',
   retry: { delaysMs: Array.from({ length: 6_000 }, () => 100) },
   state: { version: 1, schema: z.object({ chain: z.string() }), initial: { chain: '' } },
-  messages: { number: z.object({ n: z.number().int() }) },
+  messages: { number: z.object({ n: ${number} }) },
   receive({ message_id, payload: { n } }, ctx) {
     ${fails}
     ctx.state.chain = createHash('sha256').update(ctx.state.chain + n).digest('hex')
@@ -86,9 +86,16 @@ async function stop(): Promise<void> {
   daemon = undefined
 }
 
-async function send(tenant: string, ...numbers: readonly number[]): Promise<void> {
-  const messages = numbers.map((n) => {
-    const value = { message_id: randomUUID(), type: 'number', tenant_id: tenant, payload: { n } }
+function send(tenant: string, ...numbers: readonly number[]): Promise<void> {
+  return sendAs(
+    tenant,
+    numbers.map((n) => [randomUUID(), n]),
+  )
+}
+
+async function sendAs(tenant: string, named: readonly (readonly [id: string, n: unknown])[]): Promise<void> {
+  const messages = named.map(([id, n]) => {
+    const value = { message_id: id, type: 'number', tenant_id: tenant, payload: { n } }
     return { topic, key: Buffer.from(tenant), value: Buffer.from(JSON.stringify(value)), headers: [] }
   })
   for (const delivery of await publisher.send(messages)) assert.is(delivery.kind, 'delivered')
@@ -179,6 +186,47 @@ test(
     assert.is((await sql`select from sys.parked_messages`).length, 0)
     await stop()
     assert.equal(await verified(), { processed: 81, replayed: 8, dead: 0, parked: 0 })
+  },
+  { timeoutMs: 240_000 },
+)
+
+test(
+  'a bad record holds no key: its message is processed when it comes mended, and else when the actor takes it',
+  async () => {
+    const [resent, kept, last] = [randomUUID(), randomUUID(), randomUUID()]
+    const before = await verified()
+    start('')
+    await sendAs('mender', [
+      [resent, '1'],
+      [resent, '1'],
+      [kept, '2'],
+      [randomUUID(), 3],
+      [resent, 1],
+      [resent, 1],
+      [last, 4],
+    ])
+    await all('mender', [3, 1, 4])
+    assert.is(await open(), 3, 'each copy of a bad record is a dead letter')
+    const told = async () => {
+      const { processed, replayed, dead } = await verified()
+      return [processed - before.processed, replayed - before.replayed, dead - before.dead]
+    }
+    assert.equal(await told(), [3, 0, 3])
+    await stop()
+    start('', 'z.coerce.number().int()')
+    const done = await replay('--tenant', 'mender', '--wait')
+    assert.is(done.code, 0, done.stderr)
+    await all('mender', [3, 1, 4, 2])
+    assert.equal(await told(), [4, 1, 0])
+    await sendAs('mender', [
+      [kept, '2'],
+      [randomUUID(), 5],
+    ])
+    await all('mender', [3, 1, 4, 2, 5])
+    assert.is(await open(), 0)
+    await stop()
+    // By the logs alone it is not known which of the two was processed.
+    assert.equal(await told(), [5, 0, 0])
   },
   { timeoutMs: 240_000 },
 )

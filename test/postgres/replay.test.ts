@@ -35,6 +35,20 @@ function letter(id: string | null = randomUUID(), record: Partial<KafkaRecord> =
   return { ...outcome, record: { ...outcome.record, ...record } }
 }
 
+/** A dead letter of a record that has an id and does not pass its actor's schema. */
+function bad(id: string): Outcome {
+  const { result, ...outcome } = letter(id)
+  if (result.kind !== 'failed') throw new Error('it has not failed')
+  const failed = { ...failure, kind: 'bad-record', reason: 'schema' } as const
+  return { ...outcome, result: { ...result, key: null, failure: failed } }
+}
+
+/** Of each dead letter whether it holds its key. */
+async function holding(): Promise<readonly (boolean | null)[]> {
+  const rows = await stage.sql<{ holds_key: boolean | null }[]>`select holds_key from sys.dead_letters order by id`
+  return rows.map(({ holds_key: holds }) => holds)
+}
+
 function replay(id: number, maxReplays = 5) {
   return stage.sql`select sys.fn_replay_dlq_message(${id}, 'ada', 'mended', ${maxReplays})`
 }
@@ -213,6 +227,62 @@ test('one that could not be read was given up without a key: a copy that was rea
   assert.is((await stage.run(lane, [mended])).kind, 'duplicates')
   assert.equal(await checked([mended]), [0])
   assert.equal(await count(id), [1, 1])
+})
+
+for (const [way, resent] of [
+  ['runs and claims its key', false],
+  ['is a copy of its message that was sent again, mended', true],
+] as const) {
+  test(`a bad record holds no key although its message has an id: brought back it ${way}`, async () => {
+    const id = randomUUID()
+    const one = bad(id)
+    await give(one)
+    const copy = bad(id)
+    await give(copy)
+    assert.equal(await holding(), [false, false], 'each copy is a dead letter')
+    assert.equal(await count(id), [0, 0])
+    if (resent) assert.is((await stage.run(lane, [does(id)])).kind, 'committed')
+    await replay(1)
+    assert.is((await parked())[0]?.at.holdsKey, undefined)
+    const mended = { ...(await again(one)), result: does(id).result }
+    assert.equal(await checked([mended]), resent ? [0] : [])
+    assert.equal(await count(id), [1, 1])
+    assert.is((await stage.run(lane, [does(id)])).kind, 'duplicates', 'after')
+  })
+}
+
+test('a bad record that is bad again holds no key; one that was given up for another reason before still does', async () => {
+  const [never, before] = [randomUUID(), randomUUID()]
+  const letters = [bad(never), letter(before)] as const
+  await give(...letters)
+  await replayAll([1, 2])
+  for (const [place, id] of [never, before].entries()) {
+    const back = await again(letters[place] ?? letters[0])
+    await give({ ...back, result: bad(id).result, failedAt: letters[0].failedAt })
+  }
+  assert.equal(await holding(), [false, true, false, true])
+  assert.equal(
+    [await count(never), await count(before)],
+    [
+      [0, 0],
+      [0, 1],
+    ],
+  )
+  await replayAll([3, 4])
+  assert.equal(
+    (await parked()).map(({ at }) => at.holdsKey),
+    [undefined, true],
+  )
+})
+
+test('a dead letter of before that has a message id holds its key', async () => {
+  await give(letter(), { ...letter(null) })
+  await stage.sql`update sys.dead_letters set holds_key = null`
+  await replayAll([1, 2])
+  assert.equal(
+    (await parked()).map(({ at }) => at.holdsKey),
+    [true, undefined],
+  )
 })
 
 test('one that fails again is a dead letter again, with its number, and what Kafka says of its message is said of that one', async () => {

@@ -4,6 +4,7 @@ import { z } from 'zod'
 import type { ContextServices, IncomingRecord } from '../../actors/context.ts'
 import { type Actor, type AnyContext, defineActor, TenantryError } from '../../actors/define-actor.ts'
 import { incoming } from '../../actors/dispatch-frame.ts'
+import { Rejected } from '../../actors/failure.ts'
 import { Instances } from '../../actors/instances.ts'
 import type { KnownKeys } from '../../actors/known-keys.ts'
 import { Tables } from '../../actors/tables.ts'
@@ -12,6 +13,7 @@ import { type Clock, systemClock } from '../../core/clock.ts'
 import type { Facts } from '../../core/errors.ts'
 import { defaultLimits } from '../../core/limits.ts'
 import { type Log, silentLog } from '../../core/log.ts'
+import { messageKey } from '../../core/message-id.ts'
 import type { Decision, Opening } from '../../core/workers.ts'
 import { collecting, collector } from '../garbage.ts'
 import { test } from '../harness.ts'
@@ -525,6 +527,28 @@ test('a payload that breaks its schema is a bad record that names places, not va
   assert.equal([failure.kind, failure.reason], ['bad-record', 'schema'])
   assert.match(failure.message, 'payload.a.0')
   assert.not.match(failure.message, 'hunter2')
+})
+
+test('a bad record claims no key, whoever finds it bad; what fails for another reason does', async () => {
+  const issues = [{ message: 'no' }]
+  const standard = { version: 1, vendor: 'test' } as const
+  const refusing = { '~standard': { ...standard, validate: () => ({ issues }) } }
+  const slowlyRefusing = { '~standard': { ...standard, validate: async () => ({ issues }) } }
+  const of = (messages: Record<string, typeof anything>) =>
+    defineActor({ group: 'g', topic: 't', messages, receive() {} })
+  for (const [reason, actor] of [
+    ['schema', of({ go: refusing })],
+    ['schema', of({ go: slowlyRefusing })],
+    ['unknown_type', of({ come: anything })],
+    ['unknown_version', of({ 'go@2': anything })],
+  ] as const) {
+    const outcome = await outcomeOf(actor)
+    assert.ok(outcome.kind === 'failed')
+    assert.equal([outcome.failure.reason, outcome.key, outcome.messageId], [reason, null, 'm-0'])
+  }
+  const outcome = await outcomeOf(actorOf(() => Promise.reject(new Rejected('no'))))
+  assert.ok(outcome.kind === 'failed')
+  assert.equal([outcome.failure.kind, outcome.key], ['permanent', messageKey('m-0')])
 })
 
 test('more effects than the limit fail the message, even when the handler swallows the error', async () => {

@@ -244,7 +244,7 @@ test('what of a tenant is done behind its parked records is reordered, and only 
 })
 
 test('a parked record is not done otherwise: not given up on, and not still to be read', () => {
-  const letter = { messageId: '1', replayed: false }
+  const letter = { holdsKey: true, replayed: false }
   assert.equal(replayed({ ids: ['1'], watermark: 1, parked: { 0: row }, deadLetters: { 0: letter } }).found, [
     'duplicated 0',
   ])
@@ -256,7 +256,7 @@ test('a dead letter that was brought back holds its id, and nothing waits for it
     ids: ['1', '1', '2'],
     watermark: 3,
     parked: { 0: { replayed: true, holdsKey: true } },
-    deadLetters: { 0: { messageId: '1', replayed: true } },
+    deadLetters: { 0: { holdsKey: true, replayed: true } },
   })
   assert.equal(found, [])
   assert.equal(counted, { records: 2, processed: 1, duplicates: 1, waiting: 1, parked: 1, retried: 0 })
@@ -268,7 +268,7 @@ test('one brought back without a key waits, and a copy of it is processed meanwh
     ids: ['1', '1'],
     watermark: 2,
     parked: { 0: { replayed: true, holdsKey: false } },
-    deadLetters: { 0: { messageId: '', replayed: true } },
+    deadLetters: { 0: { holdsKey: false, replayed: true } },
   })
   assert.equal(found, [])
   assert.equal([counted.processed, counted.duplicates, counted.parked], [1, 0, 1])
@@ -279,28 +279,59 @@ test('a dead letter that was replayed and is gone was processed, once, and out o
   const { counted, found, replay, expected } = replayed({
     ids: ['1', '2', '1', 'b/3'],
     watermark: 4,
-    deadLetters: { 0: { messageId: '1', replayed: true } },
+    deadLetters: { 0: { holdsKey: true, replayed: true } },
   })
   assert.equal(found, [])
   assert.equal(counted, { records: 4, processed: 3, duplicates: 1, waiting: 0, parked: 0, retried: 0 })
   assert.equal([replay.replayed, replay.dead], [1, 0])
   assert.equal(['1', '2', '3'].map(expected), [1, 1, 1])
   assert.equal([...replay.outOfTurn], ['a'])
-  const second = { ids: ['1', '1'], watermark: 2, deadLetters: { 1: { messageId: '1', replayed: true } } }
+  const second = { ids: ['1', '1'], watermark: 2, deadLetters: { 1: { holdsKey: true, replayed: true } } }
   assert.equal(replayed(second).found, ['duplicated 1'], 'a key would not have let the copy be given up')
 })
 
 test('a replay that held no key may have been a copy of whatever is in the log, before it or after', () => {
   for (const offset of [0, 1]) {
-    const letters = { [offset]: { messageId: '', replayed: true } }
+    const letters = { [offset]: { holdsKey: false, replayed: true } }
     const { counted, found, expected } = replayed({ ids: ['1', '1'], watermark: 2, deadLetters: letters })
     assert.equal(found, [])
     assert.equal([counted.processed, counted.duplicates, expected('1')], [1, 1, 1])
   }
-  const dead = { 0: { messageId: '', replayed: true }, 1: { messageId: '1', replayed: false } }
+  const dead = { 0: { holdsKey: false, replayed: true }, 1: { holdsKey: true, replayed: false } }
   const copied = replayed({ ids: ['1', '1'], watermark: 2, deadLetters: dead })
   assert.equal(copied.found, [])
   assert.equal([copied.counted.duplicates, copied.replay.dead, copied.expected('1')], [1, 1, 0])
+})
+
+test('copies of a bad record are each a dead letter, and the message that comes mended after them is processed in its place', () => {
+  const bad = { holdsKey: false, replayed: false }
+  const { counted, found, replay, expected } = replayed({
+    ids: ['1', '1', '2', '1', '1', '1'],
+    watermark: 6,
+    deadLetters: { 0: bad, 1: bad, 4: bad },
+  })
+  assert.equal(found, [])
+  assert.equal([counted.processed, counted.duplicates, replay.dead], [2, 1, 3])
+  assert.equal(['1', '2'].map(expected), [1, 1])
+  assert.is(replay.messages.offset[replay.messages.find(idOf('1'))], 3)
+  assert.is(replay.chains.get('0/a')?.messages, 2)
+})
+
+test('where a bad record was brought back, its message is not looked for at its place, nor among what keeps its order', () => {
+  for (const parked of [{}, { 0: { replayed: true, holdsKey: false } }]) {
+    const { counted, found, replay, expected } = replayed({
+      ids: ['1', '2', '1'],
+      watermark: 3,
+      parked,
+      deadLetters: { 0: { holdsKey: false, replayed: true } },
+    })
+    assert.equal(found, [])
+    const waits = 0 in parked
+    assert.equal([counted.processed, counted.duplicates, expected('1')], [2, waits ? 0 : 1, 1])
+    const number = replay.messages.find(idOf('1'))
+    assert.is(replay.messages.offset[number], 2)
+    assert.is(replay.messages.replayed[number], waits ? 0 : 1)
+  }
 })
 
 test('a record that is to be tried again waits', () => {
