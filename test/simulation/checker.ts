@@ -323,8 +323,9 @@ export class Checker {
     seen?.attempts.set(row.offset, row.attempts)
   }
 
-  #holds({ ref, offset, kind }: OutcomeRow): boolean {
-    return kind !== 'duplicate' && this.#seen.get(refKey(ref))?.replays.has(offset) === true
+  #holds({ ref, offset, kind, key }: OutcomeRow): boolean {
+    if (kind === 'duplicate' || this.#seen.get(refKey(ref))?.replays.has(offset) !== true) return false
+    return this.#keys.get(key ?? '')?.owners.has(`${refKey(ref)} offset ${offset}`) === true
   }
 
   #outcome(row: OutcomeRow, begun: number, heldNow: ReadonlySet<string>): void {
@@ -378,7 +379,7 @@ export class Checker {
       refused: ['done', 'duplicate'],
       poison: ['failed', 'duplicate'],
       broken: ['failed', 'duplicate'],
-      bad: ['failed'],
+      bad: ['failed', 'duplicate'],
       'bad effect': ['failed', 'duplicate'],
       'bad commit': ['failed', 'duplicate'],
       kills: ['failed', 'duplicate'],
@@ -408,7 +409,7 @@ export class Checker {
     if (!nobody && row.kind !== 'failed' && row.messageId !== message.id)
       violate('G1 an outcome of another message', `${at}: ${row.messageId} instead of ${message.id}`)
     // Nobody has read what ended processes.
-    if (!nobody && message.kind !== 'bad' && row.reason !== 'process_lost') this.#key(row, message.id, at, life)
+    if (!nobody && row.reason !== 'process_lost') this.#key(row, message.id, at, life)
     if (row.kind === 'done') this.#effects(row, at)
   }
 
@@ -424,6 +425,10 @@ export class Checker {
       else if (!counts && !heldNow.has(key) && this.#lostKeys.has(key)) this.#ofLost.set(key, at)
       else if (!counts && !heldNow.has(key))
         violate(since === null ? 'G1 a duplicate of nothing' : 'G1 what was to run again did not', at)
+      return
+    }
+    if (row.kind === 'failed' && row.reason === 'schema') {
+      if (row.key !== null) violate('G2 a bad record with a key', `${at}: ${row.key}`)
       return
     }
     const own = broughtBack && known?.owners.has(at)

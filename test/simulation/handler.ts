@@ -64,7 +64,7 @@ export function handle(
     flaky: boolean
     /** Its worker knows no table that it writes. */
     lacking: boolean
-    /** A new version of it has been released, which takes poison. */
+    /** A new version of it has been released, which takes poison and what was bad. */
     mended: boolean
     /** What the dependency answers; null where it calls none. */
     served: boolean | null
@@ -73,11 +73,8 @@ export function handle(
   const message = messageIn(record)
   const known = { type: message.kind, traceId: '', messageId: message.id }
   const key = options.offsetMode ? null : { uuid: message.id, day: 0 }
-  if (message.kind === 'bad')
-    return {
-      outcome: { kind: 'failed', failure: failure('bad_json', 'bad-record'), key: null, ...known, messageId: '' },
-      chain,
-    }
+  if (message.kind === 'bad' && !options.mended)
+    return { outcome: { kind: 'failed', failure: failure('schema', 'bad-record'), key: null, ...known }, chain }
   if (message.kind === 'poison' && !options.mended)
     return { outcome: { kind: 'failed', failure: failure('handler', 'permanent'), key, ...known }, chain }
   if (options.flaky || message.kind === 'broken')

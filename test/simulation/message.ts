@@ -5,7 +5,7 @@ import type { KafkaRecord } from '../../core/kafka/source.ts'
  * - `good`: processed
  * - `poison`: the handler fails on it, always
  * - `broken`: the handler fails on it, always, and not for good as far as it knows
- * - `bad`: not a message at all
+ * - `bad`: does not pass its actor's schema
  * - `bad effect`: PostgreSQL refuses its row
  * - `bad commit`: a deferred constraint refuses it at the commit
  * - `refused`: Kafka refuses what it publishes

@@ -108,6 +108,16 @@ export const mutants: readonly Mutant[] = [
     ],
   },
   {
+    name: 'a bad record that was brought back is no copy of its message, which came mended meanwhile',
+    edits: [
+      {
+        file: 'core/postgres/transactions.ts',
+        from: 'return row?.holdsKey ? everWritten',
+        to: 'return row?.holdsKey || (row !== null && row.replays > 0) ? everWritten',
+      },
+    ],
+  },
+  {
     name: 'a worker knows a dead letter that was brought back as a copy',
     edits: [
       {

@@ -269,9 +269,9 @@ export class SimulatedWorkers implements Workers {
     }
     box.queue.push(...records)
     for (const record of box.actor.looksUp ? records : []) {
-      const { id, kind } = messageIn(record)
+      const { id } = messageIn(record)
       const since = again?.get(record.offset) ?? null
-      if (kind !== 'bad' && known(`${box.actor.group}/${box.tenant}/${id}`, since)) box.copies.add(record.offset)
+      if (known(`${box.actor.group}/${box.tenant}/${id}`, since)) box.copies.add(record.offset)
     }
     if (box.actor.serial && box.queue.length > 1) breach(`a serial actor was sent ${box.queue.length} records at once`)
   }
@@ -309,7 +309,7 @@ export class SimulatedWorkers implements Workers {
         const record = box.queue.shift()
         if (record === undefined) break
         const { id, kind } = messageIn(record)
-        if (box.copies.delete(record.offset) || (kind !== 'bad' && box.ids.has(id))) {
+        if (box.copies.delete(record.offset) || box.ids.has(id)) {
           chaos.mark('a copy that a worker knew')
           const outcome = { kind: 'duplicate' as const, messageId: id, type: kind, traceId: '' }
           decisions.push({ mailbox, run: box.run, offset: record.offset, outcome })
