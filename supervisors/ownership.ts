@@ -114,18 +114,33 @@ export class Ownership {
     }
     if (partition.phase !== 'claiming') return
     partition.topicId = topic.id
-    const committed = await group.source.committed([partition])
+    const committed = await this.#committed(partition)
     let owned: Owned | null = null
     while (owned === null) {
       const late = partition.suspect || this.#clock.monotonic() - partition.assignedAt > this.#settings.promptRaiseMs
-      if (late) await this.#proveMembership(partition, committed[0])
+      if (late) await this.#proveMembership(partition, committed)
       if (partition.phase !== 'claiming') return
-      owned = await this.#takeOver(partition, committed[0])
+      owned = await this.#takeOver(partition, committed)
       if (partition.phase !== 'claiming') return this.#events.inVain(partition)
     }
     partition.suspect = false
     partition.claimAttempts = 0
     this.#events.owned(partition, owned)
+  }
+
+  /**
+   * Kafka's offset. A coordinator that was frozen, and has not heard yet that another one took its place, answers with the
+   * offset of then (seen with Kafka 4.4). So one below what we wrote last is asked for again for a while, before it is
+   * taken for an operator's, or written back as a proof.
+   */
+  async #committed(partition: Partition): Promise<PartitionOffset | undefined> {
+    const { source, onForeignOffset } = partition.group
+    for (let asked = 1; ; asked++) {
+      const [committed] = await source.committed([partition])
+      if (committed === undefined || onForeignOffset === 'ignore' || asked === mostAsked) return committed
+      if (committed.offset >= (await this.#written(partition)) || partition.phase !== 'claiming') return committed
+      await sleep(this.#clock, askAgainMs)
+    }
   }
 
   /**
@@ -286,6 +301,10 @@ export class Ownership {
  * another daemon's that lagged.
  */
 const patience = 5
+
+/** How often Kafka is asked for an offset that lies below what was written, and how long after the last time. */
+const mostAsked = 8
+const askAgainMs = 500
 
 /** Whether a foreign offset decides nothing. The watermark is written over it, however long no record comes. */
 function countsForNothing({ group, writtenBefore }: Partition, offset: number): boolean {

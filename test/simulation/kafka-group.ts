@@ -24,6 +24,8 @@ export class KafkaGroup {
   readonly name: string
   readonly topics: readonly string[]
   readonly offsets = new Map<string, number>()
+  /** What a member's last write replaced, and when. */
+  readonly #replaced = new Map<string, { readonly offset: number; readonly at: number }>()
   readonly #loop: EventLoop
   readonly #cluster: KafkaCluster
   readonly #random: SeededRandom
@@ -115,7 +117,11 @@ export class KafkaGroup {
     if (member === undefined) return 'not-member'
     if (this.#protocol === 'classic' && member.generation !== this.#generation)
       return this.#random.chance(0.5) ? 'not-member' : 'unavailable'
-    for (const at of offsets) this.write(at, at.offset)
+    for (const at of offsets) {
+      const offset = this.offsetOf(at)
+      if (offset !== undefined) this.#replaced.set(keyOf(at), { offset, at: this.#loop.now })
+      this.write(at, at.offset)
+    }
     return 'committed'
   }
 
@@ -130,9 +136,19 @@ export class KafkaGroup {
     return this.offsets.get(keyOf(at))
   }
 
+  /** As a coordinator says that was frozen, and does not know for a while that it is none any more. */
+  staleOffsetOf(at: TopicPartition): number | undefined {
+    const replaced = this.#replaced.get(keyOf(at))
+    return replaced !== undefined && this.#loop.now - replaced.at < 2_000 ? replaced.offset : this.offsetOf(at)
+  }
+
   /** The topic was deleted: so are the group's offsets of it. Its partitions are taken at the next rebalance. */
   forget(topic: string): void {
-    for (const key of [...this.offsets.keys()]) if (partitionOf(key).topic === topic) this.offsets.delete(key)
+    for (const key of [...this.offsets.keys()]) {
+      if (partitionOf(key).topic !== topic) continue
+      this.offsets.delete(key)
+      this.#replaced.delete(key)
+    }
   }
 
   expel(id: number): void {

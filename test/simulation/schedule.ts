@@ -97,6 +97,7 @@ export const hazards = [
   'handler fails',
   'slow handler',
   'tables away',
+  'offset read stale',
 ] as const
 export type Hazard = (typeof hazards)[number]
 export type Hazards = Readonly<Partial<Record<Hazard, number>>>

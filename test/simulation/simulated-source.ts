@@ -154,10 +154,11 @@ export class SimulatedSource implements Source {
   }
 
   committed(partitions: readonly TopicPartition[]): Promise<readonly PartitionOffset[]> {
-    const { group } = this.#options
+    const { group, chaos } = this.#options
     return this.#request('offset fetch', () =>
       partitions.flatMap(({ topic, partition }) => {
-        const offset = group.offsetOf({ topic, partition })
+        const at = { topic, partition }
+        const offset = chaos.happens('offset read stale') ? group.staleOffsetOf(at) : group.offsetOf(at)
         return offset === undefined ? [] : [{ topic, partition, offset }]
       }),
     )

@@ -36,7 +36,7 @@ export function stubLedger(parts: Partial<Ledger> = {}): Ledger {
     begin: unexpected,
     beginAgain: unexpected,
     takeOver: unexpected,
-    standing: unexpected,
+    standing: async (refs) => refs.map(() => ({ epoch: -1, kafkaOffset: -1 })),
     release: unexpected,
     runAlone: unexpected,
     runNoneAlone: unexpected,

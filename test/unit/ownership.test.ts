@@ -149,7 +149,7 @@ test('a topic that brokers go on naming is begun again, where an earlier one was
 /** A claim of a partition that was left with this progress, where Kafka has this offset, and accepting it takes so long. */
 function foreign(
   onForeignOffset: GroupOptions['onForeignOffset'],
-  kafka: number,
+  kafka: number | (() => number),
   log = { start: 0, end: 100 },
   acceptMs = 0,
 ) {
@@ -160,7 +160,7 @@ function foreign(
   const source = stubSource({
     describe: async () => ({ topic: 't', id: 'x', partitions: 1 }),
     clusterId: async () => 'cluster',
-    committed: async (all) => all.map((at) => ({ ...at, offset: kafka })),
+    committed: async (all) => all.map((at) => ({ ...at, offset: typeof kafka === 'number' ? kafka : kafka() })),
     range: async (all) => all.map((at) => ({ ...at, ...log })),
     commit: async () => {
       events.push('proved')
@@ -169,6 +169,7 @@ function foreign(
   })
   const ledger = stubLedger({
     topicProgress: async () => ({ partitions: 1, recreated: false, superseded: false, clusterId: 'cluster' }),
+    standing: async () => [owned],
     takeOver: async () => {
       raising()
       return owned
@@ -192,8 +193,22 @@ function foreign(
   const goesMeanwhile = () => {
     raising = () => void (claimed.phase = 'gone')
   }
-  return { claim: () => ownership.claim(claimed), goesMeanwhile, events, accepted, claimed }
+  const claim = async () => {
+    const claiming = ownership.claim(claimed)
+    await clock.pass(10_000)
+    await claiming
+  }
+  return { claim, goesMeanwhile, events, accepted, claimed }
 }
+
+test('an offset below what was written last is asked for again: a coordinator of before may have answered', async () => {
+  for (const way of ['stop', 'accept'] as const) {
+    const answers = [10, 10, 40]
+    const { claim, events, accepted } = foreign(way, () => answers.shift() ?? 40)
+    await claim()
+    assert.equal([events, accepted], [['owned at 60'], []])
+  }
+})
 
 for (const [kafka, way] of [
   [10, '--rerun'],
