@@ -88,6 +88,8 @@ export class Checker {
   #chains = new Map<string, Chain>()
   /** Everything ever committed for publication, where it came from; survives a failover. */
   readonly #outgoing = new Map<string, { readonly from: string; readonly offset: number; readonly index: number }>()
+  /** Those of them that a failover has lost: who commits one again may have it from another record. */
+  readonly #lostOutgoing = new Set<string>()
   readonly #published = new Set<string>()
   #firstCopies = new Map<string, { offset: number; index: number }>()
 
@@ -114,9 +116,10 @@ export class Checker {
       if (change.kind === 'progress' && change.reason === 'commit') this.#progress(by, change, outcomes)
       if (change.kind === 'outbox') {
         const { position } = change.row
-        if (this.#outgoing.has(nameOf(change.row))) continue
+        const name = nameOf(change.row)
+        if (this.#outgoing.has(name) && !this.#lostOutgoing.delete(name)) continue
         const life = this.#seen.get(refKey(change.origin))?.reruns.length ?? 0
-        this.#outgoing.set(nameOf(change.row), {
+        this.#outgoing.set(name, {
           from: `${refKey(change.origin)} ${this.#queueOf(change.origin, change.offset, change.row.tenant)} ${life}`,
           offset: change.offset,
           index: position.index,
@@ -128,6 +131,7 @@ export class Checker {
   /** The database lost its last transactions: everything again, from those that are left. */
   restart(history: readonly Applied[]): void {
     for (const key of this.#keys.keys()) this.#lostKeys.add(key)
+    for (const name of this.#outgoing.keys()) this.#lostOutgoing.add(name)
     this.#seen = new Map()
     this.#keys = new Map()
     this.#chains = new Map()
