@@ -180,16 +180,6 @@ export const mutants: readonly Mutant[] = [
     ],
   },
   {
-    name: 'an offset from before is taken for an operator’s',
-    edits: [
-      {
-        file: 'supervisors/ownership.ts',
-        from: 'asked === mostAsked) return committed',
-        to: 'asked < mostAsked) return committed',
-      },
-    ],
-  },
-  {
     name: 'a dependency that is away counts as an attempt',
     edits: [
       {

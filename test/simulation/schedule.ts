@@ -277,6 +277,7 @@ const seldom: Readonly<Partial<Record<Hazard, readonly [number, ...number[]]>>> 
   'late batch': [0.5, 1],
   'lost told late': [0.1, 0.3, 0.6],
   'tables away': [0.1, 0.3, 0.6],
+  'offset read stale': [0.1, 0.3, 0.6],
 }
 
 function drawHazards(random: SeededRandom): Hazards {
