@@ -1,5 +1,5 @@
 import type { Catalog } from '../core/catalog.ts'
-import type { Clock } from '../core/clock.ts'
+import type { Clock, Timer } from '../core/clock.ts'
 import type { Log } from '../core/log.ts'
 import type { TableWatch } from './judgement.ts'
 
@@ -18,12 +18,16 @@ export type CatalogWatchOptions = {
 const pauseMs = 50
 const pauseFactor = 10
 
+/** Looked at all the same: a column that is text now and was jsonb refuses nothing, and is given what it should not be. */
+const everyMs = 60_000
+
 /** Tables named in the log, at most. */
 const maxNamed = 20
 
 /**
  * The tables as they were when they were last looked at. A daemon that starts in the midst of a migration, and one that
- * runs through it, sees what is there afterwards: it is read again as soon as effects met something that is not there.
+ * runs through it, sees what is there afterwards: it is read again as soon as effects met something that is not there, and
+ * every minute.
  */
 export class CatalogWatch implements TableWatch {
   readonly #options: CatalogWatchOptions
@@ -32,10 +36,16 @@ export class CatalogWatch implements TableWatch {
   lookedAt = Number.NEGATIVE_INFINITY
   toldAt = Number.NEGATIVE_INFINITY
   #nextAt = Number.NEGATIVE_INFINITY
+  #timer: Timer
 
   constructor(catalog: Catalog, options: CatalogWatchOptions) {
     this.#catalog = catalog
     this.#options = options
+    this.#timer = this.#lookLater()
+  }
+
+  stop(): void {
+    this.#timer.cancel()
   }
 
   /** Reads the catalog again, if that is not under way and was not just done. */
@@ -52,6 +62,13 @@ export class CatalogWatch implements TableWatch {
         const now = clock.monotonic()
         this.#nextAt = now + Math.max(pauseMs, pauseFactor * (now - began))
       })
+  }
+
+  #lookLater(): Timer {
+    return this.#options.clock.after(everyMs, () => {
+      this.#timer = this.#lookLater()
+      this.lookAgain()
+    })
   }
 
   async #look(): Promise<void> {

@@ -32,6 +32,7 @@ export class Database {
   readonly #control: Control
   readonly #ask: Ask
   readonly #upkeep: Upkeep
+  #tables: CatalogWatch | undefined
   readonly ledger: Ledger
   catalog: Catalog = { tables: [] }
   lanes: readonly PostgresLane[] = []
@@ -74,10 +75,10 @@ export class Database {
     )
   }
 
-  /** Looks again at the tables, when it is told to; `changed` hears of it once the lanes know them. */
+  /** Looks again at the tables, when it is told to and every minute; `changed` hears of it once the lanes know them. */
   watchCatalog(changed: (catalog: Catalog) => void): CatalogWatch {
     const { clock, log } = this.#options
-    return new CatalogWatch(this.catalog, {
+    this.#tables = new CatalogWatch(this.catalog, {
       clock,
       log,
       read: () => readCatalog(this.#ask),
@@ -86,9 +87,11 @@ export class Database {
         changed(catalog)
       },
     })
+    return this.#tables
   }
 
   async close(): Promise<void> {
+    this.#tables?.stop()
     await this.#upkeep.stop()
     await Promise.all(this.lanes.map((lane) => lane.close()))
     await this.#control.close()

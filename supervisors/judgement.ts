@@ -104,12 +104,14 @@ export class Judgement {
    * tenants are refused so and nobody has had the like processed since.
    */
   misses(mailbox: Mailbox, item: Item, failed: Failed): boolean {
-    const { clock, tables, withdraw } = this.#options
+    const { clock, settings, tables, withdraw } = this.#options
     const { failure } = failed
     const now = clock.monotonic()
-    const suspect: Suspect = { mailbox, decided: new Decided(mailbox, item, failed), failure, by: 'worker', held: 'no' }
+    const by = failure.reason === 'effect' ? 'worker' : 'server'
+    const suspect: Suspect = { mailbox, decided: new Decided(mailbox, item, failed), failure, by, held: 'no' }
     let shared: string | null = null
-    if (concernsAll(failure.sqlstate ?? '')) {
+    const ofAll = concernsAll(failure.sqlstate ?? '')
+    if (ofAll) {
       this.#shared.note(suspect, now)
       shared = this.#shared.shared(suspect, now)
     }
@@ -131,7 +133,8 @@ export class Judgement {
       tables.lookAgain()
       // It may have been held for something else before.
       mailbox.held = before
-      this.#holdBack(mailbox, shown, lookMs)
+      // Time for others to run into the same.
+      this.#holdBack(mailbox, shown, ofAll ? settings.systemicRetryMs : lookMs)
     }
     return true
   }

@@ -75,7 +75,8 @@ function readUniques(sql: Ask): Promise<{ table_name: string; columns: string[] 
     join pg_namespace as spaces on spaces.oid = tables.relnamespace
     where indexes.indisunique and indexes.indimmediate and indexes.indisvalid
       and indexes.indpred is null and indexes.indexprs is null
-      and indexes.indnkeyatts = indexes.indnatts`
+      and indexes.indnkeyatts = indexes.indnatts
+    order by indexes.indexrelid`
 }
 
 function readReferences(sql: Ask): Promise<{ table_name: string; referred: string }[]> {
@@ -86,7 +87,8 @@ function readReferences(sql: Ask): Promise<{ table_name: string; referred: strin
     join pg_namespace as spaces on spaces.oid = tables.relnamespace
     join pg_class as others on others.oid = keys.confrelid
     join pg_namespace as other_spaces on other_spaces.oid = others.relnamespace
-    where keys.contype = 'f'`
+    where keys.contype = 'f'
+    order by keys.oid`
 }
 
 function kindOf(type: string, category: string): Column['kind'] {

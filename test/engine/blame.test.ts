@@ -314,14 +314,18 @@ test('what all handlers find missing when they read is nobody’s fault, once th
   assert.equal(stage.reasons, [])
 })
 
-test('what one handler alone finds missing when it reads is a failed attempt like another', async () => {
+test('what one handler alone finds missing when it reads is its message’s fault once others have read the like', async () => {
   const stage = new EngineStage()
   await stage.assign()
   stage.sqlstate = '42P01'
   stage.failures.set(0, 1_000)
   await stage.send(tenants)
   await stage.clock.pass(60_000)
+  assert.equal(stage.deadLetters, [])
+  await stage.send(['t5', 't6'])
+  await stage.clock.pass(60_000)
   assert.equal(stage.deadLetters, ['0: handler, attempt 4'])
+  assert.equal(stage.reasons, [])
 })
 
 test('a message that ran before its worker heard of the tables is not blamed for what they lacked', async () => {
