@@ -32,8 +32,8 @@ export const mutants: readonly Mutant[] = [
     edits: [
       {
         file: 'supervisors/ownership.ts',
-        from: 'if (late) await this.#proveMembership(partition, committed[0])',
-        to: 'if (late && committed.length < 0) await this.#proveMembership(partition, committed[0])',
+        from: 'if (late) await this.#proveMembership(partition, committed)',
+        to: 'if (late && committed?.offset === -1) await this.#proveMembership(partition, committed)',
       },
     ],
   },
