@@ -8,6 +8,7 @@ import type { Log } from '../core/log.ts'
 import { loggableFacts } from '../core/loggable.ts'
 import type { MessageHeaders } from '../core/message-headers.ts'
 import { deriveId, messageKey, timeOfId } from '../core/message-id.ts'
+import { afterYear9999 } from '../core/timestamp.ts'
 import { callDependency } from './calls.ts'
 import type { Actor, AnyContext, Call, Outgoing } from './define-actor.ts'
 import { outgoing } from './outgoing.ts'
@@ -260,8 +261,9 @@ export class MessageContext implements AnyContext {
     if (!has) throw new TenantryError('TENANTRY_NOT_DECLARED', sentence, { actor: this.#mailbox.actor.name })
   }
 
+  /** A producer that counts microseconds writes a later one than what is made of it could hold. */
   #time(): Date {
-    return new Date(Math.min(Math.max(0, this.#record.timestamp), lastTime))
+    return new Date(Math.min(Math.max(0, this.#record.timestamp), afterYear9999 - 1))
   }
 
   #controller(): AbortController {
@@ -318,9 +320,6 @@ export class MessageContext implements AnyContext {
     this.effects.push(effect)
   }
 }
-
-/** The end of the year 9999: a producer that counts microseconds writes later ones, which RFC 3339 cannot hold. */
-const lastTime = 253_402_300_799_999
 
 /** What types promise, JavaScript may break: without its conflict an upsert would be an insert. */
 function conflictOf(table: string, options: unknown): readonly string[] {

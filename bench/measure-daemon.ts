@@ -32,7 +32,7 @@ export type Place = {
   readonly servers: Servers
   readonly configuration: Configuration
   readonly day: number
-  /** Whether to find out where the daemon's time goes (Node only; costs some of it). */
+  /** Whether to find out where the daemon's time goes (costs some of it; of Bun the main thread only). */
   readonly profile: boolean
   /** Further flags of the runtime, keys of the daemon's configuration, and variables of its environment. */
   readonly runtimeFlags?: readonly string[]

@@ -4,7 +4,7 @@ import { TenantryError } from './errors.ts'
 import { isStorable, stringifyJson } from './json.ts'
 import { canonicalUuid } from './message-id.ts'
 import { byteaText, escaped } from './postgres/array-text.ts'
-import { beginsWithDate, isTimestamp } from './timestamp.ts'
+import { afterYear9999, beginsWithDate, isTimestamp } from './timestamp.ts'
 
 /**
  * JavaScript values in PostgreSQL's text form. A value that its column cannot hold exactly is an error that names
@@ -159,14 +159,13 @@ function jsonText(label: string, value: unknown, maxDepth: number): string {
   }
 }
 
-const lastDate = 253_402_300_800_000
 const firstDate = -62_135_596_800_000
 
 function timestampEncoder(label: string, type: string): EncodeSome {
   return (value) => {
     if (value instanceof Date) {
       const time = value.getTime()
-      if (time >= firstDate && time < lastDate) return value.toISOString()
+      if (time >= firstDate && time < afterYear9999) return value.toISOString()
       throw bad(label, Number.isNaN(time) ? 'an invalid Date' : 'a Date outside the years 1 to 9999')
     }
     if (typeof value !== 'string') throw bad(label, `${kindOf(value)} for ${type}: give a Date or an ISO 8601 string`)

@@ -1,3 +1,6 @@
+/** The first millisecond, since 1970, after the year 9999: RFC 3339 has no later ones, and PostgreSQL is not given any. */
+export const afterYear9999 = 253_402_300_800_000
+
 const form =
   /^\d{4}-\d\d-\d\d[Tt](?:[01]\d|2[0-3]):[0-5]\d:(?:[0-5]\d|60)(?:\.\d{1,12})?(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)$/
 

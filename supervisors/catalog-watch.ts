@@ -55,7 +55,7 @@ export class CatalogWatch implements TableWatch {
     if (this.#reading || began < this.#nextAt) return
     this.#reading = true
     // Where it cannot be read, PostgreSQL is away: that is said elsewhere, and who is without his table asks again.
-    void this.#look()
+    void this.#look(began)
       .catch(() => {})
       .then(() => {
         this.#reading = false
@@ -71,9 +71,8 @@ export class CatalogWatch implements TableWatch {
     })
   }
 
-  async #look(): Promise<void> {
+  async #look(began: number): Promise<void> {
     const { clock, log, read, changed } = this.#options
-    const began = clock.monotonic()
     const catalog = await read()
     const tables = differing(this.#catalog, catalog)
     if (tables.length > 0) {

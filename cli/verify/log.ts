@@ -2,7 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { Consumer, ListOffsetTimestamps } from '@platformatic/kafka'
 import { type Clock, systemClock } from '../../core/clock.ts'
 import { messageOf, TenantryError } from '../../core/errors.ts'
-import { noAnswer } from '../../core/kafka/any-broker.ts'
+import { noAnswer, silentMs } from '../../core/kafka/any-broker.ts'
 import { unavailable } from '../../core/kafka/cluster.ts'
 import { clientOptions, type KafkaConnection } from '../../core/kafka/options.ts'
 
@@ -24,8 +24,6 @@ export type LoggedTopic = {
 const readCommitted = 1
 const fetchBytes = 2 * 1024 * 1024
 const tries = 20
-/** Brokers that take a question and have not answered it after so long are frozen, or so it is said. */
-const silentMs = 8_000
 
 /** Kafka's logs, read from the outside: no group is joined and nothing is written. */
 export class Log {

@@ -6,7 +6,7 @@ import { clientOptions, type KafkaConnection } from './options.ts'
 /** Who has not answered after so long may be frozen: another broker is asked, too. */
 const patienceMs = 2_000
 /** When none of those that were asked has answered after so long, Kafka as a whole may be frozen: the asker must know. */
-const silentMs = 8_000
+export const silentMs = 8_000
 const mostAsked = 3
 
 /** Why a question was given up. */

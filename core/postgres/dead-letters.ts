@@ -1,5 +1,6 @@
 import type postgres from 'postgres'
 import { firstFailureOf, goesToTopic, originOf } from '../dead-letter.ts'
+import { afterYear9999 } from '../timestamp.ts'
 import { byteaText, plainArray, textArray } from './array-text.ts'
 import { own, type Step, storable } from './group-commit.ts'
 import type { Commit } from './transactions.ts'
@@ -33,7 +34,7 @@ export function deadLetterSteps(
       ${textArray(letters.map(({ ref }) => ref.group))}::text[], ${textArray(letters.map(({ ref }) => ref.topic))}::text[],
       ${plainArray(letters.map(({ ref }) => ref.topicId))}::uuid[], ${plainArray(letters.map(({ ref }) => ref.partition))}::integer[],
       ${plainArray(records.map(({ offset }) => offset))}::bigint[],
-      ${textArray(records.map(({ timestamp }) => (timestamp >= 0 && timestamp < maxTimestamp ? String(timestamp) : null)))}::bigint[],
+      ${textArray(records.map(({ timestamp }) => (timestamp >= 0 && timestamp < afterYear9999 ? String(timestamp) : null)))}::bigint[],
       ${textArray(records.map(({ key }) => byteaText(key)))}::bytea[], ${textArray(records.map(({ value }) => byteaText(value)))}::bytea[],
       ${textArray(records.map(({ headers }) => textArray(headers.map(([name]) => byteaText(name)))))}::text[],
       ${textArray(records.map(({ headers }) => textArray(headers.map(([, value]) => byteaText(value)))))}::text[],
@@ -54,6 +55,3 @@ export function deadLetterSteps(
     on conflict do nothing`
   return [own(query)]
 }
-
-/** The last timestamp that PostgreSQL's to_timestamp takes safely: the year 9999. */
-const maxTimestamp = 253_402_300_800_000

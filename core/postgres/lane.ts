@@ -64,7 +64,7 @@ type Ended = { readonly step: Step; readonly error: unknown }
 export class PostgresLane implements Lane {
   readonly #options: PostgresLaneOptions
   #grouping: EffectGrouping
-  readonly #types = new Map<string, string>()
+  #types: ReadonlyMap<string, string>
   #connection: LaneConnection | undefined
   /** Shapes of rows that were written over this connection. */
   readonly #shapes = new Set<string>()
@@ -79,16 +79,13 @@ export class PostgresLane implements Lane {
   constructor(options: PostgresLaneOptions) {
     this.#options = options
     this.#grouping = new EffectGrouping(options.catalog)
-    this.useCatalog(options.catalog)
+    this.#types = typesOf(options.catalog)
   }
 
   /** From the next commit on, the tables are those of `catalog`. */
   useCatalog(catalog: Catalog): void {
     this.#grouping = new EffectGrouping(catalog)
-    this.#types.clear()
-    for (const { name, columns } of catalog.tables) {
-      for (const column of columns) this.#types.set(`${name}\n${column.name}`, `${column.typeSchema}.${column.type}`)
-    }
+    this.#types = typesOf(catalog)
   }
 
   async commit(commit: Commit, mode: CommitMode): Promise<CommitResult> {
@@ -273,6 +270,15 @@ export class PostgresLane implements Lane {
     }
     return { kind: 'refused', step: step.of, blame, failure: failureOf(error, 'effect') }
   }
+}
+
+/** Types of columns, by table and name. */
+function typesOf({ tables }: Catalog): ReadonlyMap<string, string> {
+  return new Map(
+    tables.flatMap(({ name, columns }) =>
+      columns.map((column) => [`${name}\n${column.name}`, `${column.typeSchema}.${column.type}`] as const),
+    ),
+  )
 }
 
 /**
