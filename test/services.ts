@@ -2,7 +2,11 @@ import { randomBytes } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import { Admin } from '@platformatic/kafka'
 import postgres from 'postgres'
+import * as assert from 'uvu/assert'
+import { systemClock } from '../core/clock.ts'
 import { messageOf, TenantryError } from '../core/errors.ts'
+import { KafkaPublisher, type OutgoingMessage } from '../core/kafka/producer.ts'
+import { silentLog } from '../core/log.ts'
 import { positionsOf, sumOf } from '../tools/run/positions.ts'
 
 // What integration tests need of the cluster that the runner has started. A file that is run on its own
@@ -100,6 +104,14 @@ export async function freshTopic(options: FreshTopicOptions = {}): Promise<strin
     await admin.close()
   }
   return topic
+}
+
+/** Sends all of these, in order; each was delivered when this resolves. */
+export async function sendAll(messages: readonly OutgoingMessage[]): Promise<void> {
+  const bootstrap = kafkaAddress().split(',')
+  const publisher = new KafkaPublisher({ bootstrap, clientId: 'test', clock: systemClock, log: silentLog })
+  for (const delivery of await publisher.send(messages)) assert.is(delivery.kind, 'delivered')
+  await publisher.stop()
 }
 
 /** Records that a group is done with, by the truth in PostgreSQL. */

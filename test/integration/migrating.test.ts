@@ -5,14 +5,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import postgres from 'postgres'
 import * as assert from 'uvu/assert'
-import { systemClock } from '../../core/clock.ts'
 import { httpGet } from '../../core/http-get.ts'
-import { KafkaPublisher } from '../../core/kafka/producer.ts'
-import { silentLog } from '../../core/log.ts'
 import { migrateUp } from '../../core/postgres/migrate.ts'
 import { writeActor } from '../actor-folder.ts'
 import { after, before, test } from '../harness.ts'
-import { eventually, type FreshDatabase, freshDatabase, freshTopic, kafkaAddress } from '../services.ts'
+import { eventually, type FreshDatabase, freshDatabase, freshTopic, kafkaAddress, sendAll } from '../services.ts'
 import { startCli } from '../spawn-cli.ts'
 
 // Tables change while a daemon starts or runs: it goes on with them as they are then, and no message is blamed.
@@ -60,19 +57,12 @@ after(async () => {
 })
 
 async function send(payloads: readonly object[]): Promise<void> {
-  const publisher = new KafkaPublisher({
-    bootstrap: kafkaAddress().split(','),
-    clientId: 'test',
-    clock: systemClock,
-    log: silentLog,
-  })
   const messages = payloads.map((payload, i) => {
     const tenant = `tenant-${i % 8}`
     const value = { message_id: randomUUID(), type: 'ping', tenant_id: tenant, payload }
     return { topic, key: Buffer.from(tenant), value: Buffer.from(JSON.stringify(value)), headers: [] }
   })
-  for (const delivery of await publisher.send(messages)) assert.is(delivery.kind, 'delivered')
-  await publisher.stop()
+  await sendAll(messages)
 }
 
 async function rows(): Promise<number> {

@@ -6,13 +6,10 @@ import { join } from 'node:path'
 import postgres from 'postgres'
 import * as assert from 'uvu/assert'
 import { z } from 'zod'
-import { systemClock } from '../../core/clock.ts'
-import { KafkaPublisher } from '../../core/kafka/producer.ts'
-import { silentLog } from '../../core/log.ts'
 import { samplesOf } from '../../tools/run/metric-samples.ts'
 import { writeActor } from '../actor-folder.ts'
 import { after, before, test } from '../harness.ts'
-import { eventually, freshDatabase, freshTopic, kafkaAddress } from '../services.ts'
+import { eventually, freshDatabase, freshTopic, kafkaAddress, sendAll } from '../services.ts'
 import { runCli, startCli } from '../spawn-cli.ts'
 
 let folder = ''
@@ -69,12 +66,6 @@ test(
       what: 'readiness',
     })
 
-    const publisher = new KafkaPublisher({
-      bootstrap: kafkaAddress().split(','),
-      clientId: 'test',
-      clock: systemClock,
-      log: silentLog,
-    })
     const values = Array.from({ length: 30 }, (_, n) => {
       const tenant = `tenant-${n % 5}`
       const value = { message_id: randomUUID(), type: 'ping', tenant_id: tenant, payload: { n, note: 'PAYLOAD-1' } }
@@ -87,8 +78,7 @@ test(
       ...(first ? [first] : []),
       { topic, key: Buffer.from('tenant-1'), value: Buffer.from('{PAYLOAD-2'), headers: [] },
     ]
-    for (const delivery of await publisher.send(sent)) assert.is(delivery.kind, 'delivered')
-    await publisher.stop()
+    await sendAll(sent)
 
     const done = (text: string, outcome: string) =>
       samplesOf(text).get(`tenantry_records_done_total{group="${topic}",outcome="${outcome}"}`) ?? 0

@@ -6,14 +6,11 @@ import { join } from 'node:path'
 import postgres from 'postgres'
 import * as assert from 'uvu/assert'
 import { z } from 'zod'
-import { systemClock } from '../../core/clock.ts'
-import { KafkaPublisher } from '../../core/kafka/producer.ts'
-import { silentLog } from '../../core/log.ts'
 import { stuckReport } from '../../core/stuck-report.ts'
 import { writeActor } from '../actor-folder.ts'
 import { after, before, test } from '../harness.ts'
 import { blocksOf, commandsOf } from '../pages.ts'
-import { eventually, freshDatabase, freshTopic, kafkaAddress, postgresAddress } from '../services.ts'
+import { eventually, freshDatabase, freshTopic, kafkaAddress, sendAll, postgresAddress } from '../services.ts'
 import { runCli, type RunningCli, startCli } from '../spawn-cli.ts'
 
 let folder = ''
@@ -68,18 +65,11 @@ function at() {
 }
 
 async function send(): Promise<void> {
-  const publisher = new KafkaPublisher({
-    bootstrap: kafkaAddress().split(','),
-    clientId: 'test',
-    clock: systemClock,
-    log: silentLog,
-  })
   const messages = ['slow', 'sick', 'sick', 'well'].map((tenant) => {
     const value = { message_id: randomUUID(), type: 'ping', tenant_id: tenant, payload: { note: 'PAYLOAD-1' } }
     return { topic, key: Buffer.from(tenant), value: Buffer.from(JSON.stringify(value)), headers: [] }
   })
-  for (const delivery of await publisher.send(messages)) assert.is(delivery.kind, 'delivered')
-  await publisher.stop()
+  await sendAll(messages)
 }
 
 const printed = z.object({

@@ -5,12 +5,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import * as assert from 'uvu/assert'
 import { z } from 'zod'
-import { systemClock } from '../../core/clock.ts'
-import { KafkaPublisher } from '../../core/kafka/producer.ts'
-import { silentLog } from '../../core/log.ts'
 import { writeActor } from '../actor-folder.ts'
 import { after, before, test } from '../harness.ts'
-import { eventually, freshDatabase, freshTopic, kafkaAddress } from '../services.ts'
+import { eventually, freshDatabase, freshTopic, kafkaAddress, sendAll } from '../services.ts'
 import { runCli, type RunningCli, startCli } from '../spawn-cli.ts'
 
 const bun = process.versions['bun'] !== undefined
@@ -67,16 +64,9 @@ function at() {
 }
 
 async function send(tenant: string): Promise<void> {
-  const publisher = new KafkaPublisher({
-    bootstrap: kafkaAddress().split(','),
-    clientId: 'test',
-    clock: systemClock,
-    log: silentLog,
-  })
   const value = { message_id: randomUUID(), type: 'ping', tenant_id: tenant, payload: {} }
   const message = { topic, key: Buffer.from(tenant), value: Buffer.from(JSON.stringify(value)), headers: [] }
-  for (const delivery of await publisher.send([message])) assert.is(delivery.kind, 'delivered')
-  await publisher.stop()
+  await sendAll([message])
 }
 
 const running = async (tenant: string) =>
