@@ -1,6 +1,7 @@
 import type postgres from 'postgres'
 import { parseJson } from '../core/json.ts'
 import { parseArray } from '../core/postgres/array-values.ts'
+import { textParameters } from '../core/postgres/parameters.ts'
 
 /** State and documents nest as deep as PostgreSQL lets them; this is well below what overflows a stack. */
 const maxDepth = 1_000
@@ -29,9 +30,10 @@ export const readValues = readers()
 
 function readers(): Record<string, postgres.PostgresType> {
   const asTheyAre = { to: 0, serialize: (value: unknown) => value }
-  const own: Record<string, postgres.PostgresType> = { json: { ...asTheyAre, to: 114, from: [114, 3802], parse: json } }
+  const own: Record<string, postgres.PostgresType> = { json: { ...asTheyAre, from: [114, 3802], parse: json } }
   for (const [i, [types, element]] of arrays.entries()) {
     own[`array${i}`] = { ...asTheyAre, from: [...types], parse: (text: string) => parseArray(text, element) }
   }
-  return own
+  // Last, as the others set how parameters of their types are sent, too.
+  return { ...own, ...textParameters }
 }

@@ -3,6 +3,7 @@ import { TenantryError } from '../core/errors.ts'
 import { encodeParameter } from '../core/sql-text.ts'
 import type { Reader } from './context.ts'
 import type { ReadConnections } from './read-connections.ts'
+import { mustFit } from './statement.ts'
 
 /** Reads for `ctx.query`, over connections of the thread's own. */
 export class PostgresReader implements Reader {
@@ -17,6 +18,7 @@ export class PostgresReader implements Reader {
     if (this.#connections === undefined) {
       throw new TenantryError('TENANTRY_NO_DATABASE', 'ctx.query has no database: this thread was started without one')
     }
+    mustFit(values)
     const parameters = values.map(parameter)
     return this.#connections.read(tenant, (sql) => sql<Record<string, unknown>[]>(text, ...parameters))
   }

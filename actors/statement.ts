@@ -9,6 +9,8 @@ import { encodeParameter } from '../core/sql-text.ts'
  */
 const allowed = new Set(['select', 'insert', 'update', 'delete', 'merge', 'with', 'values'])
 
+const maxParameters = 65_533
+
 /** What was judged, by the template's own object: a template literal's is the same at each run. */
 const judged = new WeakSet<TemplateStringsArray>()
 
@@ -18,11 +20,22 @@ export function statement(text: TemplateStringsArray, values: readonly unknown[]
     judge(text)
     judged.add(text)
   }
+  mustFit(values)
   return {
     kind: 'sql',
     text,
     values: values.map((value, i) => encodeParameter(`parameter ${i + 1} of ctx.sql`, value, maxDepth)),
   }
+}
+
+/** Throws TENANTRY_BAD_STATEMENT for more parameters than the protocol counts: the driver would not send the statement. */
+export function mustFit({ length }: readonly unknown[]): void {
+  if (length <= maxParameters) return
+  throw new TenantryError(
+    'TENANTRY_BAD_STATEMENT',
+    `a statement takes ${maxParameters} parameters at most: give an array for many values, or several statements`,
+    { parameters: length },
+  )
 }
 
 function judge(text: TemplateStringsArray): void {

@@ -22,6 +22,7 @@ import { type Asked, askedKeys, insertKeys, knownKeys } from './keys.ts'
 import { outboxSteps, publishedSteps } from './outbox.ts'
 import { type Backend, LaneConnection, type LaneLimits } from './lane-connection.ts'
 import { lookUp } from './resolve.ts'
+import { textParameters } from './parameters.ts'
 import { parkingSteps } from './parking.ts'
 import { retrySteps } from './retries.ts'
 import { type Run, runsOf } from './runs.ts'
@@ -136,7 +137,7 @@ export class PostgresLane implements Lane {
 
   #open(): Promise<LaneConnection> {
     this.#shapes.clear()
-    return LaneConnection.open(this.#options.url, this.#options.name, this.#options.limits)
+    return LaneConnection.open(this.#options.url, this.#options.name, this.#options.limits, { types: textParameters })
   }
 
   #drop(): void {
@@ -314,12 +315,18 @@ function begin(sql: postgres.Sql): Step {
   return { of: 'own', query: sql`begin read write` }
 }
 
-/** Sends all at once; resolves when every step has ended, and never rejects. */
+/**
+ * Sends all at once; resolves when every step has ended, and never rejects. What the driver itself refuses (too many
+ * parameters) it does not send, and the server would commit the rest: the connection ends with it.
+ */
 function send(connection: LaneConnection, steps: readonly Step[]): Promise<readonly Ended[]> {
   const ended = (step: Step): PromiseLike<Ended> =>
     step.query.then(
       () => ({ step, error: null }),
-      (error: unknown) => ({ step, error: error ?? new Error('the driver gave no reason') }),
+      (error: unknown) => {
+        if (!isServerError(error)) connection.destroy()
+        return { step, error: error ?? new Error('the driver gave no reason') }
+      },
     )
   return connection.together(() => Promise.all(steps.map(ended)))
 }

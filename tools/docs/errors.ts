@@ -126,7 +126,8 @@ const groups: readonly { readonly title: string; readonly intro: string; readonl
         'A column does not exist, or is generated. The nearest one is named. It is looked for again before a message is blamed.',
       TENANTRY_BAD_CONFLICT: 'An upsert names columns without a unique constraint, or one without the tenant.',
       TENANTRY_OTHER_TENANT: "A row names another tenant than the message's. Leave the column out.",
-      TENANTRY_BAD_STATEMENT: 'ctx.sql was not used as a tag, or with a statement that it does not take.',
+      TENANTRY_BAD_STATEMENT:
+        'ctx.sql was not used as a tag, or with a statement that it does not take; or ctx.sql or ctx.query has too many parameters.',
       TENANTRY_BAD_OUTGOING: 'A message cannot be published as it is. The message says what is wrong with it.',
       TENANTRY_NOT_JSON: 'A value cannot be written as JSON. Its path is named.',
       TENANTRY_NOT_DECLARED:
