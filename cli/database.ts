@@ -1,4 +1,5 @@
 import postgres from 'postgres'
+import { ownSettings } from '../core/postgres/lane-connection.ts'
 import { requireSchema } from '../core/postgres/migrate.ts'
 import { explained } from './postgres-errors.ts'
 
@@ -9,7 +10,7 @@ export function usingDatabase<T>(url: string, command: string, use: (sql: postgr
       max: 1,
       onnotice() {},
       connect_timeout: 10,
-      connection: { application_name: `tenantry ${command}` },
+      connection: { ...ownSettings, application_name: `tenantry ${command}` },
     })
     try {
       await requireSchema(sql)

@@ -4,6 +4,7 @@ import { connectionOf } from '../../core/config/kafka-connection.ts'
 import type { Config } from '../../core/config/schema.ts'
 import { codeOf, TenantryError } from '../../core/errors.ts'
 import { Cluster } from '../../core/kafka/cluster.ts'
+import { ownSettings } from '../../core/postgres/lane-connection.ts'
 import { requireSchema } from '../../core/postgres/migrate.ts'
 import { explained } from '../postgres-errors.ts'
 
@@ -21,7 +22,7 @@ async function used<T>(config: Config, use: (servers: Servers) => Promise<T>): P
     max: 1,
     onnotice() {},
     connect_timeout: 10,
-    connection: { application_name: 'tenantry offsets', lock_timeout: lockTimeoutMs },
+    connection: { ...ownSettings, application_name: 'tenantry offsets', lock_timeout: lockTimeoutMs },
   })
   const cluster = new Cluster(connectionOf(config), systemClock)
   try {

@@ -1,6 +1,7 @@
 import postgres from 'postgres'
 import { TenantryError } from '../../core/errors.ts'
 import type { KafkaConnection } from '../../core/kafka/options.ts'
+import { ownSettings } from '../../core/postgres/lane-connection.ts'
 import { requireSchema } from '../../core/postgres/migrate.ts'
 import { explained } from '../postgres-errors.ts'
 import type { Snapshot } from './tables.ts'
@@ -46,7 +47,7 @@ async function compare(options: VerifyOptions): Promise<Report> {
     max: 1,
     onnotice() {},
     connect_timeout: 10,
-    connection: { application_name: 'tenantry verify' },
+    connection: { ...ownSettings, application_name: 'tenantry verify' },
   })
   try {
     await requireSchema(sql)

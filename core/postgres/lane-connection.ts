@@ -18,6 +18,19 @@ export type Session = {
   readonly settings?: Readonly<Record<string, string>>
 }
 
+/**
+ * What a role or a database may have set otherwise. The fence compares what the last commit wrote after it has waited for a
+ * lock, which a snapshot of before would not show; and values are read and written in these forms.
+ */
+const sessionSettings = {
+  default_transaction_isolation: 'read committed',
+  array_nulls: 'on',
+  bytea_output: 'hex',
+} as const
+
+/** The same for sessions with no statements but our own, whose literals no order of day and month can turn. */
+export const ownSettings = { ...sessionSettings, DateStyle: 'ISO' } as const
+
 /** A backend, told from a later one with the same process id: seconds since 1970 as text, as the driver cuts a time to milliseconds. */
 export type Backend = { readonly pid: number; readonly startedAt: string }
 
@@ -84,6 +97,7 @@ export class LaneConnection {
         return socket
       },
       connection: {
+        ...sessionSettings,
         application_name: name,
         default_transaction_read_only: true,
         // Arrays of another length are no reason for another plan: left to itself, the server plans every commit anew.
@@ -96,9 +110,11 @@ export class LaneConnection {
       },
     }
     const sql = postgres(url, options)
+    // Times are read in this form; set so, the database's order of day and month stays, for actors' own statements.
     const asked = sql<
       { pid: number; started_at: string }[]
-    >`select pid, extract(epoch from backend_start)::text as started_at from pg_stat_activity where pid = pg_backend_pid()`
+    >`select pid, extract(epoch from backend_start)::text as started_at, set_config('datestyle', 'ISO', false)
+      from pg_stat_activity where pid = pg_backend_pid()`
     try {
       const [own] = await Promise.race([asked, gone.promise])
       if (own === undefined || socket === undefined)

@@ -8,6 +8,7 @@ import { PostgresLedger } from '../../core/postgres/ledger.ts'
 import type { Outcome } from '../../core/postgres/transactions.ts'
 import { systemRandom } from '../../core/random.ts'
 import { after, before, test } from '../harness.ts'
+import { eventually } from '../services.ts'
 import { LaneStage, row, throughFrame } from './lane-stage.ts'
 
 // What a lane's session is, whatever is sent over it; and in which order a commit takes what another's may want, too.
@@ -93,6 +94,57 @@ test('a takeover that has waited for long ends who holds the partition, and nobo
   await Promise.all([other.end(), control.end()])
   frozen.destroy()
 })
+
+/** As databases are set that others had before. */
+async function inOldDatabase(work: () => Promise<void>): Promise<void> {
+  const name = stage.sql(new URL(stage.url).pathname.slice(1))
+  await stage.sql`alter database ${name} set default_transaction_isolation = 'repeatable read'`
+  await stage.sql`alter database ${name} set bytea_output = 'escape'`
+  await stage.sql`alter database ${name} set datestyle = 'SQL, DMY'`
+  await stage.sql`alter database ${name} set array_nulls = off`
+  try {
+    await work()
+  } finally {
+    await stage.sql`alter database ${name} reset all`
+  }
+}
+
+test('values are read and written as they are, whatever the database’s settings are', () =>
+  inOldDatabase(async () => {
+    const connection = await open()
+    const [read] = await connection.sql<{ bytes: Buffer; time: Date; texts: string; own: boolean }[]>`
+      select '\\x00ff'::bytea as bytes, '2026-02-01T00:00:00Z'::timestamptz as time, ${'{NULL}'}::text[] as texts,
+        '01/02/2026'::date = '2026-02-01' as own`
+    const said = [read?.bytes.toString('hex'), read?.time.getTime(), read?.texts, read?.own]
+    assert.equal(said, ['00ff', Date.UTC(2026, 1), '{NULL}', true])
+    await connection.end()
+  }))
+
+test('of two commits that follow the same one the second is fenced, whatever the database’s isolation is', () =>
+  inOldDatabase(async () => {
+    const { ref } = stage.partition(0)
+    const blocker = await stage.sql.reserve()
+    await blocker`begin`
+    await blocker`select pg_advisory_xact_lock(sys.fn_partition_lock(${ref.group}, ${ref.topicId}, ${ref.partition}))`
+    const patient = { limits: { lockTimeoutMs: 8_000, statementTimeoutMs: 8_000 } }
+    const lanes = [await stage.lane(patient), await stage.lane(patient)]
+    const committed = Promise.all(
+      lanes.map((lane) => lane.commit(stage.commit([stage.done()]), { kind: 'optimistic' })),
+    )
+    await eventually(
+      async () =>
+        (
+          await stage.sql`
+            select from pg_locks join pg_database on pg_database.oid = database and datname = current_database()
+            where locktype = 'advisory' and not granted`
+        ).length === 2,
+      { what: 'two commits that wait for the partition' },
+    )
+    await blocker`commit`
+    blocker.release()
+    assert.equal((await committed).map(({ kind }) => kind).toSorted(), ['committed', 'fenced'])
+    await stage.takeAllOver()
+  }))
 
 test('keys, states and upserts are written in one order, whatever that of their messages is', async () => {
   const lane = await stage.lane()
