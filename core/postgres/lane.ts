@@ -49,7 +49,7 @@ export type PostgresLaneOptions = {
 /**
  * Each set of columns in which rows are written is a statement of its own, and the server keeps 50 KB of each that a
  * session has prepared: past so many the lane goes on in a new one. An actor that writes what a payload has of twenty
- * optional fields makes a million.
+ * optional fields makes a million; so does one that builds the texts of its own statements.
  */
 const maxShapes = 1_000
 
@@ -67,7 +67,7 @@ export class PostgresLane implements Lane {
   #grouping: EffectGrouping
   #types: ReadonlyMap<string, string>
   #connection: LaneConnection | undefined
-  /** Shapes of rows that were written over this connection. */
+  /** Shapes of rows, and texts of actors' own statements, that were sent over this connection. */
   readonly #shapes = new Set<string>()
   /** Of the commit last sent: what `resolve` must see gone. */
   #backend: Backend | undefined
@@ -197,7 +197,7 @@ export class PostgresLane implements Lane {
     const steps: Step[] = []
     let within = false
     for (const statement of statements) {
-      if (statement.kind === 'rows') this.#shapes.add(statement.shape.key)
+      this.#shapes.add(statement.kind === 'rows' ? statement.shape.key : statement.effect.text.join('$'))
       if (within && statement.kind !== 'sql') steps.push(leave())
       within = statement.kind === 'sql'
       steps.push(...effectSteps(sql, commit.id, statement, typeOf))

@@ -209,9 +209,26 @@ test('rows in ever new sets of columns do not fill the server with prepared stat
   }
   const sessions = async () => (await stage.sql`select distinct pid from sessions`).length
   for (let from = 0; from < 2_500; from += 250) await write(Array.from({ length: 250 }, (_, i) => from + i))
-  assert.is(await sessions(), 2)
+  assert.is(await sessions(), 3)
   for (let times = 0; times < 10; times++) await write(Array.from({ length: 250 }, (_, i) => i))
   assert.is(await sessions(), 3, 'and it keeps a session whose statements are the same')
   const [written] = await stage.sql<{ count: number }[]>`select count(*)::int from wide`
   assert.is(written?.count, 5_000)
+})
+
+test('nor do statements of actors’ own in ever new texts', async () => {
+  const built = await stage.lane()
+  await stage.sql`create table backends (pid integer)`
+  for (let from = 0; from < 1_100; from += 100) {
+    const texts = Array.from(
+      { length: 100 },
+      (_, i) => `insert into backends select pg_backend_pid() where ${from + i} = ${from}`,
+    )
+    const effects = texts.map((text): Effect => ({ kind: 'sql', text: [text], values: [] }))
+    assert.is((await stage.run(built, [stage.done({ effects })])).kind, 'committed')
+  }
+  assert.is((await stage.sql`select distinct pid from backends`).length, 1)
+  const last: Effect = { kind: 'sql', text: ['insert into backends select pg_backend_pid()'], values: [] }
+  assert.is((await stage.run(built, [stage.done({ effects: [last] })])).kind, 'committed')
+  assert.is((await stage.sql`select distinct pid from backends`).length, 2)
 })
