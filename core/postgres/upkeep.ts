@@ -24,7 +24,10 @@ const intervalMs = 600_000
 /** Small batches: short locks, and dead rows that vacuum can keep up with. */
 const batchRows = 10_000
 
-/** Keeps the growing tables in bounds: partitions of keys for the days to come, and old rows dropped in batches. */
+/**
+ * Keeps the growing tables in bounds: partitions of keys for the days to come, and old rows dropped in batches. What is old
+ * goes by the server's clock: by a daemon's own, one that is days ahead would drop keys that all others still need.
+ */
 export class Upkeep implements Lifecycle {
   readonly #options: UpkeepOptions
   #timer: Timer | undefined
@@ -56,8 +59,15 @@ export class Upkeep implements Lifecycle {
   }
 
   async #round(): Promise<void> {
-    const { control, clock, keysMs, progressMs, traceabilityMs, offsetsLogMs } = this.#options
-    const now = clock.now()
+    await this.#part(async () => {
+      const [row] = await this.#options.control<{ ms: number }[]>`
+        select floor(extract(epoch from clock_timestamp()) * 1000)::float8 as ms`
+      if (row !== undefined) await this.#roundAt(row.ms)
+    })
+  }
+
+  async #roundAt(now: number): Promise<void> {
+    const { control, keysMs, progressMs, traceabilityMs, offsetsLogMs } = this.#options
     const before = (ms: number) => new Date(now - ms)
     const firstDay = Math.floor((now - keysMs) / dayMs)
     await this.#part(() => this.#createDays(Math.floor(now / dayMs), firstDay))

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import postgres from 'postgres'
 import * as assert from 'uvu/assert'
 import type { Facts } from '../../core/errors.ts'
-import { silentLog } from '../../core/log.ts'
+import { type Log, silentLog } from '../../core/log.ts'
 import { migrateUp, migrations } from '../../core/postgres/migrate.ts'
 import { Upkeep } from '../../core/postgres/upkeep.ts'
 import { after, before, test } from '../harness.ts'
@@ -95,18 +95,12 @@ test('a day is left to the default partition when that is too large to be locked
 })
 
 test('upkeep does not keep anybody from starting, and does the rest when one part of it fails', async () => {
-  const clock = new ManualClock((today + 10) * dayMs)
+  const clock = new ManualClock()
   const failed: Facts[] = []
   const log = { ...silentLog, warn: (_event: string, fields: Facts) => void failed.push(fields) }
-  const upkeep = new Upkeep({
-    control: sql,
-    clock,
-    log,
-    keysMs: 5 * dayMs,
-    progressMs: dayMs,
-    traceabilityMs: dayMs,
-    offsetsLogMs: dayMs,
-  })
+  const upkeep = upkeepOf(clock, log)
+  const now = await serverDay()
+  await sql`select sys.fn_drop_key_days(2147483647)`
   const stale = randomUUID()
   await claim(sql, stale, 0)
   await sql`update sys.request_keys set seen_at = '1999-01-01' where message_id = ${stale}`
@@ -119,10 +113,41 @@ test('upkeep does not keep anybody from starting, and does the rest when one par
   await eventually(() => clock.timers > 0)
   assert.ok(failed.some(({ error }) => String(error).includes('lock timeout')))
   await clock.pass(600_000)
-  const kept = [5, 6, 7, 8, 9, 10, 11, 12].map((ahead) => today + ahead)
+  const kept = [-5, -4, -3, -2, -1, 0, 1, 2].map((ahead) => now + ahead)
   await eventually(async () => (await days()).join() === kept.join(), { what: `there are days ${kept.join()}` })
   await upkeep.stop()
 })
+
+test("a daemon whose clock is ahead drops no key that is kept by the server's", async () => {
+  const now = await serverDay()
+  await sql`select sys.fn_add_key_day(${now - 4})`
+  await sql`select sys.fn_add_key_day(${now - 9})`
+  const id = randomUUID()
+  await claim(sql, id, now - 4)
+  const clock = new ManualClock((now + 30) * dayMs)
+  const upkeep = upkeepOf(clock, silentLog)
+  await upkeep.start()
+  await clock.pass(1)
+  await eventually(async () => !(await days()).includes(now - 9), { what: 'the days past retention are dropped' })
+  await upkeep.stop()
+  await assertRejects(() => claim(sql, id, now - 4), /duplicate key/)
+})
+
+const upkeepOf = (clock: ManualClock, log: Log) =>
+  new Upkeep({
+    control: sql,
+    clock,
+    log,
+    keysMs: 5 * dayMs,
+    progressMs: dayMs,
+    traceabilityMs: dayMs,
+    offsetsLogMs: dayMs,
+  })
+
+async function serverDay(): Promise<number> {
+  const [row] = await sql<{ day: number }[]>`select floor(extract(epoch from now()) / 86400)::integer as day`
+  return row?.day ?? 0
+}
 
 async function days(): Promise<number[]> {
   const rows = await sql<{ day: number }[]>`
