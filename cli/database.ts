@@ -1,23 +1,15 @@
-import postgres from 'postgres'
-import { ownSettings } from '../core/postgres/lane-connection.ts'
+import type postgres from 'postgres'
 import { requireSchema } from '../core/postgres/migrate.ts'
+import { shortStatementMs, withSession } from '../core/postgres/session.ts'
 import { explained } from './postgres-errors.ts'
 
 /** Uses one connection to a database with the schema that this version needs. Throws what `explained` throws. */
 export function usingDatabase<T>(url: string, command: string, use: (sql: postgres.Sql) => Promise<T>): Promise<T> {
-  const connect = async () => {
-    const sql = postgres(url, {
-      max: 1,
-      onnotice() {},
-      connect_timeout: 10,
-      connection: { ...ownSettings, application_name: `tenantry ${command}` },
-    })
-    try {
+  const session = { name: `tenantry ${command}`, statementMs: shortStatementMs }
+  return explained(
+    withSession(url, session, async (sql) => {
       await requireSchema(sql)
-      return await use(sql)
-    } finally {
-      await sql.end({ timeout: 5 })
-    }
-  }
-  return explained(connect())
+      return use(sql)
+    }),
+  )
 }

@@ -1,11 +1,11 @@
-import postgres from 'postgres'
+import type postgres from 'postgres'
 import { systemClock } from '../../core/clock.ts'
 import { connectionOf } from '../../core/config/kafka-connection.ts'
 import type { Config } from '../../core/config/schema.ts'
 import { codeOf, TenantryError } from '../../core/errors.ts'
 import { Cluster } from '../../core/kafka/cluster.ts'
-import { ownSettings } from '../../core/postgres/lane-connection.ts'
 import { requireSchema } from '../../core/postgres/migrate.ts'
+import { shortStatementMs, withSession } from '../../core/postgres/session.ts'
 import { explained } from '../postgres-errors.ts'
 
 /** Both truths: PostgreSQL's, which counts, and Kafka's. */
@@ -18,16 +18,13 @@ export function usingServers<T>(config: Config, use: (servers: Servers) => Promi
 
 async function used<T>(config: Config, use: (servers: Servers) => Promise<T>): Promise<T> {
   const { url, lockTimeoutMs } = config.postgres
-  const sql = postgres(url, {
-    max: 1,
-    onnotice() {},
-    connect_timeout: 10,
-    connection: { ...ownSettings, application_name: 'tenantry offsets', lock_timeout: lockTimeoutMs },
-  })
+  const session = { name: 'tenantry offsets', statementMs: shortStatementMs, lockTimeoutMs }
   const cluster = new Cluster(connectionOf(config), systemClock)
   try {
-    await requireSchema(sql)
-    return await use({ sql, cluster })
+    return await withSession(url, session, async (sql) => {
+      await requireSchema(sql)
+      return use({ sql, cluster })
+    })
   } catch (error) {
     if (codeOf(error) !== '55P03') throw error
     throw new TenantryError(
@@ -37,6 +34,6 @@ async function used<T>(config: Config, use: (servers: Servers) => Promise<T>): P
       { cause: error },
     )
   } finally {
-    await Promise.all([cluster.close(), sql.end({ timeout: 5 })])
+    await cluster.close()
   }
 }

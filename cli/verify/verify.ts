@@ -1,8 +1,8 @@
-import postgres from 'postgres'
+import type postgres from 'postgres'
 import { TenantryError } from '../../core/errors.ts'
 import type { KafkaConnection } from '../../core/kafka/options.ts'
-import { ownSettings } from '../../core/postgres/lane-connection.ts'
 import { requireSchema } from '../../core/postgres/migrate.ts'
+import { withSession } from '../../core/postgres/session.ts'
 import { explained } from '../postgres-errors.ts'
 import type { Snapshot } from './tables.ts'
 import { checkChains } from './chains.ts'
@@ -42,14 +42,11 @@ export function verify(options: VerifyOptions): Promise<Report> {
   return explained(compare(options))
 }
 
-async function compare(options: VerifyOptions): Promise<Report> {
-  const sql = postgres(options.postgres, {
-    max: 1,
-    onnotice() {},
-    connect_timeout: 10,
-    connection: { ...ownSettings, application_name: 'tenantry verify' },
-  })
-  try {
+/** Of a table of any size. */
+const session = { name: 'tenantry verify', statementMs: 0 }
+
+function compare(options: VerifyOptions): Promise<Report> {
+  return withSession(options.postgres, session, async (sql) => {
     await requireSchema(sql)
     const group = options.group ?? (await onlyGroup(sql))
     const log = new Log(options.kafka, group)
@@ -64,9 +61,7 @@ async function compare(options: VerifyOptions): Promise<Report> {
     } finally {
       await log.close()
     }
-  } finally {
-    await sql.end({ timeout: 5 })
-  }
+  })
 }
 
 async function inspect(

@@ -82,7 +82,7 @@ export class LaneConnection {
       onnotice() {},
       socket: async ({ host, port, path }: SocketOptions) => {
         if (socket !== undefined) throw new TenantryError('TENANTRY_LANE_REUSED', 'a lane opens one connection only')
-        const opened = await firstOf(host, port, path, limits.connectTimeoutMs)
+        const opened = await connectSocket(host, port, path, limits.connectTimeoutMs)
         socket = opened
         // Also between the driver's own time limit, which ends with the start-up, and the answer that we wait for.
         opened.setTimeout(limits.connectTimeoutMs, () => {
@@ -182,7 +182,8 @@ type SocketOptions = {
 /** The driver stops sending when a socket says that it is full, and a pipeline that stops costs a round trip a statement. */
 const largeBuffer = { writableHighWaterMark: 256 * 1024 * 1024 }
 
-async function firstOf(
+/** A socket to the first of these that takes one, for the driver's option `socket`. */
+export async function connectSocket(
   hosts: readonly string[],
   ports: readonly number[],
   path: string | false,

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
-import postgres from 'postgres'
 import { TenantryError } from '../errors.ts'
 import type { Ask } from './control.ts'
+import { shortStatementMs, withSession } from './session.ts'
 
 /** One file of migrations/: `0001_progress.sql`. Once released it never changes. */
 export type Migration = {
@@ -24,6 +24,8 @@ export type MigrationStatus = {
 }
 
 const folder = new URL('../../migrations/', import.meta.url)
+
+const session = 'tenantry migrate'
 
 /** Serialises migrations of one database, whoever runs them. */
 const lockKey = 7465
@@ -51,7 +53,7 @@ export async function migrations(): Promise<readonly Migration[]> {
  */
 export async function migrateUp(url: string): Promise<readonly Migration[]> {
   const known = await migrations()
-  return withClient(url, async (sql) => {
+  return withSession(url, { name: session, statementMs: 0 }, async (sql) => {
     await sql`select pg_advisory_lock(${lockKey})`
     await sql`create schema if not exists sys`
     await sql`
@@ -73,7 +75,7 @@ export async function migrateUp(url: string): Promise<readonly Migration[]> {
 
 export async function migrateStatus(url: string): Promise<readonly MigrationStatus[]> {
   const known = await migrations()
-  return withClient(url, async (sql) => {
+  return withSession(url, { name: session, statementMs: shortStatementMs }, async (sql) => {
     const applied = await appliedOf(sql)
     const own = known.map(({ number, name, checksum }) => {
       const row = applied.get(number)
@@ -143,19 +145,5 @@ function refuseDifference(known: readonly Migration[], applied: ReadonlyMap<numb
         { number, name },
       )
     }
-  }
-}
-
-async function withClient<T>(url: string, use: (sql: postgres.Sql) => Promise<T>): Promise<T> {
-  const sql = postgres(url, {
-    max: 1,
-    onnotice() {},
-    connect_timeout: 10,
-    connection: { application_name: 'tenantry migrate' },
-  })
-  try {
-    return await use(sql)
-  } finally {
-    await sql.end({ timeout: 5 })
   }
 }

@@ -51,7 +51,7 @@ const groups: readonly { readonly title: string; readonly intro: string; readonl
       TENANTRY_POSTGRES_UNAVAILABLE: 'PostgreSQL cannot be reached. Check postgres.url and the server.',
       TENANTRY_POSTGRES_TIMEOUT: 'PostgreSQL did not answer a connection in time.',
       TENANTRY_POSTGRES_SILENT:
-        'PostgreSQL took a statement and did not answer in time. Its connection is given up; it is tried again over a new one.',
+        'PostgreSQL took a statement and did not answer in time. A daemon gives the connection up and tries again over a new one; a command ends, and what was under way may have been done or not: look before you run it again.',
       TENANTRY_POSTGRES_ADDRESS: 'postgres.url names no host.',
       TENANTRY_POSTGRES_REFUSED:
         'The login is refused, or may not do this. Migrations need the owner of schema sys (postgres.migrateUrl).',
