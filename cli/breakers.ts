@@ -41,7 +41,8 @@ export function breakersCommand(): Command {
       if (lastsMs === undefined || lastsMs < 1_000)
         throw new TenantryError('TENANTRY_USAGE', '--for wants a duration from 1s on, such as --for 30m.')
       const { tripBreaker } = await import('./breakers/database.ts')
-      const id = await tripBreaker(urlOf(command), reasoned(flags), lastsMs)
+      await checkNames(command, reasoned(flags))
+      const id = await tripBreaker(urlOf(command), flags, lastsMs)
       told(command, id, `Tripped for ${flags.for}. \`tenantry breakers reset\` ends it before its time.`)
     })
 
@@ -53,7 +54,8 @@ export function breakersCommand(): Command {
       ),
   ).action(async (flags: BreakerRequest, command: Command) => {
     const { resetBreaker } = await import('./breakers/database.ts')
-    const id = await resetBreaker(urlOf(command), reasoned(flags))
+    await checkNames(command, reasoned(flags))
+    const id = await resetBreaker(urlOf(command), flags)
     told(command, id, 'Asked for. What waited goes on in steps.')
   })
 
@@ -81,6 +83,14 @@ function reasoned(flags: BreakerRequest): BreakerRequest {
   // '' would mean all tenants.
   if (flags.tenant === '') throw new TenantryError('TENANTRY_USAGE', '--tenant must name one; leave it out for all.')
   return flags
+}
+
+/** A tenant may be any: nobody knows all of them. */
+async function checkNames(command: Command, flags: BreakerRequest): Promise<void> {
+  const { namesUnchecked } = await import('./breakers/names.ts')
+  const { folder } = settingsOf(command, ['postgres']).config.actors
+  const why = await namesUnchecked(flags, folder)
+  if (why !== undefined) say(`Warning: whether --actor and --dependency are right could not be checked: ${why}.`)
 }
 
 function told(command: Command, id: number, sentence: string): void {

@@ -31,6 +31,7 @@ const byCode: Readonly<Record<string, ExitName>> = {
   TENANTRY_CONFIG_UNKNOWN_KEY: 'usage',
   TENANTRY_DLQ_PARTLY: 'partial',
   TENANTRY_BREAKER_GROUP: 'usage',
+  TENANTRY_BREAKER_NAME: 'usage',
   TENANTRY_OFFSETS_PLACE: 'usage',
   TENANTRY_OFFSETS_RANGE: 'usage',
   TENANTRY_OFFSETS_WAY: 'usage',

@@ -5,6 +5,7 @@ import * as assert from 'uvu/assert'
 import { z } from 'zod'
 import type { PostgresLane } from '../../core/postgres/lane.ts'
 import type { BreakerRow } from '../../core/postgres/transactions.ts'
+import { writeActor } from '../actor-folder.ts'
 import { after, before, test } from '../harness.ts'
 import { LaneStage } from '../postgres/lane-stage.ts'
 import { type CliResult, runCli } from '../spawn-cli.ts'
@@ -141,6 +142,21 @@ test('a trip says who and why, is listed, and ends with a reset', async () => {
   )
 })
 
+test('names that cannot be checked, as the actors of the group are elsewhere, are taken with a warning', async () => {
+  const { code, stderr } = await run('reset', ...of, '--reason', 'x', '--actor', 'elsewhere')
+  assert.is(code, 0, stderr)
+  assert.match(stderr, /could not be checked: There is no folder/)
+})
+
+test('actors that do not load in time keep nobody from asking', async () => {
+  writeActor(folder, 'endless', `console.log('noise')\nsetInterval(() => {}, 1_000)\nwhile (Date.now() > 0);\n`)
+  const { code, stdout, stderr } = await run('reset', ...of, '--reason', 'x', '--json')
+  rmSync(join(folder, 'actors'), { recursive: true })
+  assert.is(code, 0, stderr)
+  assert.match(stdout, /^\{\s+"id": \d+\s+\}\s+$/)
+  assert.match(stderr, /could not be checked: the actors of .*actors do not load/)
+})
+
 test('what could not be meant is refused, and nothing is asked for', async () => {
   const cases: readonly (readonly [args: readonly string[], code: number, said: RegExp])[] = [
     [['trip', ...of], 2, /required option '--reason/],
@@ -148,9 +164,27 @@ test('what could not be meant is refused, and nothing is asked for', async () =>
     [['trip', ...of, '--reason', 'x', '--for', 'long'], 2, /--for wants a duration/],
     [['trip', ...of, '--reason', 'x', '--tenant', ''], 2, /--tenant must name one/],
     [['reset', ...of, '--reason', 'x', '--group', 'gg'], 2, /No group gg .*it has g\..*TENANTRY_BREAKER_GROUP/],
+    [['trip', ...of, '--reason', 'x', '--actor', 'b'], 2, /Group g has no actor b.*it has a\..*TENANTRY_BREAKER_NAME/],
+    [
+      ['reset', ...of, '--reason', 'x', '--dependency', 'ap'],
+      2,
+      /Actor a declares no dependency ap \(did you mean api\?\): it has api, mail\..*TENANTRY_BREAKER_NAME/,
+    ],
     [['list', '--limit', '0'], 2, /whole number/],
     [['list', '--state', 'closed'], 2, /Allowed choices/],
   ]
+  writeActor(
+    folder,
+    'a',
+    `import { defineActor } from 'tenantry'
+import { z } from 'zod'
+export default defineActor({
+  group: 'g', topic: 't', name: 'a', dependencies: { api: { timeoutMs: 100 }, mail: { timeoutMs: 100 } },
+  messages: { ping: z.object({}) },
+  async receive() {},
+})
+`,
+  )
   const count = async () => (await stage.sql`select from sys.breaker_requests`).length
   const before = await count()
   for (const [args, code, said] of cases) {

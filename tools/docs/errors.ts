@@ -214,6 +214,8 @@ const groups: readonly { readonly title: string; readonly intro: string; readonl
     intro: '',
     entries: {
       TENANTRY_BREAKER_GROUP: 'No daemon of that group has ever run with this database, so nobody would hear of it.',
+      TENANTRY_BREAKER_NAME:
+        'The group has no such actor, or the actor declares no such dependency, so the request would do nothing. The known ones are named.',
     },
   },
   {
