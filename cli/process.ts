@@ -35,6 +35,8 @@ export class Process {
   constructor(log: PinoLog) {
     this.#log = log
     for (const signal of signals) process.on(signal, () => this.#onSignal(signal))
+    // A module that prints past the log must not end a daemon whose reader has gone, as it ends a command.
+    for (const stream of [process.stdout, process.stderr]) stream.removeAllListeners('error').on('error', () => {})
     process.on('SIGUSR2', () => void this.#daemon?.dumpThreads())
     for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
       process.on(event, (thrown: unknown) => {

@@ -1,7 +1,8 @@
-import { type DestinationStream, pino } from 'pino'
+import { pino } from 'pino'
 import type { Clock } from './clock.ts'
 import type { Facts } from './errors.ts'
 import type { Log } from './log.ts'
+import { LogOutput } from './log-output.ts'
 import { loggableFacts, loggableText } from './loggable.ts'
 
 type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent'
@@ -15,7 +16,7 @@ export type PinoLogOptions = {
   /** Takes secrets out of a text. */
   readonly redact: (text: string) => string
   /** Where lines go; standard output where it is not given. */
-  readonly destination?: DestinationStream
+  readonly destination?: { write(line: string): void; flush?(): void }
 }
 
 type Severity = Exclude<LogLevel, 'silent'>
@@ -26,13 +27,14 @@ type Window = { readonly from: number; lines: number; suppressed: number; readon
 const maxEvents = 1_000
 
 /**
- * JSON lines by pino, written at once and in this thread: what was logged before a crash is there. Each line has `time`,
+ * JSON lines by pino, written at once and in this thread (`LogOutput`). Each line has `time`,
  * `level`, `event`, `msg` and its fields. An event that comes again and again is written `repeatLimit` times a window;
  * `flush` says how many more there were.
  */
 export class PinoLog implements Log {
   readonly #options: PinoLogOptions
   readonly #pino: pino.Logger
+  readonly #destination: NonNullable<PinoLogOptions['destination']>
   readonly #windows = new Map<string, Window>()
 
   constructor(options: PinoLogOptions) {
@@ -44,7 +46,8 @@ export class PinoLog implements Log {
       timestamp: () => `,"time":"${new Date(clock.now()).toISOString()}"`,
       formatters: { level: (label) => ({ level: label }) },
     }
-    this.#pino = pino(settings, options.destination ?? pino.destination({ dest: 1, sync: true }))
+    this.#destination = options.destination ?? new LogOutput()
+    this.#pino = pino(settings, this.#destination)
   }
 
   debug(event: string, fields: Facts, sentence: string): void {
@@ -65,6 +68,11 @@ export class PinoLog implements Log {
 
   /** Says what was counted and not written. Call it before the process ends. */
   flush(): void {
+    this.#sumUpAll()
+    this.#destination.flush?.()
+  }
+
+  #sumUpAll(): void {
     for (const [event, window] of this.#windows) this.#sumUp(event, window)
     this.#windows.clear()
   }
@@ -84,7 +92,7 @@ export class PinoLog implements Log {
     let window = this.#windows.get(event)
     if (window === undefined || now - window.from >= repeatWindowMs) {
       if (window) this.#sumUp(event, window)
-      if (this.#windows.size >= maxEvents) this.flush()
+      if (this.#windows.size >= maxEvents) this.#sumUpAll()
       window = { from: now, lines: 0, suppressed: 0, severity }
       this.#windows.set(event, window)
     }

@@ -54,6 +54,15 @@ test('SIGUSR2 has a daemon say what its threads do, and does not end it', async 
   assert.is(await code, 0)
 })
 
+test('a daemon whose reader has gone goes on, also when something prints past the log', async () => {
+  const { child, said, code } = started('prints')
+  await said('ready')
+  child.stdout?.destroy()
+  child.kill('SIGUSR2')
+  child.kill('SIGTERM')
+  assert.is(await code, 0)
+})
+
 test('a daemon that still waits for its servers ends with 0', async () => {
   const { child, said, code } = started('waits')
   await said('ready')
