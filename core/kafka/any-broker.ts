@@ -9,6 +9,12 @@ const patienceMs = 2_000
 export const silentMs = 8_000
 const mostAsked = 3
 
+/**
+ * The brokers of each cluster, by its bootstrap addresses, as any client in this process has learned them last. One that
+ * was idle while all brokers were replaced knows none of the new ones, and its bootstrap addresses lead nowhere.
+ */
+const learned = new Map<string, readonly string[]>()
+
 /** Why a question was given up. */
 export function noAnswer(): Error {
   return new Error('no broker answers')
@@ -35,12 +41,18 @@ export class AnyBroker {
   /** The bootstrap addresses may be fewer than the brokers. */
   learn({ brokers }: ClusterMetadata): void {
     const found = [...brokers.values()].map(({ host, port }) => `${host}:${port}`)
+    learned.set(this.#connection.bootstrap.join(), found)
+    this.#know(found)
+  }
+
+  #know(found: readonly string[]): void {
     const known = [...this.#connection.bootstrap, ...found]
     this.#brokers = [...new Set([...this.#brokers.filter((broker) => known.includes(broker)), ...known])]
   }
 
   /** The first answer, be it a refusal; rejects when those that were asked cannot be reached, or do not answer for 8 s. */
   async ask<T>(question: (client: Admin) => Promise<T>): Promise<T> {
+    this.#know(learned.get(this.#connection.bootstrap.join()) ?? [])
     const brokers = this.#brokers.slice(0, mostAsked)
     const answers: Promise<Answer<T>>[] = []
     const until = this.#clock.monotonic() + silentMs
