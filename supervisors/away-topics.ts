@@ -34,6 +34,11 @@ export class AwayTopics {
     return this.#topics.get(topic)?.resting === true
   }
 
+  /** Why nothing can be delivered there, with the topic's name; undefined: nothing is known to hinder it. */
+  reasonOf(topic: string): string | undefined {
+    return this.#topics.get(topic)?.reason
+  }
+
   failed(topic: string, reason: string): void {
     const failures = (this.#topics.get(topic)?.failures ?? 0) + 1
     const away = { resting: true, failures, reason: `${topic}: ${reason}` }

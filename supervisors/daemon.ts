@@ -256,7 +256,8 @@ export class Daemon implements Lifecycle {
 
   #stuck(query: StuckQuery): StuckReport {
     const { clock } = this.#options
-    const nothing = { partitions: [], mailboxes: [], troubles: new Map<string, string>(), paused: [], extraWorker: -1 }
+    const none = new Map<string, string>()
+    const nothing = { partitions: [], mailboxes: [], troubles: none, paused: [], full: none, extraWorker: -1 }
     const at = { now: clock.now(), monotonic: clock.monotonic() }
     return this.#parts?.engine.stuck(query) ?? stuckOf({ ...nothing, reasons: this.reasons }, query, at)
   }

@@ -327,6 +327,7 @@ export class Engine {
         troubles: this.#readiness.troubles,
         reasons: this.reasons,
         paused: this.#intake.reasons,
+        full: new Map([...this.#outbox.full].map((group) => [group, this.#outbox.waitsFor(group)])),
         extraWorker: this.#options.workers.count,
       },
       query,
@@ -357,8 +358,7 @@ export class Engine {
     this.#feedBack.flush()
     for (const committer of this.#committers) committer.pump()
     this.#assignments.flush()
-    this.#intake.hold('outbox', this.#outbox.pending > this.#options.settings.outboxMaxPending)
-    this.#intake.update(this.#assignments.values())
+    this.#intake.update(this.#assignments.values(), this.#outbox.full)
     this.#states.flush()
     this.#dispatcher.flush(!this.#intake.crowded)
     if (this.#drained && this.#undone() === 0 && this.#outbox.pending === 0) this.#drained()

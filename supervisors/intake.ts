@@ -22,7 +22,7 @@ const pauseAt = 0.8
 
 /**
  * Backpressure: decides which partitions deliver. The budget pauses all; a mailbox past its bound pauses its partition;
- * `hold` pauses all for a reason of its own (an outbox that cannot publish, a drain).
+ * an outbox that cannot publish pauses its group; `hold` pauses all for a reason of its own (a drain).
  */
 export class Intake {
   readonly #settings: IntakeSettings
@@ -112,8 +112,8 @@ export class Intake {
     this.#reservedRecords += records
   }
 
-  /** Pauses and resumes what must be. Called at the end of every event. */
-  update(partitions: Iterable<Partition>): void {
+  /** Pauses and resumes what must be; `held` are groups. Called at the end of every event. */
+  update(partitions: Iterable<Partition>, held: ReadonlySet<string>): void {
     const { used } = this
     if (used >= pauseAt) this.#overBudget = true
     else if (used <= resumeAt) this.#overBudget = false
@@ -122,7 +122,7 @@ export class Intake {
     const resume = new Map<Partition['group'], Partition[]>()
     for (const partition of partitions) {
       if (partition.phase !== 'owned') continue
-      const wanted = all || partition.fullMailboxes > 0
+      const wanted = all || partition.fullMailboxes > 0 || held.has(partition.group.name)
       if (wanted === partition.paused) continue
       partition.paused = wanted
       const changes = wanted ? pause : resume

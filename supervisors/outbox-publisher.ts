@@ -10,8 +10,10 @@ import type { Partition } from './partition.ts'
 
 /** One send takes this many messages at most: about 10 ms of a broker's time, and little to repeat. */
 const maxMessagesPerSend = 2_000
-/** Of messages in memory. What is committed beyond stays in the table until there is room. */
+/** Of messages in memory, of all groups together. What is committed beyond stays in the table until there is room. */
 const maxHeldBytes = 64 * 1024 * 1024
+/** Topics that are named of those that a group's messages wait for. */
+const maxNamedTopics = 5
 
 /** `refusing`: Kafka will never take it, which is not recorded yet. */
 type Pending = {
@@ -35,7 +37,7 @@ export type OutboxEvents = {
 export type OutboxSettings = {
   readonly backoffMinMs: number
   readonly backoffMaxMs: number
-  /** Unpublished messages past which intake pauses, and no more are taken into memory. */
+  /** Unpublished messages of a group past which its intake pauses, and no more of them are taken into memory. */
   readonly outboxMaxPending: number
 }
 
@@ -43,7 +45,8 @@ export type OutboxSettings = {
  * Publishes committed messages in the order of their commits. All that a tenant of a partition has on its way is in one
  * send. A failed message goes again when its topic has rested, and after it all later ones of that tenant, to whatever
  * topic, so that the order of first copies is the order of the tenant. Who publishes to other topics is in other sends,
- * so that nobody waits for the answer of a topic that is not theirs.
+ * so that nobody waits for the answer of a topic that is not theirs. Each group has its own share of memory: what one
+ * group's messages wait for keeps no other group's.
  */
 export class OutboxPublisher {
   readonly #publisher: Publisher
@@ -55,7 +58,8 @@ export class OutboxPublisher {
   /** Of each partition in the order in which they go out, its own last. */
   readonly #feeds = new Map<Partition, readonly OutboxFeed[]>()
   #pending: Pending[] = []
-  #bytes = 0
+  /** What memory has of each group that has had a partition. */
+  readonly #held = new Map<string, { messages: number; bytes: number }>()
   /** The topics of each send that is not yet answered. */
   readonly #sending = new Set<string>()
   #woken = false
@@ -84,8 +88,32 @@ export class OutboxPublisher {
     return pending
   }
 
+  /** Groups with more messages on their way than they may have. */
+  get full(): ReadonlySet<string> {
+    const { outboxMaxPending } = this.#settings
+    if (this.pending <= outboxMaxPending) return noGroups
+    const pending = new Map([...this.#held].map(([group, { messages }]) => [group, messages]))
+    for (const [{ group }, feeds] of this.#feeds)
+      for (const { unread } of feeds) pending.set(group.name, (pending.get(group.name) ?? 0) + unread)
+    return new Set([...pending].filter(([, messages]) => messages > outboxMaxPending).map(([group]) => group))
+  }
+
+  /** Where a group's messages in memory go, and what is known to be wrong there, for people to read. */
+  waitsFor(group: string): string {
+    const topics = new Map<string, number>()
+    for (const { feed, row } of this.#pending)
+      if (feed.partition.group.name === group) topics.set(row.topic, (topics.get(row.topic) ?? 0) + 1)
+    return [...topics]
+      .sort(([, a], [, b]) => b - a)
+      .slice(0, maxNamedTopics)
+      .map(([topic, count]) => `${count} for ${this.#away.reasonOf(topic) ?? topic}`)
+      .join('; ')
+  }
+
   /** The partition is ours: what it inherits, and what its last owner left unpublished, go first. */
   open(partition: Partition, inherited: readonly Inherited[]): void {
+    const { name } = partition.group
+    if (!this.#held.has(name)) this.#held.set(name, { messages: 0, bytes: 0 })
     this.#feeds.set(
       partition,
       [...inherited, null].map((from) => new OutboxFeed(partition, from)),
@@ -97,7 +125,7 @@ export class OutboxPublisher {
   push(partition: Partition, rows: readonly OutboxRow[]): void {
     const feed = this.#feeds.get(partition)?.at(-1)
     if (feed === undefined) return
-    this.#hold(feed, feed.committed(rows, this.#hasRoom))
+    this.#hold(feed, feed.committed(rows, this.#hasRoomFor(partition)))
     this.#fill()
     this.#pump()
   }
@@ -114,31 +142,40 @@ export class OutboxPublisher {
     this.#stopped = true
   }
 
-  get #hasRoom(): boolean {
-    return this.#pending.length < this.#settings.outboxMaxPending && this.#bytes < maxHeldBytes
+  #hasRoomFor({ group }: Partition): boolean {
+    const { messages = 0, bytes = 0 } = this.#held.get(group.name) ?? {}
+    return messages < this.#settings.outboxMaxPending && bytes < maxHeldBytes / this.#held.size
   }
 
   #hold(feed: OutboxFeed, rows: readonly OutboxRow[]): void {
     for (const row of rows) {
       const bytes = heldBytes(row)
-      this.#bytes += bytes
+      this.#count(feed, 1, bytes)
       this.#pending.push({ feed, row: detachedRow(row), bytes, state: 'waiting' })
     }
+  }
+
+  #count({ partition }: OutboxFeed, messages: number, bytes: number): void {
+    const held = this.#held.get(partition.group.name)
+    if (held === undefined) return
+    held.messages += messages
+    held.bytes += bytes
   }
 
   #keep(stays: (pending: Pending) => boolean): void {
     this.#pending = this.#pending.filter((pending) => {
       if (stays(pending)) return true
-      this.#bytes -= pending.bytes
+      this.#count(pending.feed, -1, -pending.bytes)
       return false
     })
     if (!this.#away.none) this.#away.keep(new Set(this.#pending.map(({ row }) => row.topic)))
   }
 
-  /** Reads what only the table has, a page at a time, while there is room. */
+  /** Reads what only the table has, a page at a time, of groups that have room. */
   #fill(): void {
-    if (this.#reading || this.#stopped || !this.#hasRoom) return
+    if (this.#reading || this.#stopped) return
     for (const [partition, feeds] of this.#feeds) {
+      if (!this.#hasRoomFor(partition)) continue
       const feed = feeds.find(({ behind }) => behind)
       if (feed === undefined) continue
       // Behind the others, for the next time.
@@ -339,6 +376,8 @@ export class OutboxPublisher {
     feed.deleting = false
   }
 }
+
+const noGroups: ReadonlySet<string> = new Set()
 
 /** In one look at what is pending: nothing further of it goes, and the topics of what may go. */
 type Tenant = { held: boolean; readonly topics: string[] }

@@ -15,6 +15,8 @@ export type StuckFacts = {
   readonly reasons: readonly string[]
   /** Why intake is paused for all partitions. */
   readonly paused: readonly string[]
+  /** Groups that are paused by what they have published, and what that waits for. */
+  readonly full: ReadonlyMap<string, string>
   /** The number of the worker that runs by themselves those that may have ended another. */
   readonly extraWorker: number
 }
@@ -50,7 +52,9 @@ export function stuckOf(facts: StuckFacts, query: StuckQuery, at: Moment): Stuck
     assigned++
     if (query.group !== undefined && query.group !== partition.group.name) continue
     if (query.tenant !== undefined && !named.has(partition)) continue
-    const told = partitionOf(partition, found.get(partition), facts.paused, at)
+    const waitsFor = facts.full.get(partition.group.name)
+    const pauses = waitsFor === undefined ? facts.paused : [...facts.paused, `${outboxFull}: ${waitsFor}`]
+    const told = partitionOf(partition, found.get(partition), pauses, at)
     const still = partition.position > partition.progress.watermark && told.forMs > query.longerThanMs
     if (partition.phase !== 'owned' || partition.paused || still) partitions.offer(told.forMs, told)
   }
@@ -107,7 +111,7 @@ function tenantOf(mailbox: Mailbox, { troubles, extraWorker }: StuckFacts, at: M
 function partitionOf(
   partition: Partition,
   found: Found | undefined,
-  pausedForAll: readonly string[],
+  pausedWithOthers: readonly string[],
   { monotonic }: Moment,
 ): StuckPartition {
   const { phase, paused, progress, position, end, assignedAt, advancedAt } = partition
@@ -118,7 +122,9 @@ function partitionOf(
     ...partition.facts,
     phase,
     paused,
-    reason: redactText(partition.reason === '' && paused ? pauseReason(pausedForAll, found?.full) : partition.reason),
+    reason: redactText(
+      partition.reason === '' && paused ? pauseReason(pausedWithOthers, found?.full) : partition.reason,
+    ),
     watermark: progress.watermark,
     position,
     end,
@@ -133,8 +139,8 @@ function partitionOf(
   }
 }
 
-function pauseReason(forAll: readonly string[], full: Mailbox | null | undefined): string {
-  if (forAll.length > 0) return forAll.map((reason) => pauses[reason] ?? reason).join(', ')
+function pauseReason(withOthers: readonly string[], full: Mailbox | null | undefined): string {
+  if (withOthers.length > 0) return withOthers.map((reason) => pausesAll[reason] ?? reason).join(', ')
   if (!full) return ''
   const why = full.stuck
     ? 'the space for parked records is used up (parking.maxPerTenant, parking.maxRecords)'
@@ -144,11 +150,12 @@ function pauseReason(forAll: readonly string[], full: Mailbox | null | undefined
   return `tenant ${full.tenant} has more waiting than its share (backpressure.mailboxRecords), and ${why}`
 }
 
-const pauses: Readonly<Record<string, string>> = {
+const pausesAll: Readonly<Record<string, string>> = {
   budget: 'memory is used up (backpressure.budgetBytes)',
-  outbox: 'the outbox is full (backpressure.outboxRows)',
   drain: 'the daemon drains',
 }
+
+const outboxFull = 'the outbox of its group is full (backpressure.outboxRows) until Kafka takes what waits'
 
 function look(found: Map<Partition, Found>, mailbox: Mailbox): void {
   const { partition } = mailbox

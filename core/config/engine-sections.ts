@@ -255,7 +255,7 @@ export const backpressure = z
           'What may be queued for one tenant of one partition; past it, that partition pauses. `auto`: an eighth of the budget, so that a tenant that is stuck leaves room for the others.',
       }),
     outboxRows: count({
-      doc: 'Messages committed and not yet published. Past it, the daemon takes no more records, and more stay in the table until there is room.',
+      doc: 'Messages of a group committed and not yet published. Past it, that group takes no more records, and more stay in the table until there is room.',
       default: 100_000,
       min: 1,
       max: 100_000_000,

@@ -168,7 +168,7 @@ test('a partition that goes on past what the log has lost while memory is full s
   assert.equal([...stage.paused], [0])
 })
 
-test('past so many messages that Kafka has not taken, all wait, and go on when it has', async () => {
+test('past so many messages that Kafka has not taken, all of a group wait, and go on when it has', async () => {
   const stage = new EngineStage({ partitions: 2, settings: { outboxMaxPending: 3 } })
   const event = { kind: 'publish', topic: 'events', messageId: 'e', key: none, value: none, headers: [] } as const
   stage.effects = () => ({ effects: [event], publishes: true })
@@ -185,6 +185,35 @@ test('past so many messages that Kafka has not taken, all wait, and go on when i
     answer()
     await stage.clock.pass(0)
   }
+  assert.equal([...stage.paused], [])
+})
+
+test('what a group cannot publish pauses that group alone, and keeps no other group’s messages', async () => {
+  const stage = new EngineStage({ partitions: 2, others: [1], settings: { outboxMaxPending: 3 } })
+  let to = 'away'
+  stage.effects = () => ({
+    effects: [{ kind: 'publish', topic: to, messageId: to, key: none, value: none, headers: [] }],
+    publishes: true,
+  })
+  const taken: string[] = []
+  let away = true
+  stage.deliver = async (messages) =>
+    messages.map(({ topic, tenant }) => {
+      if (topic === 'away' && away) return { kind: 'failed', reason: 'it does not exist' }
+      taken.push(tenant)
+      return { kind: 'delivered' }
+    })
+  await stage.assign()
+  await stage.send(times(10, 'a'))
+  assert.equal([...stage.paused], [0])
+  to = 'events'
+  await stage.send(['b', 'c'], 1)
+  await stage.send(['d'], 1)
+  assert.equal(taken, ['b', 'c', 'd'])
+  assert.equal([...stage.paused], [0], 'the other group goes on')
+  assert.is(stage.engine.status().outboxPending, 10)
+  away = false
+  await stage.clock.pass(5_000)
   assert.equal([...stage.paused], [])
 })
 

@@ -95,6 +95,8 @@ export type StageOptions = {
   readonly stateful?: boolean
   readonly calls?: boolean
   readonly partitions?: number
+  /** Of these, those that another group has, named `h`. */
+  readonly others?: readonly number[]
   readonly threads?: number
   readonly retry?: RetryPolicy
   readonly onForeignOffset?: GroupOptions['onForeignOffset']
@@ -217,12 +219,15 @@ export class EngineStage {
   mute = false
   description: TopicDescription
   readonly #listener: SourceListener
+  readonly #otherListener: SourceListener
+  readonly #others: readonly number[]
   readonly #tokens = new Map<number, number>()
   readonly #positions = new Map<number, number>()
   readonly #epochs = new Map<number, number>()
 
   constructor(options: StageOptions = {}) {
-    const { partitions = 1, threads = 1, stateful = false, calls = false } = options
+    const { partitions = 1, others = [], threads = 1, stateful = false, calls = false } = options
+    this.#others = others
     this.#stateful = stateful
     this.description = { topic, id: '00000000-0000-4000-8000-000000000001', partitions }
     const group: GroupOptions = {
@@ -250,7 +255,7 @@ export class EngineStage {
       random: { next: () => 0.5, uuid: () => `commit-${uuids++}` },
       log: this.#log(),
       metrics: silentMetrics,
-      groups: [group],
+      groups: [group, { ...group, name: 'h' }],
       workers: options.workers ?? this.#workers(threads),
       lanes: [this.#lane()],
       ledger: this.#ledger(),
@@ -260,6 +265,7 @@ export class EngineStage {
       failed: (error) => this.fatal.push(error),
     })
     this.#listener = this.engine.listener('g')
+    this.#otherListener = this.engine.listener('h')
     this.engine.start()
   }
 
@@ -279,7 +285,8 @@ export class EngineStage {
   /** Assigns all partitions; they are owned when this resolves. */
   async assign(...partitions: readonly number[]): Promise<void> {
     const all = partitions.length > 0 ? partitions : Array.from({ length: this.description.partitions }, (_, i) => i)
-    this.#listener.assigned(all.map((partition) => ({ topic, partition })))
+    for (const [listener, its] of Map.groupBy(all, (partition) => this.#listenerOf(partition)))
+      listener.assigned(its.map((partition) => ({ topic, partition })))
     await this.clock.pass(0)
   }
 
@@ -300,8 +307,12 @@ export class EngineStage {
     const position = from + records.length
     this.#positions.set(partition, position)
     const token = this.#tokens.get(partition) ?? -1
-    this.#listener.records([{ topic, partition, token, records, position, end: position }])
+    this.#listenerOf(partition).records([{ topic, partition, token, records, position, end: position }])
     await this.clock.pass(0)
+  }
+
+  #listenerOf(partition: number): SourceListener {
+    return this.#others.includes(partition) ? this.#otherListener : this.#listener
   }
 
   /** Silent handlers end. */

@@ -11,6 +11,8 @@ import { EngineStage, refusal } from './engine-stage.ts'
 
 // Which tenants do not go on, and what each of them waits for, said from memory while it is so.
 
+const none = new Uint8Array(0)
+
 const usual: StuckQuery = { longerThanMs: 5_000, limit: 50 }
 
 function ask(stage: EngineStage, query: Partial<StuckQuery> = {}) {
@@ -323,6 +325,18 @@ test('partitions that are paused, stopped or still to be taken over are named wi
   assert.ok(first?.paused)
   assert.match(first?.reason ?? '', /^tenant sick has more waiting than its share .*parking\.maxPerTenant/)
 
+  const outbox = new EngineStage({ settings: { outboxMaxPending: 2 } })
+  const event = { kind: 'publish', topic: 'events', messageId: 'e', key: none, value: none, headers: [] } as const
+  outbox.effects = () => ({ effects: [event], publishes: true })
+  outbox.deliver = async (messages) => messages.map(() => ({ kind: 'failed', reason: 'it does not exist' }))
+  await outbox.assign()
+  await outbox.send(['a', 'a'])
+  await outbox.send(['b'])
+  assert.match(
+    ask(outbox).partitions[0]?.reason ?? '',
+    /^the outbox of its group is full .*: 2 for events: it does not/,
+  )
+
   const stopped = new EngineStage()
   await stopped.assign()
   stopped.outOfRange(5, 9, 12)
@@ -372,6 +386,7 @@ test('a hundred thousand mailboxes are looked through in one pass', () => {
     troubles: new Map<string, string>(),
     reasons: [],
     paused: [],
+    full: new Map<string, string>(),
     extraWorker: 1,
   }
   const before = process.cpuUsage()

@@ -384,6 +384,16 @@ export const mutants: readonly Mutant[] = [
     edits: [{ file: 'supervisors/outbox-feed.ts', from: 'if (page.more > 0) {', to: 'if (page.more < 0) {' }],
   },
   {
+    name: 'what has gone out keeps its place in what memory may hold of its group',
+    edits: [
+      {
+        file: 'supervisors/outbox-publisher.ts',
+        from: 'this.#count(pending.feed, -1, -pending.bytes)',
+        to: 'this.#count(pending.feed, 0, 0)',
+      },
+    ],
+  },
+  {
     name: 'messages to other topics overtake those to a topic that is away',
     edits: [
       {
