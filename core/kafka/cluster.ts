@@ -8,6 +8,7 @@ import {
 import { type Clock, withDeadline } from '../clock.ts'
 import { errorOf, messageOf, TenantryError } from '../errors.ts'
 import { AnyBroker } from './any-broker.ts'
+import { leaderlessMetadata } from './leaderless.ts'
 import type { KafkaConnection } from './options.ts'
 import type { LogRange, PartitionOffset, TopicDescription, TopicPartition } from './source.ts'
 
@@ -164,7 +165,11 @@ export class Cluster {
 
   async #metadata(topics: readonly string[]): Promise<ClusterMetadata> {
     const metadata = await this.#brokers.ask((client) =>
-      client.metadata({ topics: [...topics], forceUpdate: true, retries: 0 }),
+      client.metadata({ topics: [...topics], forceUpdate: true, retries: 0 }).catch((error: unknown) => {
+        const found = leaderlessMetadata(error, this.#clock.now())
+        if (found === undefined) throw error
+        return found
+      }),
     )
     this.#brokers.learn(metadata)
     return metadata

@@ -168,6 +168,7 @@ export class KafkaPublisher implements Publisher {
       }
       const leader = topology.topics.get(partition.topic)?.partitions[partition.partition]?.leader ?? -1
       if (!topology.brokers.has(leader)) {
+        partition.reason = `partition ${partition.partition} has no leader`
         this.#delay(partition)
         this.#topology.outdated()
         continue
