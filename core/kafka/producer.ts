@@ -229,7 +229,10 @@ export class KafkaPublisher implements Publisher {
         { broker: `${broker.host}:${broker.port}`, reason: reasonOf(error) },
         'a produce request failed',
       )
-      for (const partition of partitions) this.#delay(partition)
+      for (const partition of partitions) {
+        partition.reason = reasonOf(error)
+        this.#delay(partition)
+      }
       this.#topology.outdated()
     } finally {
       for (const partition of partitions) partition.onItsWay = false

@@ -156,7 +156,7 @@ test('a topic that does not exist fails, the others are delivered, and once it i
   })
 })
 
-test('while the broker is frozen messages fail after their time, and go again later', async () => {
+test('while the broker is frozen messages fail after their time, with what is wrong, and go again later', async () => {
   const topic = await topicOf(1)
   const publisher = publisherWith({ deliveryTimeoutMs: 1_500 })
   assert.equal(await publisher.send([message(topic, 'a', '0')]), [{ kind: 'delivered' }])
@@ -167,6 +167,7 @@ test('while the broker is frozen messages fail after their time, and go again la
     failed.map(({ kind }) => kind),
     ['failed', 'failed'],
   )
+  assert.match(failed[0]?.kind === 'failed' ? failed[0].reason : '', /^not delivered within 1500 ms \(.+\)$/)
   await eventually(async () =>
     (await publisher.send([message(topic, 'a', '3')])).every(({ kind }) => kind === 'delivered'),
   )
