@@ -69,12 +69,15 @@ export class OutgoingPartition {
 }
 
 /**
- * Codes by which a broker says that it will never take this message, for what it is: too large, a time, a policy, a
- * record that it will not have. It may be one of a batch.
+ * Codes by which a broker says that it will never take this message, for what it is: too large, a policy, a record that
+ * it will not have. It may be one of a batch.
  */
-const refusals: ReadonlySet<number> = new Set([10, 18, 32, 42, 44, 87])
-/** It takes nothing from us here as things stand, which an operator may change: rights, the topic's settings. */
-const standing: ReadonlySet<number> = new Set([17, 29, 31, 43, 76])
+const refusals: ReadonlySet<number> = new Set([10, 18, 42, 44, 87])
+/**
+ * It takes nothing from us here as things stand, which an operator may change: rights, the topic's settings, our clock,
+ * which is what gives a message its time.
+ */
+const standing: ReadonlySet<number> = new Set([17, 29, 31, 32, 43, 76])
 /** The broker has another idea of our sequence: a new identity helps. */
 const sequences: ReadonlySet<number> = new Set([45, 47, 59, 90])
 /** It has the batch already. */

@@ -127,6 +127,17 @@ test('a message that is too large is refused alone, and those around it are deli
   )
 })
 
+test('what a topic does not take because our clock is wrong fails, and is delivered when it is right', async () => {
+  const topic = await topicOf(1, { 'message.timestamp.after.max.ms': '60000' })
+  let aheadMs = 3_600_000
+  const publisher = publisherWith({ clock: { ...systemClock, now: () => systemClock.now() + aheadMs } })
+  const [early] = await publisher.send([message(topic, 'one', '1')])
+  assert.is(early?.kind, 'failed')
+  assert.match(early?.kind === 'failed' ? early.reason : '', /INVALID_TIMESTAMP/)
+  aheadMs = 0
+  assert.equal(await publisher.send([message(topic, 'one', '1')]), [{ kind: 'delivered' }])
+})
+
 test('many small messages together larger than the topic takes are all delivered', async () => {
   const topic = await topicOf(1, { 'max.message.bytes': '20000' })
   const deliveries = await publisherWith().send(
