@@ -22,7 +22,7 @@ before(async () => {
 
 beforeEach(async () => {
   await stage.sql`
-    truncate sys.partition_progress, sys.parked_messages, sys.retries, sys.dead_letters, sys.partition_resets, sys.operator_actions`
+    truncate sys.partition_progress, sys.parked_messages, sys.retries, sys.dead_letters, sys.partition_resets, sys.operator_actions, sys.outbox`
   const starts = stage.owned.map(({ ref }) => ({ ref, position: 0 }))
   await stage.ledger.begin('g', 't', stage.partition(0).ref.topicId, 'cluster', starts.length, starts)
   await stage.takeAllOver()
@@ -265,18 +265,55 @@ test('a log that Kafka has cut off is gone on with at its end, and nothing of it
   assert.equal([move?.from, move?.to, move?.rerunTo, move?.skipped, move?.droppedParked], [50, 20, null, 0, 0])
   assert.equal(await takenOver(), { watermark: 20, ahead: [], kafkaOffset: -1, retries: [], rerunTo: null })
   await stage.takeAllOver()
-  // A new record at the offset of the parked one, which comes first.
+  // A new record at the offset of a parked one comes after all that was parked.
   await park(30)
-  const rows = await stage.sql<{ at: number; generation: number }[]>`
-    select record_offset::int as at, generation from sys.parked_messages order by generation, record_offset`
+  const parked = async () => {
+    const rows = await stage.sql<{ at: number; generation: number }[]>`
+      select record_offset::int as at, generation from sys.parked_messages order by generation, record_offset`
+    return rows.map(({ at: place, generation }) => [place, generation])
+  }
+  assert.equal(await parked(), [
+    [3, -1],
+    [30, -1],
+    [30, 0],
+  ])
+  assert.is(await progress(0, 31), 'committed')
+  const [back] = await reset({ to: [[0, 3]], rerun: true })
+  assert.is(back?.droppedParked, 2)
+  assert.equal(await parked(), [[30, -1]], 'nothing brings that one again')
+})
+
+test('what is parked of an earlier topic stays before what is parked of a log that is cut off', async () => {
+  await park(3, 30)
+  await stage.sql`
+    insert into sys.parked_messages
+    select (jsonb_populate_record(parked, ${stage.sql.json({ generation: -1, origin_topic_id: randomUUID() })})).*
+    from sys.parked_messages as parked`
+  assert.is(await progress(0, 50), 'committed')
+  await reset({ to: [], targets: [{ partition: 0, position: 20, logEnd: 20 }] })
+  const rows = await stage.sql<{ text: string }[]>`
+    select concat(record_offset, case when origin_topic_id = parked.topic_id then ' here' when operation is null then '' else ' lost' end) as text
+    from sys.parked_messages as parked left join sys.operator_actions on operation = origin_topic_id
+    order by generation, record_offset`
   assert.equal(
-    rows.map((row) => [row.at, row.generation]),
-    [
-      [30, -1],
-      [3, 0],
-      [30, 0],
-    ],
+    rows.map(({ text }) => text),
+    ['3', '30', '3 here', '30 lost'],
   )
+})
+
+test('what is parked of a log that was cut off, and what has come at its offset, each have a dead letter', async () => {
+  const failed = () => at(stage.failed({}, { ...failure, kind: 'permanent' }), 30)
+  await park(30)
+  assert.is(await progress(0, 50), 'committed')
+  await reset({ to: [], targets: [{ partition: 0, position: 20, logEnd: 20 }] })
+  await stage.takeAllOver()
+  const { ref } = stage.partition(0)
+  const wanted = [{ tenant: failed().tenant, after: null, rows: 10 }]
+  const { rows } = await stage.ledger.readParked(ref, wanted, 1_000_000)
+  assert.is(rows.length, 1)
+  const lost = rows.map(({ at: row }) => ({ ...failed(), row }))
+  assert.is((await stage.run(lane, [...lost, failed()])).kind, 'committed')
+  assert.is((await stage.sql`select from sys.dead_letters where record_offset = 30`).length, 2)
 })
 
 test('a partition whose row is lost begins where it is told, above every epoch that there was', async () => {
@@ -297,7 +334,8 @@ test('a record that runs again may become a dead letter again, and a log that wa
   for (const rerun of [true, false]) {
     await reset({ to: [], targets: [{ partition: 0, position: 5, logEnd: rerun ? logEnd : 5 }], rerun })
     await stage.takeAllOver()
-    assert.is((await stage.run(lane, [letter()])).kind, 'committed')
+    const again = await stage.run(lane, [letter()])
+    assert.is(again.kind, 'committed', JSON.stringify(again))
     assert.is(await progress(0, 20), 'committed')
   }
   const rows = await stage.sql<{ place: number }[]>`select outbox_place::int as place from sys.dead_letters order by id`
