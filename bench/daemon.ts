@@ -5,6 +5,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import type postgres from 'postgres'
 import { TenantryError } from '../core/errors.ts'
 import { DaemonProcess } from '../tools/run/daemon-process.ts'
+import { withoutSettings } from '../tools/run/environment.ts'
 import { positionsOf, sumOf } from '../tools/run/positions.ts'
 import { requireProgram } from '../tools/run/runtime.ts'
 import type { Configuration } from './configuration.ts'
@@ -72,7 +73,7 @@ export class Daemon implements Subject {
       args: ['--config', this.configFile, ...flags, 'start'],
       cwd: this.folder,
       env: {
-        ...inherited(),
+        ...withoutSettings(),
         BENCH_GROUP: group,
         BENCH_TOPIC: topic,
         BENCH_MODE: mode,
@@ -142,13 +143,4 @@ export class Daemon implements Subject {
   logEnd(): string {
     return this.#process.logEnd()
   }
-}
-
-/** The environment without settings that would reach the daemon past its configuration. */
-function inherited(): NodeJS.ProcessEnv {
-  return Object.fromEntries(
-    Object.entries(process.env).filter(
-      ([name]) => !/^(TENANTRY_[A-Z]+__|DATABASE_URL|KAFKA_BROKERS|NODE_OPTIONS)/.test(name),
-    ),
-  )
 }

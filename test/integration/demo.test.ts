@@ -21,6 +21,14 @@ const result = z.object({
   right: z.literal(true),
 })
 
+/** What a terminal has after `eval "$(tenantry dev env)"`, or a user's own shell: none of it is the demo's affair. */
+const othersSettings = {
+  DATABASE_URL: 'postgres://nobody@127.0.0.1:1/others',
+  KAFKA_BROKERS: '127.0.0.1:1',
+  LOG_LEVEL: 'error',
+  TENANTRY_DEAD_LETTERS__TOPIC: 'others',
+}
+
 for (const on of [
   ['--driver', 'platformatic'],
   ['--driver', 'confluent'],
@@ -31,6 +39,7 @@ for (const on of [
     async () => {
       const child = spawn(process.execPath, [main, '--messages', String(flights), '--json', ...on], {
         stdio: ['ignore', 'pipe', 'pipe'],
+        env: { ...process.env, ...othersSettings },
       })
       let [output, talk] = ['', '']
       child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text))

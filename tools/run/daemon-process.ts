@@ -4,6 +4,7 @@ import { join, resolve } from 'node:path'
 import { z } from 'zod'
 import { TenantryError } from '../../core/errors.ts'
 import { httpGet } from '../../core/http-get.ts'
+import { withoutSettings } from './environment.ts'
 import { samplesOf } from './metric-samples.ts'
 
 export type DaemonProcessOptions = {
@@ -16,7 +17,7 @@ export type DaemonProcessOptions = {
   /** Of the command line, `start` with them. */
   readonly args: readonly string[]
   readonly cwd: string
-  /** All of its environment; this process's when left out. */
+  /** All of its environment; this process's without settings when left out. */
   readonly env?: Readonly<NodeJS.ProcessEnv>
   /** Takes all that it says. */
   readonly logFile: string
@@ -50,7 +51,7 @@ export class DaemonProcess {
   readonly #events = new Map<string, LogLine[]>()
 
   constructor(options: DaemonProcessOptions) {
-    const { program = process.execPath, flags = [], args, cwd, env = process.env, logFile } = options
+    const { program = process.execPath, flags = [], args, cwd, env = withoutSettings(), logFile } = options
     const checkout = options.checkout ?? resolve(import.meta.dirname, '../..')
     this.logFile = logFile
     const log = openSync(logFile, 'w')
