@@ -118,10 +118,16 @@ function configDifferences(spec: TopicSpec, topic: ActualTopic): TopicDifference
       return [refused(spec, setting, from, to, 'records would be deleted; if that is meant: kafka-configs.sh --alter')]
     if (setting === 'min.insync.replicas' && Number(to) > topic.replicationFactor)
       return [refused(spec, setting, from, to, 'there are fewer copies than that: nothing could be written any more')]
-    if (setting === 'cleanup.policy' && from === 'compact')
+    if (setting === 'cleanup.policy' && deletesMore(to, from))
       return [refused(spec, setting, from, to, 'records would be deleted; if that is meant: kafka-configs.sh --alter')]
     return [{ kind: 'config', topic: spec.name, setting, from, to }]
   })
+}
+
+/** Each word of a policy is a way to delete: by age, or all but a key's (a tenant's) last record. */
+function deletesMore(to: string, from: string): boolean {
+  const ways = (policy: string) => policy.split(',').map((way) => way.trim())
+  return ways(to).some((way) => !ways(from).includes(way))
 }
 
 function isLower(to: string, from: string): boolean {

@@ -54,6 +54,18 @@ test('a longer retention is set, a shorter one refused, and endless is the longe
   assert.equal(kinds(7 * day, -1), ['refused'])
 })
 
+test('no way to delete records is added to a topic that has some', () => {
+  const kind = (to: string, from: string) =>
+    planTopics(
+      [{ ...spec, configs: { 'cleanup.policy': to } }],
+      [{ ...actual, configs: { ...actual.configs, 'cleanup.policy': from } }],
+    ).map((difference) => difference.kind)
+  assert.equal(kind('compact', 'delete'), ['refused'])
+  assert.equal(kind('compact,delete', 'delete'), ['refused'])
+  assert.equal(kind('delete', 'compact'), ['refused'])
+  assert.equal(kind('delete', 'compact,delete'), ['config'])
+})
+
 test('another replication factor is refused, as it needs a plan of its own', () => {
   const [difference] = planTopics([{ ...spec, replicationFactor: 1, minInSyncReplicas: 2 }], [actual])
   assert.is(difference?.kind, 'refused')
