@@ -50,7 +50,7 @@ export function configCommand(): Command {
   config
     .command('schema')
     .description('print the JSON Schema of tenantry.yml, for editors')
-    .action(() => json(jsonSchema()))
+    .action(() => data(JSON.stringify(jsonSchema(), null, 2)))
 
   config
     .command('explain')

@@ -18,9 +18,9 @@ export function data(text: string): void {
   process.stdout.write(text.endsWith('\n') ? text : `${text}\n`)
 }
 
-/** Writes one JSON value. */
+/** Writes one JSON value on one line, so that whoever reads all of it and whoever reads the last line get the same. */
 export function json(value: unknown): void {
-  data(jsonSafe(JSON.stringify(value, null, 2)))
+  data(jsonSafe(JSON.stringify(value)))
 }
 
 /** Tells people something. */

@@ -344,7 +344,7 @@ test('the command exits with 0, with 1 when something is wrong, and names a plac
   const places = ['--effects', 'effects:message_id', '--order', 'effects:message_id:number', '--chain', 'state:chain']
   const right = await runCli(['verify', ...places, '--json'], at)
   assert.is(right.code, 0, right.stderr)
-  assert.match(right.stdout, new RegExp(`"processed": ${messages - 6},`))
+  assert.match(right.stdout, new RegExp(`"processed":${messages - 6},`))
 
   await sql`update effects set number = 7 - number where tenant_id = 'tenant-3' and number in (3, 4)`
   const wrong = await runCli(['verify', '--group', topic, ...places], at)

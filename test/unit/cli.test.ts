@@ -102,6 +102,16 @@ test('config print --json gives configuration and origins', async () => {
   assert.is(printed.origins['topics.core.commands.v1.partitions']?.where, 'default')
 })
 
+test('JSON is one line, the last and the only one', async () => {
+  for (const args of [
+    ['config', 'print'],
+    ['config', 'validate'],
+    ['config', 'explain', 'http'],
+    ['dev', 'status'],
+  ])
+    assert.match((await run([...args, '--json'], { ...servers, TENANTRY_DEV_ROOT: folder })).stdout, /^[{[].*[}\]]\n$/)
+})
+
 test('a wrong configuration ends with 3 and names every place', async () => {
   writeFileSync(join(folder, 'wrong.yml'), 'http:\n  prot: 1\nlog: { level: loud }\n')
   const text = await run(['config', 'validate', '-c', 'wrong.yml'], servers)
