@@ -177,11 +177,19 @@ function parse(tree: Tree, problems: Problem[], broken: ReadonlySet<string>) {
     // What is known to be wrong, or lies within it, is not told twice.
     if (path.some((_, index) => broken.has(keyName(path.slice(0, index + 1))))) continue
     const what = issue.code === 'invalid_key' ? (issue.issues[0]?.message ?? issue.message) : issue.message
-    const problem = { where: whereOf(tree, path), key: keyName(path), what: sentence(what, path, tree.get(path)) }
+    const problem = { where: whereOf(tree, path), key: keyName(path), what: sentence(what, path, valueAt(tree, path)) }
     // A number that is too large breaks two rules of the schema, which say the same.
     if (!problems.some((told) => told.key === problem.key && told.what === problem.what)) problems.push(problem)
   }
   return undefined
+}
+
+/** The value of a key, or what a list has at a place. */
+function valueAt(tree: Tree, path: readonly string[]): Plain | undefined {
+  const list = tree.get(path.slice(0, -1))
+  if (!Array.isArray(list)) return tree.get(path)
+  const items: readonly Plain[] = list
+  return items[Number(path.at(-1))]
 }
 
 function sentence(what: string, path: readonly string[], value: Plain | undefined): string {

@@ -169,6 +169,12 @@ test('every problem of a file is told at once', () => {
   ])
 })
 
+test('what is wrong in a list is told of its place there', () => {
+  const [delay = '', ...others] = problems(`${required}retry: { delays: [1s, 2] }\n`)
+  assert.match(delay, /: retry\.delays\.1: expected a duration such as .* \(a number needs its unit\)$/)
+  assert.equal(others, [])
+})
+
 test('what is wrong in two ways is told once', () => {
   assert.equal(problems('http: { port: 99999999999999999999 }'), [
     'tenantry.yml:1:9: http.port: expected a whole number from 0 to 65535, got 100000000000000000000',
