@@ -32,13 +32,17 @@ export type Topology = { readonly actors: readonly TopologyActor[] }
 
 /**
  * Loads the actors of a folder (its files of TypeScript or JavaScript, subfolders included) or of one file. Each file's
- * default export is an actor; files whose names begin with `_` or `.`, tests and declarations are passed over.
+ * default export is an actor; files whose names begin with `_` or `.`, tests and declarations are passed over. `began` is
+ * told each file before it is loaded.
  * Throws TenantryError TENANTRY_ACTORS_NOT_FOUND, TENANTRY_ACTOR_UNLOADABLE (names the file), TENANTRY_TWO_ACTORS.
  */
-export async function loadTopology(folder: string): Promise<Topology> {
+export async function loadTopology(folder: string, began: (file: string) => void = () => {}): Promise<Topology> {
   const root = path.resolve(folder)
   const actors: TopologyActor[] = []
-  for (const file of await actorFiles(root)) actors.push(describe(await loadActor(file), file, actors.length))
+  for (const file of await actorFiles(root)) {
+    began(file)
+    actors.push(describe(await loadActor(file), file, actors.length))
+  }
   if (actors.length === 0)
     throw new TenantryError(
       'TENANTRY_ACTORS_NOT_FOUND',

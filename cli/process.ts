@@ -37,6 +37,7 @@ export class Process {
     for (const signal of signals) process.on(signal, () => this.#onSignal(signal))
     // A module that prints past the log must not end a daemon whose reader has gone, as it ends a command.
     for (const stream of [process.stdout, process.stderr]) stream.removeAllListeners('error').on('error', () => {})
+    process.on('exit', this.#onExit)
     process.on('SIGUSR2', () => void this.#daemon?.dumpThreads())
     for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
       process.on(event, (thrown: unknown) => {
@@ -94,9 +95,17 @@ export class Process {
     this.#stop?.()
   }
 
+  /** An actor's file that calls `process.exit` as it is loaded must not look like a daemon that was told to go. */
+  readonly #onExit = (code: number) => {
+    if (code !== 0) return
+    this.#log.error('daemon.exited', {}, 'Code in this process has ended it: look for process.exit in actors’ files.')
+    process.exitCode = exitCode('failed')
+  }
+
   /** Whatever a driver may have left open must not keep a drained process, nor an actor's code one that is told to go. */
   #end(code: number, atOnce = false): never {
     this.#log.flush()
+    process.off('exit', this.#onExit)
     if (atOnce || (this.#daemon?.lingering ?? 0) > 0) leave(code)
     process.exit(code)
   }

@@ -1,4 +1,3 @@
-import { loadTopology } from '../actors/topology.ts'
 import { systemClock } from '../core/clock.ts'
 import { keyRetentionWarnings } from '../core/config/checks.ts'
 import type { Loaded } from '../core/config/load.ts'
@@ -6,6 +5,7 @@ import { PinoLog } from '../core/pino-log.ts'
 import { systemRandom } from '../core/random.ts'
 import { Daemon } from '../supervisors/daemon.ts'
 import { groupsOf } from '../supervisors/groups.ts'
+import { divertOutput, loadActors } from './loading.ts'
 import { counted, data, json, say, table } from './output.ts'
 import { Process } from './process.ts'
 import { version } from './version.ts'
@@ -14,6 +14,8 @@ import { version } from './version.ts'
 export async function run({ config, warnings, file, redact, actorsEnvironment }: Loaded): Promise<void> {
   const log = new PinoLog({ clock: systemClock, ...config.log, redact })
   const process = new Process(log)
+  // The log has standard output for itself: actors' files, which are loaded on this thread too, may print.
+  divertOutput()
   for (const warning of warnings) log.warn('config.warning', {}, `${warning}.`)
   log.info(
     'daemon.starting',
@@ -34,7 +36,7 @@ export async function run({ config, warnings, file, redact, actorsEnvironment }:
 
 /** Loads everything, says what would run, and consumes nothing. */
 export async function check({ config, warnings }: Loaded, asJson: boolean): Promise<void> {
-  const topology = await loadTopology(config.actors.folder)
+  const topology = await loadActors(config.actors.folder, asJson)
   const groups = [...groupsOf(config, topology)].map(([name, { roles, config: group }]) => ({
     group: name,
     start: group.start,

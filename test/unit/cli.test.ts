@@ -210,6 +210,31 @@ test('start --check prints the topology and consumes nothing', async () => {
   assert.is((await run(['start', '--check', '--actors', 'not-there'])).code, 1)
 })
 
+test('an actor that prints, or ends the process, as it is loaded spoils neither data nor exit code', async () => {
+  const file = join(folder, 'actor.js')
+  const load = (text: string) => {
+    writeFileSync(file, text)
+    return run(['start', '--check', '--json', '--actors', file, '--set', 'groups.g.start=latest'])
+  }
+  const schema = `{ '~standard': { version: 1, vendor: 'own', validate: (value) => ({ value }) } }`
+  const actor = `{ group: 'g', topic: 't', messages: { a: ${schema} }, receive() {} }`
+  const define = JSON.stringify(new URL('../../actors/define-actor.ts', import.meta.url))
+  const prints = await load(
+    `import { defineActor } from ${define}\nconsole.log('printed')\nexport default defineActor(${actor})`,
+  )
+  assert.is(prints.code, 0, prints.stderr)
+  z.looseObject({ groups: z.array(z.unknown()) }).parse(JSON.parse(prints.stdout))
+  assert.is(prints.stderr, 'printed\n')
+  // Bun waits for ever where Node sees that nothing is left to wait for.
+  const waits = process.versions['bun'] === undefined ? ['await new Promise(() => {})'] : []
+  for (const text of ['process.exit(0)', ...waits]) {
+    const { code, stdout, stderr } = await load(text)
+    assert.is(code, 1, text)
+    assert.is(stdout, '')
+    assert.match(stderr, /"code":"TENANTRY_ACTOR_UNLOADABLE","message":".*actor\.js cannot be loaded/)
+  }
+})
+
 test(
   'start without its servers waits, says what for, and ends with 0 at SIGTERM',
   async () => {

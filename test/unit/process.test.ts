@@ -112,3 +112,9 @@ test('an error that nobody caught ends it with 70 and is in the log', async () =
   await said('daemon.bug')
   assert.is(await code, 70)
 })
+
+test('code that ends the process does not make it look like one that has drained', async () => {
+  const { said, code } = started('exits')
+  await said('daemon.exited')
+  assert.is(await code, 1)
+})
