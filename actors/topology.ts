@@ -4,6 +4,7 @@ import { pathToFileURL } from 'node:url'
 import type { Catalog } from '../core/catalog.ts'
 import { messageOf, TenantryError } from '../core/errors.ts'
 import { type Actor, type Consistency, type Idempotency, isActor, type RetryOptions } from './define-actor.ts'
+import { offerOwnPackages } from './own-packages.ts'
 import { Tables } from './tables.ts'
 
 /** An actor as it was found. The same files give the same indexes in every thread. */
@@ -37,6 +38,7 @@ export type Topology = { readonly actors: readonly TopologyActor[] }
  * Throws TenantryError TENANTRY_ACTORS_NOT_FOUND, TENANTRY_ACTOR_UNLOADABLE (names the file), TENANTRY_TWO_ACTORS.
  */
 export async function loadTopology(folder: string, began: (file: string) => void = () => {}): Promise<Topology> {
+  offerOwnPackages()
   const root = path.resolve(folder)
   const actors: TopologyActor[] = []
   for (const file of await actorFiles(root)) {

@@ -1,3 +1,5 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import * as assert from 'uvu/assert'
 import { z } from 'zod'
@@ -9,14 +11,18 @@ import { anything } from '../schemas.ts'
 
 const folder = (name: string) => join(import.meta.dirname, '../fixtures/actors', name)
 
-async function refusal(name: string): Promise<TenantryError> {
+function refusal(name: string): Promise<TenantryError> {
+  return refusalOf(folder(name))
+}
+
+async function refusalOf(place: string): Promise<TenantryError> {
   try {
-    await loadTopology(folder(name))
+    await loadTopology(place)
   } catch (error) {
     if (error instanceof TenantryError) return error
     throw error
   }
-  throw new Error(`${name} was loaded`)
+  throw new Error(`${place} was loaded`)
 }
 
 test('actors are found by file, described, and numbered by path', async () => {
@@ -135,3 +141,23 @@ test('a definition that cannot work is refused, naming the part', () => {
     assert.throws(() => Reflect.apply(defineActor, undefined, [{ ...good, ...changes }]), message)
   assert.throws(() => void Reflect.apply(defineActor, undefined, []), /definition must be an object/)
 })
+
+// Bun has no such hook: there a folder needs packages of its own.
+if (process.versions['bun'] === undefined)
+  test('a folder without packages of its own has those of tenantry', async () => {
+    const anywhere = mkdtempSync(join(tmpdir(), 'tenantry-actors-'))
+    try {
+      writeFileSync(
+        join(anywhere, 'a.ts'),
+        `import { defineActor } from 'tenantry'
+import { z } from 'zod'
+export default defineActor({ group: 'g', topic: 't', messages: { a: z.object({}) }, receive() {} })`,
+      )
+      assert.is((await loadTopology(anywhere)).actors[0]?.topic, 't')
+      const other = join(anywhere, 'b.ts')
+      writeFileSync(other, `import 'uvu'`)
+      assert.match((await refusalOf(other)).message, /Cannot find package 'uvu'/)
+    } finally {
+      rmSync(anywhere, { recursive: true })
+    }
+  })
