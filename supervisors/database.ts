@@ -47,7 +47,7 @@ export class Database {
     this.ledger = new PostgresLedger({ control: this.#ask, random, frozenAfterMs: lockTimeoutMs })
     // PostgreSQL itself ends what takes longer than a transaction may.
     const patient = this.#control.asking(transactionTimeoutMs + commit.answerDeadlineMs)
-    this.#upkeep = new Upkeep({ control: patient, clock, log, ...config.retention })
+    this.#upkeep = new Upkeep({ control: patient, clock, log, groups: Object.keys(config.groups), ...config.retention })
   }
 
   /** Looks whether everything is there that the daemon needs, and reads the catalog. Rejects with what is missing. */

@@ -9,6 +9,8 @@ export type UpkeepOptions = {
   readonly control: Ask
   readonly clock: Clock
   readonly log: Log
+  /** The daemon's own, whose keys are kept for `keysMs`. */
+  readonly groups: readonly string[]
   readonly keysMs: number
   readonly progressMs: number
   readonly traceabilityMs: number
@@ -26,7 +28,8 @@ const batchRows = 10_000
 
 /**
  * Keeps the growing tables in bounds: partitions of keys for the days to come, and old rows dropped in batches. What is old
- * goes by the server's clock: by a daemon's own, one that is days ahead would drop keys that all others still need.
+ * goes by the server's clock: by a daemon's own, one that is days ahead would drop keys that all others still need. All groups share the keys' days, so
+ * that none goes before the group that wants it longest.
  */
 export class Upkeep implements Lifecycle {
   readonly #options: UpkeepOptions
@@ -59,15 +62,17 @@ export class Upkeep implements Lifecycle {
   }
 
   async #round(): Promise<void> {
+    const { control, groups, keysMs } = this.#options
     await this.#part(async () => {
-      const [row] = await this.#options.control<{ ms: number }[]>`
-        select floor(extract(epoch from clock_timestamp()) * 1000)::float8 as ms`
-      if (row !== undefined) await this.#roundAt(row.ms)
+      const [row] = await control<{ now: number; keys_ms: number }[]>`
+        select floor(extract(epoch from clock_timestamp()) * 1000)::float8 as now,
+          sys.fn_keep_keys(${[...groups]}, ${keysMs})::float8 as keys_ms`
+      if (row !== undefined) await this.#roundAt(row.now, row.keys_ms)
     })
   }
 
-  async #roundAt(now: number): Promise<void> {
-    const { control, keysMs, progressMs, traceabilityMs, offsetsLogMs } = this.#options
+  async #roundAt(now: number, keysMs: number): Promise<void> {
+    const { control, progressMs, traceabilityMs, offsetsLogMs } = this.#options
     const before = (ms: number) => new Date(now - ms)
     const firstDay = Math.floor((now - keysMs) / dayMs)
     await this.#part(() => this.#createDays(Math.floor(now / dayMs), firstDay))

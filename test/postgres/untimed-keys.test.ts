@@ -133,12 +133,34 @@ test("a daemon whose clock is ahead drops no key that is kept by the server's", 
   await assertRejects(() => claim(sql, id, now - 4), /duplicate key/)
 })
 
-const upkeepOf = (clock: ManualClock, log: Log) =>
+test('a group that keeps keys shorter drops none that another group of the database keeps', async () => {
+  const now = await serverDay()
+  for (const age of [1, 3]) await sql`select sys.fn_add_key_day(${now - age})`
+  const clock = new ManualClock(now * dayMs)
+  const roundOf = async (group: string, keysDays: number) => {
+    await sql`select sys.fn_add_key_day(${now - 20})`
+    const upkeep = upkeepOf(clock, silentLog, group, keysDays)
+    await upkeep.start()
+    await clock.pass(1)
+    await eventually(async () => !(await days()).includes(now - 20), { what: 'old days are dropped' })
+    await upkeep.stop()
+  }
+  await roundOf('long', 5)
+  await roundOf('short', 2)
+  assert.ok((await days()).includes(now - 3), 'the day is kept for the other group')
+  await sql`update sys.key_retention set said_at = now() - interval '6 days' where group_name <> 'short'`
+  await roundOf('short', 2)
+  assert.not((await days()).includes(now - 3), 'nobody has spoken for the other group in as long as it keeps keys')
+  assert.ok((await days()).includes(now - 1))
+})
+
+const upkeepOf = (clock: ManualClock, log: Log, group = 'g', keysDays = 5) =>
   new Upkeep({
     control: sql,
     clock,
     log,
-    keysMs: 5 * dayMs,
+    groups: [group],
+    keysMs: keysDays * dayMs,
     progressMs: dayMs,
     traceabilityMs: dayMs,
     offsetsLogMs: dayMs,
