@@ -57,8 +57,8 @@ export class Tables implements TableSource {
 /** A set of columns that is being written, reached by walking the row's keys: no string is built for a row that is like others. */
 class Node {
   readonly columns: readonly WriteColumn[]
-  /** Upserts of this set by their conflict columns, '' for the insert. */
-  readonly writes = new Map<string, Write>()
+  /** Upserts of this set by their conflict columns; the insert, which has none, by undefined. */
+  readonly writes = new Map<string | undefined, Write>()
   readonly #next = new Map<string, Node>()
   #lastName = ''
   #last: Node | undefined
@@ -101,6 +101,9 @@ type Write = { readonly shape: Shape; readonly order: readonly number[] }
 /** Types whose texts hold nothing that means something in an array, and are neither empty nor the word null. */
 const bareTypes: ReadonlySet<string> = new Set(['uuid', 'int2', 'int4', 'int8', 'float4', 'float8', 'numeric', 'bool'])
 
+/** What stands in no name of PostgreSQL's. */
+const between = '\0'
+
 export class TablePlan {
   readonly #table: Table
   readonly #columns = new Map<string, WriteColumn>()
@@ -140,7 +143,7 @@ export class TablePlan {
       if (column === this.#tenant && text !== tenant) throw this.#otherTenant()
       encoded.push(text)
     }
-    const write = node.writes.get(conflict === undefined ? '' : conflict.join()) ?? this.#plan(node, conflict)
+    const write = node.writes.get(conflict?.join(between)) ?? this.#plan(node, conflict)
     const { shape, order } = write
     const values: SqlText[] = []
     for (const index of order) values.push(index < 0 ? this.#ownTenant(tenant) : (encoded[index] ?? null))
@@ -191,14 +194,11 @@ export class TablePlan {
     const arbiter = conflict === undefined ? undefined : this.#arbiter(conflict, columns)
     const bare = places.map(({ column }) => column.bare)
     // A column that has come to be of another type makes another shape.
-    const list = columns.map((name, i) => (bare[i] === true ? name : `'${name}'`)).join()
     const base = { table: this.#table.name, columns, bare }
-    const shape: Shape =
-      arbiter === undefined
-        ? { key: `insert ${this.#table.name}(${list})`, ...base }
-        : { key: `upsert ${this.#table.name}(${list}) by (${arbiter.join()})`, ...base, conflict: arbiter }
+    const key = JSON.stringify([base, arbiter])
+    const shape: Shape = arbiter === undefined ? { key, ...base } : { key, ...base, conflict: arbiter }
     const write: Write = { shape, order: places.map(({ position }) => position) }
-    node.writes.set(conflict === undefined ? '' : conflict.join(), write)
+    node.writes.set(conflict?.join(between), write)
     return write
   }
 

@@ -31,7 +31,8 @@ const catalog: Catalog = {
   ],
 }
 
-const tables = new Tables(catalog, { tenantColumn: 'tenant_id', maxDepth: 64 })
+const rules = { tenantColumn: 'tenant_id', maxDepth: 64 }
+const tables = new Tables(catalog, rules)
 const write = (table: string, row: Record<string, unknown>, conflict?: readonly string[]) =>
   tables.get(table).write(row, 'acme', conflict)
 
@@ -121,6 +122,25 @@ test('a wrong table or column is named with the nearest right one', () => {
       'TENANTRY_UNKNOWN_COLUMN',
     )
   }
+})
+
+test('columns whose names hold what stands between names are others', () => {
+  const columns = ['a', 'b', 'a,b'].map((name) => column(name))
+  const uniques = [['a', 'b'], ['a,b']]
+  const odd = new Tables({ tables: [{ name: 'public.odd', columns, uniques, references: [] }] }, rules)
+  const shapeOf = (names: readonly string[], conflict?: readonly string[]) =>
+    odd.get('odd').write(Object.fromEntries(names.map((name) => [name, 'x'])), 'acme', conflict).shape
+  const shapes = [
+    shapeOf(['a', 'b']),
+    shapeOf(['a,b']),
+    shapeOf(['a', 'b', 'a,b'], ['a', 'b']),
+    shapeOf(['a', 'b', 'a,b'], ['a,b']),
+  ]
+  assert.is(new Set(shapes.map(({ key }) => key)).size, shapes.length)
+  assert.equal(
+    shapes.map(({ conflict }) => conflict),
+    [undefined, undefined, ['a', 'b'], ['a,b']],
+  )
 })
 
 test('an upsert names a unique constraint that its row fills and that holds the tenant', () => {
