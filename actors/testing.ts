@@ -307,10 +307,12 @@ function columnOf(name: string, written: string): Column {
   const array = /^_|\[\]$/.test(written)
   const bare = written.replace(/^_|\[\]$|\([\d, ]*\)/g, '')
   const type = canonicalTypes[bare] ?? bare
+  const own = array ? `_${type}` : type
   return {
     name,
-    type: array ? `_${type}` : type,
+    type: own,
     typeSchema: 'pg_catalog',
+    base: own,
     kind: array ? 'array' : kindOfType(type),
     nullable: true,
     generated: false,

@@ -8,6 +8,8 @@ export type Column = {
   readonly type: string
   /** Schema of the type. */
   readonly typeSchema: string
+  /** The type that values are written as: a domain's own base, however many domains lie between; else `type`. */
+  readonly base: string
   /** `typtype`/`typcategory` folded: what the encoder must know. A domain has its base type's kind. */
   readonly kind:
     | 'boolean'

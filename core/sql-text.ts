@@ -19,8 +19,8 @@ export function encoderOf(table: string, column: Column, maxDepth: number): Enco
   const label = `${table}.${column.name}`
   const encode =
     column.kind === 'array'
-      ? arrayEncoder(label, column.type, maxDepth)
-      : scalarEncoder(label, column.kind, column.type, maxDepth)
+      ? arrayEncoder(label, column.base, maxDepth)
+      : scalarEncoder(label, column.kind, column.base, maxDepth)
   const { nullable } = column
   return (value) => {
     if (value === null) {
@@ -192,7 +192,6 @@ function isLocal(text: string): boolean {
 }
 
 function arrayEncoder(label: string, type: string, maxDepth: number): EncodeSome {
-  // A domain over an array has a name of its own: its elements are written by the values' own types.
   const kind = type.startsWith('_') ? kindOfType(type.slice(1)) : 'other'
   const element = scalarEncoder(label, kind, type.replace(/^_/, ''), maxDepth)
   return (value) => {

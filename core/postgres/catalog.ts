@@ -15,6 +15,7 @@ export async function readCatalog(sql: Ask): Promise<Catalog> {
       name: column.column_name,
       type: column.type_name,
       typeSchema: column.type_schema,
+      base: column.base_type,
       kind: kindOf(column.base_type, column.category),
       nullable: column.nullable,
       generated: column.generated,
@@ -42,8 +43,8 @@ function readColumns(sql: Ask): Promise<ColumnRow[]> {
       columns.attname as column_name,
       types.typname as type_name,
       type_spaces.nspname as type_schema,
-      coalesce(base.typname, types.typname) as base_type,
-      coalesce(base.typcategory, types.typcategory)::text as category,
+      base.typname as base_type,
+      base.typcategory::text as category,
       not columns.attnotnull as nullable,
       columns.attgenerated <> '' or columns.attidentity = 'a' as generated
     from pg_class as tables
@@ -51,7 +52,7 @@ function readColumns(sql: Ask): Promise<ColumnRow[]> {
     join pg_attribute as columns on columns.attrelid = tables.oid and columns.attnum > 0 and not columns.attisdropped
     join pg_type as types on types.oid = columns.atttypid
     join pg_namespace as type_spaces on type_spaces.oid = types.typnamespace
-    left join pg_type as base on types.typtype = 'd' and base.oid = types.typbasetype
+    join pg_type as base on base.oid = pg_basetype(types.oid)
     where tables.relkind in ('r', 'p')
       and not tables.relispartition
       and spaces.nspname not in ('pg_catalog', 'information_schema', 'sys')

@@ -20,11 +20,14 @@ before(async () => {
   sql = postgres(database.url, { max: 1, onnotice() {} })
   await sql`create type mood as enum ('happy', 'it''s "odd", \\ really')`
   await sql`create domain positive as integer check (value > 0)`
+  await sql`create domain small as positive check (value < 100)`
+  await sql`create domain local_time as timestamp`
+  await sql`create domain counts as integer[]`
   await sql`
     create table everything (
       tenant_id text not null, b boolean, i2 smallint, i4 integer, i8 bigint, f4 real, f8 double precision, n numeric,
       t text, v varchar(20), j json, jb jsonb, by bytea, tz timestamptz, ts timestamp, d date, ti time, u uuid,
-      m mood, p positive, ai integer[], at text[], aj jsonb[], an numeric[], ab bytea[], atz timestamptz[], au uuid[],
+      m mood, p positive, ps small, lt local_time, cs counts, ai integer[], at text[], aj jsonb[], an numeric[], ab bytea[], atz timestamptz[], au uuid[],
       g integer generated always as (i4 + 1) stored, primary key (tenant_id, i4)
     )`
   // A quoted literal has no type until its column gives it one: what the text form must survive.
@@ -111,6 +114,9 @@ test('PostgreSQL reads each value’s text as the value that was meant', async (
 
 test('a domain keeps its base type’s rules, a generated column is not written', () => {
   assert.throws(() => tables.get('everything').write({ p: 'x' }, 'acme', undefined), /everything\.p/)
+  const refused: Readonly<Record<string, unknown>> = { p: 2 ** 40, ps: 'x', lt: '2026-01-01T00:00:00+05:00', cs: [1.5] }
+  for (const [name, value] of Object.entries(refused))
+    assert.throws(() => tables.get('everything').write({ [name]: value }, 'acme', undefined), `everything.${name}`)
   assert.throws(() => tables.get('everything').write({ g: 1 }, 'acme', undefined), /generated/)
   assert.throws(() => tables.get('everything').write({ tenant_id: null }, 'acme', undefined), /tenant_id/)
 })

@@ -19,6 +19,7 @@ const column = (name: string, kind: Column['kind']): Column => ({
   name,
   type: kind === 'integer' ? 'int8' : 'text',
   typeSchema: 'pg_catalog',
+  base: kind === 'integer' ? 'int8' : 'text',
   kind,
   nullable: true,
   generated: false,

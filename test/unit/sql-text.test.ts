@@ -10,6 +10,7 @@ function column(type: string, nullable = true): Column {
     name: 'c',
     type,
     typeSchema: 'pg_catalog',
+    base: type,
     kind: type.startsWith('_') ? 'array' : kindOfType(type),
     nullable,
     generated: false,

@@ -9,6 +9,7 @@ const column = (name: string, kind: Column['kind'] = 'text', generated = false):
   name,
   type: kind === 'integer' ? 'int4' : 'text',
   typeSchema: 'pg_catalog',
+  base: kind === 'integer' ? 'int4' : 'text',
   kind,
   nullable: true,
   generated,
