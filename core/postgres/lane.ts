@@ -260,7 +260,9 @@ export class PostgresLane implements Lane {
     }
     const { error, step } = first
     const { code } = error
-    if (code === fencedState) return { kind: 'fenced', partitions: (error.detail ?? '').split(',').map(Number) }
+    // A trigger of the users' may raise the same.
+    if (step.of === 'own' && code === fencedState)
+      return { kind: 'fenced', partitions: (error.detail ?? '').split(',').map(Number) }
     if (step.of === 'own' && isKnownKey(error)) return { kind: 'duplicates' }
     const blame = blameOf(code)
     // Rolled back cleanly, the session can go on; after trouble a new one is safer.

@@ -17,6 +17,11 @@ before(async () => {
     await sql`create table strict (tenant_id text, name text not null unique check (name <> 'bad'), number integer)`
     await sql`create table late (tenant_id text, name text unique deferrable initially deferred)`
     await sql`create table named (tenant_id text, name text unique, n integer)`
+    await sql`create table guarded (tenant_id text, name text)`
+    await sql`
+      create function guard() returns trigger language plpgsql as
+      $$ begin raise exception 'not so' using errcode = 'TY001'; end $$`
+    await sql`create trigger guard before insert on guarded for each row execute function guard()`
     await sql`insert into strict (name) values ('taken')`
     await sql`insert into late (name) values ('taken')`
   })
@@ -49,6 +54,7 @@ for (const [what, effect, sqlstate, blame] of [
   ['raw SQL that divides by zero', sql('select 1 / 0'), '22012', 'statement'],
   ['a statement that takes too long', sql('select pg_sleep(60)'), '57014', 'held'],
   ['a right that is missing', sql('set role nobody_of_this_name'), '22023', 'statement'],
+  ['a trigger that raises what the fence does', row('guarded', { name: 'n' }), 'TY001', 'statement'],
 ] as const) {
   test(`${what}: ${sqlstate}, blamed on the ${blame}`, async () => {
     const result = await stage.run(lane, [stage.done({ effects: [fine] }), stage.done({ effects: [effect] })])
