@@ -23,6 +23,7 @@ export type DatabaseOptions = {
 export class Database {
   /** Errors that waiting does not mend. */
   static readonly finalCodes: ReadonlySet<string> = new Set([
+    'TENANTRY_DATABASE_ENCODING',
     'TENANTRY_SCHEMA_OLD',
     'TENANTRY_SCHEMA_NEWER',
     'TENANTRY_SCHEMA_CHANGED',

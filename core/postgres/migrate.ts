@@ -49,11 +49,13 @@ export async function migrations(): Promise<readonly Migration[]> {
 /**
  * Applies what is missing, forward only, each migration in a transaction of its own, under one advisory lock; a second
  * runner waits and finds nothing to do. Returns what it applied. Throws TENANTRY_SCHEMA_CHANGED when an applied
- * migration's file differs, TENANTRY_SCHEMA_NEWER when the database has migrations that this version does not know.
+ * migration's file differs, TENANTRY_SCHEMA_NEWER when the database has migrations that this version does not know, and
+ * TENANTRY_DATABASE_ENCODING.
  */
 export async function migrateUp(url: string): Promise<readonly Migration[]> {
   const known = await migrations()
   return withSession(url, { name: session, statementMs: 0 }, async (sql) => {
+    await requireEncoding(sql)
     await sql`select pg_advisory_lock(${lockKey})`
     await sql`create schema if not exists sys`
     await sql`
@@ -102,8 +104,12 @@ export async function migrateStatus(url: string): Promise<readonly MigrationStat
   })
 }
 
-/** Throws TENANTRY_SCHEMA_OLD, _CHANGED or _NEWER when the database's schema is not the one that this version needs. */
+/**
+ * Throws TENANTRY_SCHEMA_OLD, _CHANGED or _NEWER when the database's schema is not the one that this version needs, and
+ * TENANTRY_DATABASE_ENCODING.
+ */
 export async function requireSchema(sql: Ask): Promise<void> {
+  await requireEncoding(sql)
   const known = await migrations()
   const applied = await appliedOf(sql)
   refuseDifference(known, applied)
@@ -116,6 +122,18 @@ export async function requireSchema(sql: Ask): Promise<void> {
       { has, needed },
     )
   }
+}
+
+/** Another encoding does not have each character that a tenant's or a message's id may hold, or does not look at them. */
+async function requireEncoding(sql: Ask): Promise<void> {
+  const [{ encoding } = { encoding: '' }] = await sql<{ encoding: string }[]>`
+    select current_setting('server_encoding') as encoding`
+  if (encoding === 'UTF8') return
+  throw new TenantryError(
+    'TENANTRY_DATABASE_ENCODING',
+    `The database's encoding is ${encoding}, and messages are UTF8: create another one with "create database … encoding 'UTF8' template template0".`,
+    { encoding },
+  )
 }
 
 type Applied = { number: number; name: string; checksum: string; applied_at: Date }

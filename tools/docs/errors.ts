@@ -56,6 +56,8 @@ const groups: readonly { readonly title: string; readonly intro: string; readonl
       TENANTRY_POSTGRES_REFUSED:
         'The login is refused, or may not do this. Migrations need the owner of schema sys (postgres.migrateUrl).',
       TENANTRY_DATABASE_MISSING: 'The server has no database of that name. Create it, or correct postgres.url.',
+      TENANTRY_DATABASE_ENCODING:
+        "The database's encoding is not UTF8, so it cannot hold every message. Create one that is: `create database … encoding 'UTF8' template template0`.",
       TENANTRY_POSTGRES_FAILED:
         "The server could not do what was asked. The reason is in the message, and more in the server's own log.",
       TENANTRY_SCHEMA_OLD: 'The schema is older than this version needs. Run `tenantry migrate up`.',
