@@ -1,3 +1,4 @@
+import type { Clock } from '../core/clock.ts'
 import type { TopicPartition } from '../core/kafka/source.ts'
 import type { Ownership, Rerun, RetryRow } from '../core/postgres/ownership.ts'
 import type { BreakerChange, OutboxPosition, PartitionRef, Range } from '../core/postgres/transactions.ts'
@@ -15,7 +16,7 @@ import { Progress } from './progress.ts'
  */
 export type PartitionPhase = 'claiming' | 'owned' | 'closing' | 'stopped' | 'gone'
 
-/** What is delivered so long after it was written is a backlog. */
+/** What is delivered so long after it was written, and after the log's end was last reached, is a backlog. */
 const liveWithinMs = 10_000
 
 export type LaggardSettings = { readonly parkAfterCommits: number; readonly parkAfterRanges: number }
@@ -79,6 +80,8 @@ export class Partition implements TopicPartition {
   advancedAt = 0
   /** It has been at the log's end, and what it delivers now is recent. */
   live = false
+  /** Monotonic time at which it was there last. */
+  #atEndAt = 0
   /** Its parked records are being read. */
   reading = false
   /** Commits since its watermark last moved, and where what was done ended then. */
@@ -145,9 +148,18 @@ export class Partition implements TopicPartition {
     return this.position >= this.aheadEnd
   }
 
-  /** A batch has come whose last record was written at `timestamp`. */
-  heard(timestamp: number, now: number): void {
-    this.live = (this.live || this.position >= this.end) && now - timestamp < liveWithinMs
+  /**
+   * A batch has come whose last record was written at `timestamp`, so producers say: their clocks may be wrong, or ours, or
+   * they write when something happened elsewhere. At the log's end it is no backlog, whatever they say.
+   */
+  heard(timestamp: number, clock: Clock): void {
+    const now = clock.monotonic()
+    if (this.end >= 0 && this.position >= this.end) {
+      this.live = true
+      this.#atEndAt = now
+    } else if (clock.now() - timestamp >= liveWithinMs && now - this.#atEndAt >= liveWithinMs) {
+      this.live = false
+    }
   }
 
   /** To be written with its next commit. */

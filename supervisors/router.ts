@@ -67,7 +67,7 @@ export class Router {
     if (batch.position > partition.position) partition.pass(partition.position, batch.position)
     if (behind && partition.caughtUp) feedBack.caughtUp(partition)
     const last = batch.records.at(-1)
-    if (last !== undefined) partition.heard(last.timestamp, clock.now())
+    if (last !== undefined) partition.heard(last.timestamp, clock)
     metrics.recordsConsumed(group.name, batch.topic, batch.partition, batch.records.length)
   }
 

@@ -291,10 +291,10 @@ export class EngineStage {
   }
 
   /**
-   * Records of `tenants`, one after the other, come in `partition`, written `age` ms ago; each is a view of the batch,
-   * which has 1 MiB.
+   * Records of `tenants`, one after the other, come in `partition`, written `age` ms ago, and the log has so many more
+   * behind them; each is a view of the batch, which has 1 MiB.
    */
-  async send(tenants: readonly string[], partition = 0, age = 1e12): Promise<void> {
+  async send(tenants: readonly string[], partition = 0, age = 1e12, behind = 1): Promise<void> {
     const from = this.#positions.get(partition) ?? 0
     const batch = Buffer.alloc(1 << 20)
     let at = 0
@@ -307,7 +307,7 @@ export class EngineStage {
     const position = from + records.length
     this.#positions.set(partition, position)
     const token = this.#tokens.get(partition) ?? -1
-    this.#listenerOf(partition).records([{ topic, partition, token, records, position, end: position }])
+    this.#listenerOf(partition).records([{ topic, partition, token, records, position, end: position + behind }])
     await this.clock.pass(0)
   }
 

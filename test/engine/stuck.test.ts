@@ -275,7 +275,7 @@ test('of a partition it says whose record holds the watermark, and since when th
       reason: '',
       watermark: 1,
       position: 4,
-      end: 4,
+      end: 5,
       forMs: 9_000,
       holder: { tenant: 'slow', offset: 1, hereForMs: 9_000 },
     },
