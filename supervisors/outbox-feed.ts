@@ -37,7 +37,8 @@ export class OutboxFeed {
     if (!this.behind && room) return this.#take(rows)
     this.behind = true
     this.unread += rows.length
-    this.#meanwhile?.push(...rows)
+    // Not spread into one call: a commit may have more than the stack has room for.
+    for (const row of rows) this.#meanwhile?.push(row)
     return []
   }
 

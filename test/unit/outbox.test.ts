@@ -4,6 +4,7 @@ import { collecting, collector } from '../garbage.ts'
 import { test } from '../harness.ts'
 import { eventually } from '../services.ts'
 import { partition, settled } from './engine-ports.ts'
+import { OutboxFeed } from '../../supervisors/outbox-feed.ts'
 import { message, OutboxStage } from './outbox-stage.ts'
 
 const ids = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => `acme ${from + i}.0`)
@@ -300,4 +301,12 @@ collecting('a message that waits keeps nothing of the frame in which it came', a
     assert.ok(bytes < 5_000_000 && text < 5_000_000, `bytes: ${bytes}, text: ${text}`)
     return true
   })
+})
+
+test('a commit may have more messages than a call takes arguments, while a page is on its way', () => {
+  const feed = new OutboxFeed(partition(), null)
+  feed.asked()
+  const rows = Array.from({ length: 200_000 }, (_, index) => message(1, index))
+  assert.equal(feed.committed(rows, true), [])
+  assert.is(feed.read({ rows: [], more: 0 }).length, rows.length)
 })
