@@ -22,9 +22,14 @@ export type DecisionFrame = {
   readonly rows: readonly { readonly shape: number; readonly columns: readonly string[] }[]
   /** Shapes that this worker names from now on by their place among all it has sent. */
   readonly shapes: readonly Shape[]
+  /** Of those before this frame none is named any more: places count from this one's first. */
+  readonly anew: boolean
   /** The same for types and header names. */
   readonly names: readonly string[]
 }
+
+/** Past so many shapes both sides forget all of them: what payloads have of twenty optional fields makes a million. */
+export const maxShapes = 4_096
 
 /** Where the words of a decision are, counted from its first. */
 export const at = {

@@ -1,23 +1,41 @@
 import type { Effect, PublishEffect, RowEffect, Shape, SqlText } from '../core/effects.ts'
 import { escaped } from '../core/postgres/array-text.ts'
 import type { Decision, Done, Duplicate, Failed } from '../core/workers.ts'
-import { at, type DecisionFrame, failureKinds, tags } from './decision-frame.ts'
+import { at, type DecisionFrame, failureKinds, maxShapes, tags } from './decision-frame.ts'
 import { Words } from './wire.ts'
 
 /** What the supervisor has been told by a thread: one for each thread's life, shared by its packers. */
 export class Told {
-  newShapes: Shape[] = []
-  newNames: string[] = []
-  readonly #shapes = new Map<string, number>()
-  readonly #shapeOf = new WeakMap<Shape, number>()
+  #newShapes: Shape[] = []
+  #newNames: string[] = []
+  #anew = false
+  #shapes = new Map<string, number>()
+  #shapeOf = new WeakMap<Shape, number>()
   readonly #names = new Map<string, number>()
+
+  /** What the next frame must tell. */
+  take(): Pick<DecisionFrame, 'shapes' | 'names' | 'anew'> {
+    const news = { shapes: this.#newShapes, names: this.#newNames, anew: this.#anew }
+    this.#newShapes = []
+    this.#newNames = []
+    this.#anew = false
+    return news
+  }
+
+  /** No packer has anything: the shapes may be told anew. */
+  rest(): void {
+    if (this.#shapes.size <= maxShapes) return
+    this.#shapes = new Map()
+    this.#shapeOf = new WeakMap()
+    this.#anew = true
+  }
 
   name(name: string): number {
     let id = this.#names.get(name)
     if (id === undefined) {
       id = this.#names.size
       this.#names.set(name, id)
-      this.newNames.push(name)
+      this.#newNames.push(name)
     }
     return id
   }
@@ -31,7 +49,7 @@ export class Told {
     if (id === undefined) {
       id = this.#shapes.size
       this.#shapes.set(shape.key, id)
-      this.newShapes.push(shape)
+      this.#newShapes.push(shape)
     }
     this.#shapeOf.set(shape, id)
     return id
@@ -106,11 +124,8 @@ export class DecisionPacker {
       plain: this.#plain,
       done: this.#done,
       rows: this.#rows.map((rows) => rows.taken()),
-      shapes: this.#told.newShapes,
-      names: this.#told.newNames,
+      ...this.#told.take(),
     }
-    this.#told.newShapes = []
-    this.#told.newNames = []
     this.#text = ''
     this.#textLength = 0
     this.#bytes = []

@@ -3,12 +3,14 @@ import type { Effect, Failure, PublishEffect, RowEffect, Shape, SqlEffect, SqlTe
 import type { MessageKey } from '../core/message-key.ts'
 import { unescaped } from '../core/postgres/array-text.ts'
 import type { Decision, Done, Duplicate, Failed } from '../core/workers.ts'
-import { at, type DecisionFrame, failureKinds, keyStride, tags } from './decision-frame.ts'
+import { at, type DecisionFrame, failureKinds, keyStride, maxShapes, tags } from './decision-frame.ts'
 import { WordReader } from './wire.ts'
+
+const maxKnown = 4 * maxShapes
 
 /** Unpacks what one thread packs, from its first frame on. */
 export class DecisionUnpacker {
-  readonly #shapes: Shape[] = []
+  #shapes: Shape[] = []
   readonly #names: string[] = []
   /** Shapes by key over all threads, so that equal ones are one object. */
   readonly #known: Map<string, Shape>
@@ -18,6 +20,10 @@ export class DecisionUnpacker {
   }
 
   unpack(frame: DecisionFrame): Decision[] {
+    // Frames that came before go on with theirs.
+    if (frame.anew) this.#shapes = []
+    // Equal ones may be several objects then, which only costs a commit that has both.
+    if (this.#known.size > maxKnown) this.#known.clear()
     for (const shape of frame.shapes) {
       const known = this.#known.get(shape.key) ?? shape
       this.#known.set(shape.key, known)

@@ -73,6 +73,7 @@ export class Outbound {
       const frame = packer.take()
       this.#post(frame, [frame.words.buffer, frame.bytes.buffer])
     }
+    this.#told.rest()
     // Of lines that are dropped one by one it is told once a second.
     if (this.#lines.length === 0 && (this.#dropped === 0 || this.#allowed === 0)) return
     this.#post({ kind: 'log', lines: this.#lines, dropped: this.#dropped }, [])

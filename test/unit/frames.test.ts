@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import * as assert from 'uvu/assert'
+import { maxShapes } from '../../actors/decision-frame.ts'
 import { DecisionPacker, Told } from '../../actors/decision-packer.ts'
 import { DecisionUnpacker } from '../../actors/decision-unpacker.ts'
 import { packDispatches, transfersOf, unpackDispatches } from '../../actors/dispatch-frame.ts'
@@ -173,35 +174,24 @@ function plain(decisions: readonly Decision[]): unknown {
   })
 }
 
+/** A message that wrote one row. */
+function writing(one: Shape, mailbox = 1): Decision {
+  const effects: Effect[] = [{ kind: 'row', shape: one, values: ['x'] }]
+  const facts = { key: null, type: 't', traceId: '', messageId: 'm', bytes: 0, served: 0 }
+  const nothing = { publishes: false, packed: null, stateful: false, state: null }
+  return { mailbox, run: 1, offset: 1, outcome: { kind: 'done', effects, ...nothing, ...facts } }
+}
+
 test('a shape crosses once for each thread and is one object over all of them', () => {
   const one: Shape = { key: 'k', table: 'public.t', columns: ['a'], bare: [false] }
-  const make = (offset: number): Decision => ({
-    mailbox: 1,
-    run: 1,
-    offset,
-    outcome: {
-      kind: 'done',
-      key: null,
-      effects: [{ kind: 'row', shape: { ...one }, values: ['x'] }],
-      publishes: false,
-      packed: null,
-      stateful: false,
-      state: null,
-      type: 't',
-      traceId: '',
-      messageId: 'm',
-      bytes: 0,
-      served: 0,
-    },
-  })
   const known = new Map<string, Shape>()
   const seen: unknown[] = []
   for (let thread = 0; thread < 2; thread++) {
     const packer = new DecisionPacker(new Told())
     const unpacker = new DecisionUnpacker(known)
     for (let frameNumber = 0; frameNumber < 2; frameNumber++) {
-      packer.add(make(1))
-      packer.add(make(2))
+      packer.add(writing({ ...one }))
+      packer.add(writing({ ...one }))
       const frame = packer.take()
       assert.is(frame.shapes.length, frameNumber === 0 ? 1 : 0)
       for (const { outcome } of unpacker.unpack(structuredClone(frame))) {
@@ -212,6 +202,36 @@ test('a shape crosses once for each thread and is one object over all of them', 
     }
   }
   assert.is(new Set(seen).size, 1)
+})
+
+test('however many shapes there are, not all of them are remembered, and each row has its own', () => {
+  const told = new Told()
+  const packers = [new DecisionPacker(told), new DecisionPacker(told)]
+  const known = new Map<string, Shape>()
+  const unpacker = new DecisionUnpacker(known)
+  const decisions: Decision[] = []
+  let anew = 0
+  for (let i = 0; i < 6 * maxShapes; i++) {
+    for (const [lane, packer] of packers.entries())
+      packer.add(writing({ key: `${i % 20_000}`, table: `t${i % 20_000}`, columns: ['a'], bare: [false] }, lane))
+    if (i % 10 > 0) continue
+    for (const packer of packers) {
+      const frame = packer.take()
+      if (frame.anew) anew++
+      decisions.push(...unpacker.unpack(structuredClone(frame)))
+    }
+    told.rest()
+  }
+  assert.ok(anew >= 2)
+  assert.ok(known.size < 4 * maxShapes + 100)
+  // Only now: what has come is read with the shapes of its time.
+  const tables = decisions.flatMap(({ mailbox, outcome }) =>
+    outcome.kind === 'done' && mailbox === 1 ? outcome.effects.map((one) => one.kind === 'row' && one.shape.table) : [],
+  )
+  assert.equal(
+    tables,
+    tables.map((_, i) => `t${i % 20_000}`),
+  )
 })
 
 test('types of bad records are not remembered, however many there are', () => {
