@@ -27,11 +27,11 @@ export const systemClock: Clock = {
 }
 
 /**
- * Wall-clock time that goes on without steps from what it is now, in whole milliseconds: for a time that is kept elsewhere
+ * Time that goes on without steps from what it is `now`, in whole milliseconds since 1970: for a time that is kept elsewhere
  * and compared later, where a clock that is set meanwhile must not make it longer ago.
  */
-export function steadyTime(clock: Clock): () => number {
-  const start = clock.now() - clock.monotonic()
+export function steadyTime(clock: Clock, now: number): () => number {
+  const start = now - clock.monotonic()
   return () => Math.round(start + clock.monotonic())
 }
 

@@ -250,6 +250,7 @@ export class Daemon implements Lifecycle {
       publisher,
       settings: engineSettings(config),
       tables,
+      serverTime: database.serverTime,
       failed: this.#options.failed,
     })
   }

@@ -1,5 +1,5 @@
 import type { Catalog } from '../core/catalog.ts'
-import type { Clock } from '../core/clock.ts'
+import { type Clock, steadyTime } from '../core/clock.ts'
 import type { Config } from '../core/config/schema.ts'
 import type { Log } from '../core/log.ts'
 import { readCatalog } from '../core/postgres/catalog.ts'
@@ -8,6 +8,7 @@ import { PostgresLane } from '../core/postgres/lane.ts'
 import { PostgresLedger } from '../core/postgres/ledger.ts'
 import { requireSchema } from '../core/postgres/migrate.ts'
 import type { Ledger } from '../core/postgres/ownership.ts'
+import { serverTime } from '../core/postgres/server-time.ts'
 import { Upkeep } from '../core/postgres/upkeep.ts'
 import type { Random } from '../core/random.ts'
 import { CatalogWatch } from './catalog-watch.ts'
@@ -37,10 +38,13 @@ export class Database {
   readonly ledger: Ledger
   catalog: Catalog = { tables: [] }
   lanes: readonly PostgresLane[] = []
+  /** The server's clock as it was when this was opened, and goes on since. */
+  serverTime: () => number
 
   constructor(options: DatabaseOptions) {
     this.#options = options
     const { config, clock, random, log } = options
+    this.serverTime = steadyTime(clock, clock.now())
     const { commit } = config
     const { url, applicationName, lockTimeoutMs, transactionTimeoutMs } = config.postgres
     this.#control = new Control({ url, name: `${applicationName} control`, limits: config.postgres, clock })
@@ -55,6 +59,7 @@ export class Database {
   async open(): Promise<void> {
     const { config, clock, log } = this.#options
     await requireSchema(this.#ask)
+    this.serverTime = steadyTime(clock, await serverTime(this.#ask))
     this.catalog = await readCatalog(this.#ask)
     await this.#upkeep.start()
     const { postgres: settings, commit, traceability, deadLetters } = config

@@ -32,8 +32,11 @@ export type DependenciesOptions = {
   readonly withdraw: (mailbox: Mailbox) => void
   /** The mailbox goes on with a new run, if nothing keeps it. */
   readonly resume: (mailbox: Mailbox) => void
-  /** The time that a record has that fails first now: no step of the clock makes what waits seem to have waited. */
-  readonly failedNow: () => number
+  /**
+   * The time that a record has that fails first now: no step of a clock makes what waits seem to have waited, nor does the
+   * clock of another daemon that takes it over.
+   */
+  readonly serverTime: () => number
   /** Ends the run and writes the failure down, which is to be tried again; so many attempts have failed with it. */
   readonly repeat: (mailbox: Mailbox, item: Item, failed: Failed, attempts: number, delayMs: number) => void
   readonly retryAfter: (mailbox: Mailbox, reason: string, ms: number) => void
@@ -103,11 +106,11 @@ export class Dependencies {
 
   /** The run has failed at `item`. False: it has waited too long, or it was no dependency, so that the failure stands. */
   failed(mailbox: Mailbox, item: Item, failed: Failed): boolean {
-    const { failedNow, random, settings, repeat, retryAfter, resume } = this.#options
+    const { serverTime, random, settings, repeat, retryAfter, resume } = this.#options
     const { dependency, kind, reason } = failed.failure
     if (dependency === undefined || kind !== 'transient') return false
     const inARow = this.#breakers.failed(mailbox, dependency, namesOf(mailbox, failed.served ?? 0))
-    const waitedMs = item.firstFailedAt === 0 ? 0 : failedNow() - item.firstFailedAt
+    const waitedMs = item.firstFailedAt === 0 ? 0 : serverTime() - item.firstFailedAt
     if (waitedMs >= settings.maxWaitMs) return false
     const delayMs = inARow > 0 ? pauseMs(mailbox.actor.retry, failed.type, inARow, random.next()) : settings.openMs
     repeat(mailbox, item, failed, item.attempts, delayMs)

@@ -66,6 +66,8 @@ export type EngineOptions = {
   readonly publisher: Publisher
   readonly settings: EngineSettings
   readonly tables: TableWatch
+  /** PostgreSQL's, as it goes on without steps: for what is kept there and compared by whoever owns it later. */
+  readonly serverTime: () => number
   /** The engine cannot go on. Called once at most. */
   readonly failed: (error: TenantryError) => void
 }
@@ -181,6 +183,7 @@ export class Engine {
       touch,
       push,
       tables: options.tables,
+      serverTime: options.serverTime,
       trouble: (key, reason) => this.#readiness.trouble(key, reason),
     })
     const deciding = { ...waiting, outcomes: this.#outcomes }

@@ -1,4 +1,4 @@
-import { type Clock, steadyTime } from '../core/clock.ts'
+import type { Clock } from '../core/clock.ts'
 import type { Failure } from '../core/effects.ts'
 import type { Facts } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
@@ -22,7 +22,7 @@ import type { States } from './states.ts'
 
 export type OutcomesSettings = JudgementSettings & { readonly breaker: DependenciesSettings }
 
-export type OutcomesOptions = Pick<DependenciesOptions, 'ledger' | 'groups' | 'touch'> & {
+export type OutcomesOptions = Pick<DependenciesOptions, 'ledger' | 'groups' | 'touch' | 'serverTime'> & {
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
@@ -61,18 +61,15 @@ export class Outcomes {
   readonly dependencies: Dependencies
   readonly judgement: Judgement
   readonly #options: OutcomesOptions
-  readonly #failedNow: () => number
 
   constructor(options: OutcomesOptions) {
     this.#options = options
-    this.#failedNow = steadyTime(options.clock)
     this.dependencies = new Dependencies({
       ...options,
       settings: options.settings.breaker,
       mailboxes: () => options.mailboxes.values(),
       withdraw: (mailbox) => this.#withdraw(mailbox, mailbox.decidedCount),
       resume: (mailbox) => this.resume(mailbox),
-      failedNow: this.#failedNow,
       repeat: (...failure) => this.#repeat(...failure),
       retryAfter: (mailbox, reason, ms) => this.#retryAfter(mailbox, reason, ms),
       dispatch: (mailbox) => options.dispatcher.enqueue(mailbox),
@@ -257,11 +254,11 @@ export class Outcomes {
 
   /** Ends the run, and writes down what a next owner must know of the record that failed. */
   #repeat(mailbox: Mailbox, item: Item, failed: Failed, attempts: number, delayMs: number): void {
-    const { clock, metrics, push, feedBack } = this.#options
+    const { clock, metrics, push, feedBack, serverTime } = this.#options
     this.#withdraw(mailbox, mailbox.decidedCount)
     mailbox.held = null
     mailbox.lastFailure = { offset: item.record.offset, shown: failureShown(failed.failure) }
-    if (item.firstFailedAt === 0) item.firstFailedAt = this.#failedNow()
+    if (item.firstFailedAt === 0) item.firstFailedAt = serverTime()
     push(new Decided(mailbox, item, { ...failed, kind: 'retried', attempts, retryAt: clock.now() + delayMs }))
     item.attempts = attempts
     if (item.row === null) item.retried = true

@@ -171,7 +171,7 @@ test('a record that has waited too long since its own first failure is a dead le
 test('since when a record waits outlives its owner', async () => {
   const { stage, workers } = begin()
   const day = 24 * 60 * minute
-  stage.retries = [{ offset: 0, attempts: 0, firstFailedAt: stage.clock.now() - day + 30 * second }]
+  stage.retries = [{ offset: 0, attempts: 0, firstFailedAt: stage.serverTime() - day + 30 * second }]
   await stage.assign()
   workers.serves = () => false
   await stage.send(['a'])

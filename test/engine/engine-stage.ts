@@ -1,3 +1,4 @@
+import { steadyTime } from '../../core/clock.ts'
 import type { Failure } from '../../core/effects.ts'
 import type { TenantryError } from '../../core/errors.ts'
 import type { Delivery, Publisher } from '../../core/kafka/publisher.ts'
@@ -41,6 +42,7 @@ import type { GroupOptions } from '../../supervisors/group.ts'
 import { ManualClock } from '../manual-clock.ts'
 
 const topic = 't'
+const day = 86_400_000
 
 export const stageSettings: EngineSettings = {
   commitMaxRecords: 100,
@@ -112,6 +114,8 @@ export type StageOptions = {
  */
 export class EngineStage {
   readonly clock = new ManualClock()
+  /** PostgreSQL's: a day ahead of the daemon's. */
+  readonly serverTime = steadyTime(this.clock, this.clock.now() + day)
   readonly engine: Engine
   /** Outcomes of every commit that succeeded, as `tenant/offset:kind`, in order. */
   readonly committed: string[] = []
@@ -262,6 +266,7 @@ export class EngineStage {
       publisher: this.#publisher(),
       settings: { ...stageSettings, ...options.settings },
       tables: this.tables,
+      serverTime: this.serverTime,
       failed: (error) => this.fatal.push(error),
     })
     this.#listener = this.engine.listener('g')

@@ -1,3 +1,4 @@
+import { steadyTime } from '../../core/clock.ts'
 import type { Facts } from '../../core/errors.ts'
 import type { Log } from '../../core/log.ts'
 import type { LogRange, TopicPartition } from '../../core/kafka/source.ts'
@@ -52,6 +53,8 @@ export type DaemonOptions = {
 }
 
 const drainDeadlineMs = 3_000
+const day = 86_400_000
+
 /** A record in memory, at most: its key, its value and 200 bytes around them. */
 const largestRecord = 400
 
@@ -78,7 +81,8 @@ export class SimulatedDaemon {
     const process = new Process(name)
     this.process = process
     this.client = new PostgresClient(server, process)
-    const clock = new VirtualClock(loop, process, random.between(-3_600_000, 3_600_000))
+    const clock = new VirtualClock(loop, process, random.between(-10 * day, 10 * day))
+    const serverTime = steadyTime(clock, new VirtualClock(loop, process, 0).now())
     const tables = new SimulatedTables(this.client, clock, chaos)
     const breach = (what: string) => options.violate('a port used against its contract', `${name}: ${what}`)
     const { groups, topics } = actorsOf(sizes)
@@ -161,6 +165,7 @@ export class SimulatedDaemon {
       }),
       settings: sizes.settings,
       tables,
+      serverTime,
       failed: (error) => options.violate('the engine gave up', `${name}: ${error.message}`),
     })
   }
