@@ -22,7 +22,7 @@ export class DecisionUnpacker {
   unpack(frame: DecisionFrame): Decision[] {
     // Frames that came before go on with theirs.
     if (frame.anew) this.#shapes = []
-    // Equal ones may be several objects then, which only costs a commit that has both.
+    // Equal ones may be several objects then.
     if (this.#known.size > maxKnown) this.#known.clear()
     for (const shape of frame.shapes) {
       const known = this.#known.get(shape.key) ?? shape

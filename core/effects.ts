@@ -5,8 +5,8 @@
 export type SqlText = string | null
 
 /**
- * A table and the columns written, in order. Effects of one shape are grouped into one statement. What arrives from
- * the workers has one object for each `key`, whichever thread it came from.
+ * A table and the columns written, in order. Effects of one shape, which is told by its `key`, are grouped into one
+ * statement. What arrives from the workers has one object for each, as a rule, whichever thread it came from.
  */
 export type Shape = {
   readonly key: string

@@ -85,19 +85,20 @@ export class EffectGrouping {
 
   /** The same from whole stretches of workers' frames, which no value is looked at for; undefined where order matters. */
   join(runs: readonly Run[]): EffectStatement[] | undefined {
-    const parts = new Map<Shape, string[][]>()
+    const parts = new Map<string, { readonly shape: Shape; readonly columns: readonly string[][] }>()
     for (const { columns, from, to } of runs) {
       for (const { shape, columns: texts } of columns.rows(from, to)) {
-        let joined = parts.get(shape)
+        let joined = parts.get(shape.key)
         if (joined === undefined) {
-          joined = texts.map(() => [])
-          parts.set(shape, joined)
+          joined = { shape, columns: texts.map(() => []) }
+          parts.set(shape.key, joined)
         }
-        for (let i = 0; i < texts.length; i++) joined[i]?.push(texts[i] ?? '')
+        for (let i = 0; i < texts.length; i++) joined.columns[i]?.push(texts[i] ?? '')
       }
     }
-    if (!this.#unrelated([...parts.keys()])) return undefined
-    return [...parts].map(([shape, columns]) => ({
+    const joined = [...parts.values()]
+    if (!this.#unrelated(joined.map(({ shape }) => shape))) return undefined
+    return joined.map(({ shape, columns }) => ({
       kind: 'rows',
       shape,
       arrays: columns.map((texts) => plainArray(texts)),

@@ -9,6 +9,7 @@ import { BadRecord } from '../../core/bad-record.ts'
 import type { Effect, Failure, Shape, SqlText } from '../../core/effects.ts'
 import type { Headers, KafkaRecord } from '../../core/kafka/source.ts'
 import type { Decision, Dispatch, Done, Duplicate, Failed } from '../../core/workers.ts'
+import { EffectGrouping } from '../../core/postgres/effects.ts'
 import { parseArray } from '../../core/postgres/array-values.ts'
 import { test } from '../harness.ts'
 
@@ -232,6 +233,18 @@ test('however many shapes there are, not all of them are remembered, and each ro
     tables,
     tables.map((_, i) => `t${i % 20_000}`),
   )
+})
+
+test('rows of one shape go together although it came as two objects', () => {
+  const one: Shape = { key: 'k', table: 'public.t', columns: ['a'], bare: [false] }
+  const runs = [1, 2].flatMap(() => {
+    const packer = new DecisionPacker(new Told())
+    packer.add(writing({ ...one }))
+    const [decision] = new DecisionUnpacker(new Map()).unpack(packer.take())
+    assert.ok(decision?.outcome.kind === 'done' && decision.outcome.packed !== null)
+    return { columns: decision.outcome.packed.columns, from: 0, to: 1 }
+  })
+  assert.equal(new EffectGrouping({ tables: [] }).join(runs), [{ kind: 'rows', shape: one, arrays: ['{"x","x"}'] }])
 })
 
 test('types of bad records are not remembered, however many there are', () => {
