@@ -13,6 +13,12 @@ export type Limits = {
   readonly maxStateBytes: number
 }
 
+/**
+ * More than this maxIdLength cannot be: PostgreSQL's indexes take 2,704 bytes, and a character of an id has three at most.
+ * One that did not fit would be refused with the commit, whose message it is nobody knows.
+ */
+export const longestId = 896
+
 export const defaultLimits: Limits = {
   maxPayloadBytes: 8 * 1024 * 1024,
   maxDepth: 64,

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { defaultLimits } from '../limits.ts'
+import { defaultLimits, longestId } from '../limits.ts'
 import { formatSize } from './units.ts'
 import {
   choice,
@@ -379,7 +379,7 @@ export const limits = z
       doc: 'Characters of message_id, tenant_id, type and trace_id.',
       default: defaultLimits.maxIdLength,
       min: 36,
-      max: 1_024,
+      max: longestId,
     }),
     maxHeaders: count({ doc: 'Headers of a record.', default: defaultLimits.maxHeaders, min: 1, max: 10_000 }),
     maxEffects: count({ doc: 'Effects of one message.', default: defaultLimits.maxEffects, min: 1, max: 100_000 }),

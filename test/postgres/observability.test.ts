@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import * as assert from 'uvu/assert'
 import type { Failure } from '../../core/effects.ts'
+import { longestId } from '../../core/limits.ts'
 import type { Traceability } from '../../core/postgres/group-commit.ts'
 import type { Outcome } from '../../core/postgres/transactions.ts'
 import { after, before, test } from '../harness.ts'
@@ -30,6 +31,18 @@ async function traced(traceability: Traceability, outcomes: readonly Outcome[]) 
     order by record_offset`
   return rows.map((row) => ({ ...row }))
 }
+
+test('the longest ids that configuration allows fit every index', async () => {
+  // Three bytes each, and nothing that can be compressed.
+  const id = Array.from({ length: longestId }, (_, i) => String.fromCharCode(0x4e00 + ((i * 7_919) % 20_000))).join('')
+  const tenant = Buffer.from(id)
+    .subarray(0, longestId - 2)
+    .toString()
+  const parked: Outcome = { ...stage.done({ tenant }), result: { kind: 'parked' } }
+  const failed = stage.failed({ tenant, id: randomUUID() }, failure)
+  const rows = await traced({ mode: 'all', sampleRate: 0 }, [stage.done({ tenant, id }), failed, parked])
+  assert.ok(rows.some((row) => row['message_id'] === id))
+})
 
 test('traceability keeps a row of every message, of those that failed, of a share, or of none', async () => {
   const [good, bad] = [randomUUID(), randomUUID()]
