@@ -7,8 +7,8 @@ import { type Actor, type Consistency, type Idempotency, isActor, type RetryOpti
 import { offerOwnPackages } from './own-packages.ts'
 import { Tables } from './tables.ts'
 
-/** An actor as it was found. The same files give the same indexes in every thread. */
-export type TopologyActor = {
+/** What is known of an actor that was found. The same files give the same indexes in every thread. */
+export type ActorFacts = {
   readonly index: number
   readonly name: string
   readonly group: string
@@ -26,10 +26,17 @@ export type TopologyActor = {
   /** Message types, with `@version` where it is not 1. */
   readonly messages: readonly string[]
   readonly file: string
-  readonly actor: Actor
+  readonly times: {
+    /** Undefined where the actor does not say. */
+    readonly handlerMs: number | undefined
+    /** Of its dependencies, the one whose calls may take longest. */
+    readonly longestCall: { readonly dependency: string; readonly timeoutMs: number } | undefined
+  }
 }
 
-export type Topology = { readonly actors: readonly TopologyActor[] }
+export type TopologyActor = ActorFacts & { readonly actor: Actor }
+
+export type Topology = { readonly actors: readonly ActorFacts[] }
 
 /**
  * Loads the actors of a folder (its files of TypeScript or JavaScript, subfolders included) or of one file. Each file's
@@ -37,7 +44,10 @@ export type Topology = { readonly actors: readonly TopologyActor[] }
  * told each file before it is loaded.
  * Throws TenantryError TENANTRY_ACTORS_NOT_FOUND, TENANTRY_ACTOR_UNLOADABLE (names the file), TENANTRY_TWO_ACTORS.
  */
-export async function loadTopology(folder: string, began: (file: string) => void = () => {}): Promise<Topology> {
+export async function loadTopology(
+  folder: string,
+  began: (file: string) => void = () => {},
+): Promise<{ readonly actors: readonly TopologyActor[] }> {
   offerOwnPackages()
   const root = path.resolve(folder)
   const actors: TopologyActor[] = []
@@ -123,6 +133,7 @@ async function loadActor(file: string): Promise<Actor> {
 
 function describe(actor: Actor, file: string, index: number): TopologyActor {
   const { name, group, topic, state, consistency, idempotency, dependencies, retry, tables, messages } = actor
+  const calls = Object.entries(dependencies).map(([dependency, { timeoutMs }]) => ({ dependency, timeoutMs }))
   return {
     index,
     name,
@@ -137,6 +148,7 @@ function describe(actor: Actor, file: string, index: number): TopologyActor {
     tables,
     messages: Object.keys(messages),
     file,
+    times: { handlerMs: actor.timeoutMs, longestCall: calls.sort((a, b) => b.timeoutMs - a.timeoutMs)[0] },
     actor,
   }
 }

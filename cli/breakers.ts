@@ -88,8 +88,7 @@ function reasoned(flags: BreakerRequest): BreakerRequest {
 /** A tenant may be any: nobody knows all of them. */
 async function checkNames(command: Command, flags: BreakerRequest): Promise<void> {
   const { namesUnchecked } = await import('./breakers/names.ts')
-  const { folder } = settingsOf(command, ['postgres']).config.actors
-  const why = await namesUnchecked(flags, folder)
+  const why = await namesUnchecked(flags, settingsOf(command, ['postgres']))
   if (why !== undefined) say(`Warning: whether --actor and --dependency are right could not be checked: ${why}.`)
 }
 

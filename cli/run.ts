@@ -3,9 +3,9 @@ import { keyRetentionWarnings } from '../core/config/checks.ts'
 import type { Loaded } from '../core/config/load.ts'
 import { PinoLog } from '../core/pino-log.ts'
 import { systemRandom } from '../core/random.ts'
+import { loadActors } from '../supervisors/actor-loading.ts'
 import { Daemon } from '../supervisors/daemon.ts'
 import { groupsOf } from '../supervisors/groups.ts'
-import { divertOutput, loadActors } from './loading.ts'
 import { counted, data, json, say, table } from './output.ts'
 import { Process } from './process.ts'
 import { version } from './version.ts'
@@ -14,8 +14,6 @@ import { version } from './version.ts'
 export async function run({ config, warnings, file, redact, actorsEnvironment }: Loaded): Promise<void> {
   const log = new PinoLog({ clock: systemClock, ...config.log, redact })
   const process = new Process(log)
-  // The log has standard output for itself: actors' files, which are loaded on this thread too, may print.
-  divertOutput()
   for (const warning of warnings) log.warn('config.warning', {}, `${warning}.`)
   log.info(
     'daemon.starting',
@@ -35,8 +33,12 @@ export async function run({ config, warnings, file, redact, actorsEnvironment }:
 }
 
 /** Loads everything, says what would run, and consumes nothing. */
-export async function check({ config, warnings }: Loaded, asJson: boolean): Promise<void> {
-  const topology = await loadActors(config.actors.folder, asJson)
+export async function check({ config, warnings, actorsEnvironment }: Loaded, asJson: boolean): Promise<void> {
+  const topology = await loadActors(config.actors.folder, {
+    clock: systemClock,
+    environment: actorsEnvironment,
+    slow: (file) => say(`${file} takes long to load …`),
+  })
   const groups = [...groupsOf(config, topology)].map(([name, { roles, config: group }]) => ({
     group: name,
     start: group.start,
@@ -44,7 +46,7 @@ export async function check({ config, warnings }: Loaded, asJson: boolean): Prom
     actors: roles.flatMap(({ index }) => {
       const found = topology.actors[index]
       if (found === undefined) return []
-      const { actor: _, ...facts } = found
+      const { times: _, ...facts } = found
       return [facts]
     }),
   }))

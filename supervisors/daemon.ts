@@ -1,4 +1,4 @@
-import { checkTables, loadTopology } from '../actors/topology.ts'
+import { checkTables } from '../actors/topology.ts'
 import type { Clock } from '../core/clock.ts'
 import { keyRetentionWarnings } from '../core/config/checks.ts'
 import { connectionOf } from '../core/config/kafka-connection.ts'
@@ -14,6 +14,7 @@ import { type EngineReading, noneWait } from '../core/metrics.ts'
 import { PrometheusMetrics } from '../core/prometheus.ts'
 import type { Random } from '../core/random.ts'
 import type { StuckQuery, StuckReport } from '../core/stuck-report.ts'
+import { loadActors } from './actor-loading.ts'
 import { Database } from './database.ts'
 import { Engine, type EngineSettings } from './engine.ts'
 import type { GroupOptions } from './group.ts'
@@ -90,10 +91,14 @@ export class Daemon implements Lifecycle {
    * rejects on what waiting does not mend (configuration, actors, a schema that is too old, a port that is taken).
    */
   async start(): Promise<void> {
-    const { config, clock, log } = this.#options
+    const { config, actorsEnvironment, clock, log } = this.#options
     await this.#metrics.start()
     await this.#http?.start()
-    const topology = await loadTopology(config.actors.folder)
+    const topology = await loadActors(config.actors.folder, {
+      clock,
+      environment: actorsEnvironment,
+      slow: (file) => log.warn('actors.slow', { file }, 'An actor takes long to load; the start waits for it.'),
+    })
     const groups = groupsOf(config, topology)
     const consumed = [...groups.values()].flatMap(({ roles }) => roles.map(({ topic }) => topic))
     for (const warning of keyRetentionWarnings(config, consumed)) log.warn('config.warning', {}, `${warning}.`)

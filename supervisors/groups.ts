@@ -1,5 +1,4 @@
-import type { Actor } from '../actors/define-actor.ts'
-import type { Topology } from '../actors/topology.ts'
+import type { ActorFacts, Topology } from '../actors/topology.ts'
 import type { Config, GroupConfig } from '../core/config/schema.ts'
 import { TenantryError } from '../core/errors.ts'
 import { didYouMean } from '../core/nearest-name.ts'
@@ -15,24 +14,14 @@ export type GroupSettings = { readonly roles: readonly ActorRole[]; readonly con
  */
 export function groupsOf(config: Config, topology: Topology): ReadonlyMap<string, GroupSettings> {
   const groups = new Map<string, GroupSettings>()
-  for (const {
-    index,
-    name,
-    group,
-    topic,
-    stateful,
-    consistency,
-    dependencies,
-    retry,
-    file,
-    actor,
-  } of topology.actors) {
+  for (const facts of topology.actors) {
+    const { index, name, group, topic, stateful, consistency, dependencies, retry, file } = facts
     const settings = config.groups[group]
     if (settings === undefined) throw unknownGroup(group, file, Object.keys(config.groups))
     const before = groups.get(group)?.roles ?? []
     const taken = settings.topics === undefined || settings.topics.includes(topic)
     const serial = consistency === 'serial'
-    checkTimeouts(actor, file, config)
+    checkTimeouts(facts, config)
     const role: ActorRole = {
       index,
       name,
@@ -60,11 +49,11 @@ export function groupsOf(config: Config, topology: Topology): ReadonlyMap<string
  * A call that outlasted its handler would fail the message instead of its dependency, and a handler that outlasted a
  * breaker's probe would keep its tenant waiting for ever.
  */
-function checkTimeouts({ dependencies, timeoutMs }: Actor, file: string, config: Config): void {
-  const [longest] = Object.entries(dependencies).sort(([, a], [, b]) => b.timeoutMs - a.timeoutMs)
-  if (longest === undefined) return
-  const [dependency, call] = longest
-  const handler = timeoutMs ?? config.workers.handlerTimeoutMs
+function checkTimeouts({ file, times }: ActorFacts, config: Config): void {
+  const { handlerMs, longestCall: call } = times
+  if (call === undefined) return
+  const { dependency } = call
+  const handler = handlerMs ?? config.workers.handlerTimeoutMs
   const probe = config.breaker.probeTimeoutMs
   if (call.timeoutMs < handler && handler < probe) return
   throw new TenantryError(

@@ -107,13 +107,13 @@ export class WorkerPool implements Workers {
     if (this.#listener !== undefined)
       throw new TenantryError('TENANTRY_STARTED_TWICE', 'the worker pool has been started already')
     this.#listener = listener
+    this.#watch.start()
     try {
       await Promise.all(this.#posts.filter((one) => one !== this.#extra).map((one) => this.#open(one)))
     } catch (error) {
       await this.stop()
       throw error
     }
-    this.#watch.start()
   }
 
   dispatch(worker: number, dispatches: readonly Dispatch[]): void {

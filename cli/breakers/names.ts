@@ -1,19 +1,10 @@
-import { once } from 'node:events'
-import { Worker } from 'node:worker_threads'
-import { z } from 'zod'
-import { systemClock, withDeadline } from '../../core/clock.ts'
-import { TenantryError } from '../../core/errors.ts'
+import type { Topology } from '../../actors/topology.ts'
+import { systemClock } from '../../core/clock.ts'
+import type { Loaded } from '../../core/config/load.ts'
+import { messageOf, TenantryError } from '../../core/errors.ts'
 import { didYouMean } from '../../core/nearest-name.ts'
+import { loadActors } from '../../supervisors/actor-loading.ts'
 import type { BreakerRequest } from './database.ts'
-
-const loadMs = 10_000
-
-const answer = z.union([
-  z.object({
-    actors: z.array(z.object({ group: z.string(), name: z.string(), dependencies: z.array(z.string()) })),
-  }),
-  z.object({ failed: z.string() }),
-])
 
 /**
  * Throws TENANTRY_BREAKER_NAME where the actors of this configuration say that no actor of the group is called so, or calls
@@ -22,11 +13,15 @@ const answer = z.union([
  */
 export async function namesUnchecked(
   { group, actor, dependency }: Pick<BreakerRequest, 'group' | 'actor' | 'dependency'>,
-  folder: string,
+  { config, actorsEnvironment: environment }: Loaded,
 ): Promise<string | undefined> {
-  const found = await actorsIn(folder)
-  if (found === undefined) return `the actors of ${folder} do not load`
-  if ('failed' in found) return found.failed
+  const { folder } = config.actors
+  let found: Topology
+  try {
+    found = await loadActors(folder, { clock: systemClock, environment, limitMs: 10_000 })
+  } catch (error) {
+    return messageOf(error)
+  }
   const actors = found.actors.filter((one) => one.group === group)
   if (actors.length === 0) return `${folder} has no actor of group ${group}`
   const named = actors.find(({ name }) => name === actor)
@@ -39,22 +34,4 @@ export async function namesUnchecked(
     `${has} ${wanted}${didYouMean(wanted, known)}: it has ${known.join(', ') || 'none'}.`,
     { group, actor, dependency },
   )
-}
-
-/** Undefined when they do not load in time, or end their thread. */
-async function actorsIn(folder: string): Promise<z.infer<typeof answer> | undefined> {
-  const thread = new Worker(new URL('names-thread.ts', import.meta.url), {
-    workerData: folder,
-    stdout: true,
-    stderr: true,
-  })
-  const said = Promise.race([
-    once(thread, 'message').then(([message]: unknown[]) => answer.parse(message)),
-    once(thread, 'exit').then(() => undefined),
-  ])
-  try {
-    return await withDeadline(systemClock, said, loadMs)
-  } finally {
-    await thread.terminate()
-  }
 }

@@ -225,9 +225,13 @@ test('an actor that prints, or ends the process, as it is loaded spoils neither 
   assert.is(prints.code, 0, prints.stderr)
   z.looseObject({ groups: z.array(z.unknown()) }).parse(JSON.parse(prints.stdout))
   assert.is(prints.stderr, 'printed\n')
-  // Bun waits for ever where Node sees that nothing is left to wait for.
+  // Bun waits where Node sees that nothing is left to wait for.
   const waits = process.versions['bun'] === undefined ? ['await new Promise(() => {})'] : []
-  for (const text of ['process.exit(0)', ...waits]) {
+  for (const text of [
+    'process.exit(0)',
+    ...waits,
+    'setTimeout(() => { throw new Error() }); await new Promise(() => {})',
+  ]) {
     const { code, stdout, stderr } = await load(text)
     assert.is(code, 1, text)
     assert.is(stdout, '')

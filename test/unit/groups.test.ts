@@ -1,13 +1,10 @@
 import * as assert from 'uvu/assert'
-import type { TopologyActor } from '../../actors/topology.ts'
-import { defineActor } from '../../actors/define-actor.ts'
+import type { ActorFacts } from '../../actors/topology.ts'
 import { loadConfig } from '../../core/config/load.ts'
 import { groupsOf } from '../../supervisors/groups.ts'
 import { test } from '../harness.ts'
-import { z } from 'zod'
 
-function found(index: number, group: string, topic: string): TopologyActor {
-  const actor = defineActor({ group, topic, messages: { x: z.object({}) }, receive() {} })
+function found(index: number, group: string, topic: string): ActorFacts {
   return {
     index,
     name: topic,
@@ -22,7 +19,7 @@ function found(index: number, group: string, topic: string): TopologyActor {
     tables: undefined,
     messages: ['x'],
     file: `actors/${topic}.ts`,
-    actor,
+    times: { handlerMs: undefined, longestCall: undefined },
   }
 }
 
@@ -65,16 +62,9 @@ test('topics narrows a group, and must not name one that no actor takes', () => 
 })
 
 test('a call must end before its handler, and that before a breaker waits no longer', () => {
-  const calling = (timeoutMs?: number) => {
-    const actor = defineActor({
-      group: 'a',
-      topic: 't1',
-      messages: { x: z.object({}) },
-      dependencies: { mail: { timeoutMs: 1_000 }, api: { timeoutMs: 40_000 } },
-      ...(timeoutMs !== undefined && { timeoutMs }),
-      receive() {},
-    })
-    return { actors: [{ ...found(0, 'a', 't1'), dependencies: ['mail', 'api'], actor }] }
+  const calling = (handlerMs?: number) => {
+    const times = { handlerMs, longestCall: { dependency: 'api', timeoutMs: 40_000 } }
+    return { actors: [{ ...found(0, 'a', 't1'), dependencies: ['mail', 'api'], times }] }
   }
   const start = 'groups.a.start=latest'
   assert.throws(() => groupsOf(configured(start), calling()), /api may take 40000 ms, its handler 30000 ms/)

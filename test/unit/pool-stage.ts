@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import type { Catalog, Column } from '../../core/catalog.ts'
-import { systemClock } from '../../core/clock.ts'
+import { type Clock, systemClock } from '../../core/clock.ts'
 import type { Facts, TenantryError } from '../../core/errors.ts'
 import type { KafkaRecord } from '../../core/kafka/source.ts'
 import { defaultLimits } from '../../core/limits.ts'
@@ -48,6 +48,7 @@ export const roomy: WorkerPoolSettings = {
 
 export type ObservedOptions = {
   readonly actors?: string
+  readonly clock?: Clock
   readonly maxHeapMiB?: number
   readonly environment?: NodeJS.ProcessEnv
   readonly settings?: Partial<WorkerPoolSettings>

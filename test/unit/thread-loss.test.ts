@@ -4,8 +4,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import * as assert from 'uvu/assert'
+import { TenantryError } from '../../core/errors.ts'
 import { childrenOf, endAll } from '../../tools/setup/process.mjs'
 import { afterEach, test } from '../harness.ts'
+import { ManualClock } from '../manual-clock.ts'
 import { eventually } from '../services.ts'
 import { actors, chaos, does, Observed, type ObservedOptions, opening } from './pool-stage.ts'
 
@@ -104,6 +106,18 @@ test('a replacement that cannot load the actors is tried again, and counts', asy
   } finally {
     rmSync(folder, { recursive: true })
   }
+})
+
+test('a thread that does not get through loading the actors fails the start', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'tenantry-pool-'))
+  writeFileSync(join(folder, 'endless.mjs'), 'while (true);\n')
+  const clock = new ManualClock()
+  current = new Observed(1, { actors: folder, clock })
+  const start = current.start().catch((error: unknown) => error)
+  await clock.pass(61_000)
+  const error = await start
+  rmSync(folder, { recursive: true })
+  assert.ok(error instanceof TenantryError && error.code === 'TENANTRY_THREAD_START')
 })
 
 test('threads that were ended in vain are given up on, too', async () => {

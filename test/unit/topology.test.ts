@@ -88,7 +88,7 @@ test('a declared table that does not exist fails the start with the actor’s fi
         tables: actor.tables,
         messages: [],
         file: '/x/a.ts',
-        actor,
+        times: { handlerMs: undefined, longestCall: undefined },
       },
     ],
   }

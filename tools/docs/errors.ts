@@ -32,7 +32,7 @@ const groups: readonly { readonly title: string; readonly intro: string; readonl
     entries: {
       TENANTRY_ACTORS_NOT_FOUND: 'actors.folder does not exist or holds no actors.',
       TENANTRY_ACTOR_UNLOADABLE:
-        'A file cannot be loaded, or its default export is no actor. The file and the reason are named.',
+        'A file cannot be loaded, which it may take half a minute for, or its default export is no actor. The file and the reason are named.',
       TENANTRY_BAD_ACTOR: 'defineActor was given something that cannot work. The message says what.',
       TENANTRY_TWO_ACTORS: 'Two files have an actor for one group and topic. Fan-out is another group.',
       TENANTRY_GROUP_UNKNOWN: "An actor's group is not configured. Add it under groups, with where it starts.",
@@ -162,7 +162,8 @@ const groups: readonly { readonly title: string; readonly intro: string; readonl
         'The process holds more than workers.maxResidentBytes, and this thread most of it. Look for what its actors keep.',
       TENANTRY_THREAD_ABANDONED:
         'Too many handlers never ended after their time was over. See that what they wait for is given ctx.signal.',
-      TENANTRY_THREAD_START: 'It had not loaded the actors after a minute. It is tried again.',
+      TENANTRY_THREAD_START:
+        'It had not loaded the actors after a minute. At the start of the daemon that ends it; later it is tried again.',
       TENANTRY_WORKERS_FAIL:
         'Threads ended or failed to start more than workers.maxRestarts times within workers.restartWindow, or were ended and have not. The daemon drains and ends.',
     },

@@ -1,0 +1,65 @@
+import { Worker } from 'node:worker_threads'
+import type { FromLoading } from '../actors/loading-messages.ts'
+import type { Topology } from '../actors/topology.ts'
+import type { Clock, Timer } from '../core/clock.ts'
+import { messageOf, TenantryError } from '../core/errors.ts'
+
+export type LoadingOptions = {
+  readonly clock: Clock
+  /** `process.env` of the actors' threads. */
+  readonly environment: Readonly<Record<string, string>>
+  /** Told a file that takes long, once. */
+  readonly slow?: (file: string) => void
+  /** How long one file may take. */
+  readonly limitMs?: number
+}
+
+const slowMs = 3_000
+const usualLimitMs = 30_000
+
+/**
+ * What actors a folder has, as `loadTopology` finds them, in a thread that ends then: no file of theirs keeps this one
+ * waiting, ends the process, or writes to its standard output. Throws what `loadTopology` throws, and
+ * TENANTRY_ACTOR_UNLOADABLE with the file that ends its thread, or takes longer than the limit.
+ */
+export async function loadActors(
+  folder: string,
+  { clock, environment, slow = () => {}, limitMs = usualLimitMs }: LoadingOptions,
+): Promise<Topology> {
+  let loading = folder
+  let timers: readonly Timer[] = []
+  const { promise, resolve, reject } = Promise.withResolvers<Topology>()
+  const unloadable = (why: string) =>
+    reject(new TenantryError('TENANTRY_ACTOR_UNLOADABLE', `${loading} cannot be loaded: ${why}`, { file: loading }))
+  const watch = () => {
+    for (const timer of timers) timer.cancel()
+    timers = [
+      clock.after(slowMs, () => slow(loading)),
+      clock.after(limitMs, () =>
+        unloadable(`it is not done after ${limitMs / 1_000} s, as it loops or waits for something that never comes`),
+      ),
+    ]
+  }
+  const thread = new Worker(new URL('../actors/loading-thread.ts', import.meta.url), {
+    workerData: folder,
+    env: { ...environment },
+  })
+  thread.on('message', (message: FromLoading) => {
+    if (message.kind === 'loaded') resolve(message)
+    else if (message.kind === 'failed') reject(new TenantryError(message.code, message.message, message.facts))
+    else {
+      loading = message.file
+      watch()
+    }
+  })
+  thread.on('error', (error: unknown) => unloadable(messageOf(error)))
+  // What it has said before is heard after its end.
+  thread.on('exit', () => setImmediate(() => unloadable('it ends its thread, or waits for something that never comes')))
+  try {
+    watch()
+    return await promise
+  } finally {
+    for (const timer of timers) timer.cancel()
+    await thread.terminate()
+  }
+}
