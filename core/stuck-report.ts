@@ -10,7 +10,7 @@ const stuckTenant = z.object({
   topic: z.string(),
   partition: z.int(),
   tenant: z.string(),
-  /** How long its oldest unfinished record has been here, or some of its records have been parked. */
+  /** How long its oldest unfinished record has waited since it came, or first failed; parking and restarts count. */
   stuckForMs: z.number(),
   /** A word: retry, held, dependency, blocked, running, turn, state, commit, parked, handover. */
   waitsFor: z.string(),

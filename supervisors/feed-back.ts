@@ -77,8 +77,8 @@ export class FeedBack {
   }
 
   /** The tenants of a partition that was taken over whose records an earlier owner parked. */
-  inherit(mailbox: Mailbox, { rows, replayed }: ParkedTenant): void {
-    const parked = new Parked(null, this.#options.clock.monotonic())
+  inherit(mailbox: Mailbox, { rows, replayed, since }: ParkedTenant): void {
+    const parked = new Parked(null, this.#ago(since))
     parked.rows = rows
     parked.replayed = replayed
     this.#rows += rows
@@ -273,13 +273,16 @@ export class FeedBack {
     }
   }
 
-  #addBack(mailbox: Mailbox, parked: Parked, { at, record, attempts, firstFailedAt, knownSince }: ParkedRow): void {
+  #addBack(mailbox: Mailbox, parked: Parked, row: ParkedRow): void {
+    const { at, record, attempts, firstFailedAt, knownSince } = row
     const item = new Item(record, record.offset, sizeOf(record), this.#options.clock.monotonic())
     item.detached = true
     item.row = at
     item.attempts = attempts
     item.firstFailedAt = firstFailedAt
     item.knownSince = knownSince
+    item.waitsSince = this.#ago(row.since)
+    parked.since = item.waitsSince
     this.#options.intake.took(item.bytes)
     mailbox.add(item)
     if (at.replays === 0) {
@@ -287,6 +290,12 @@ export class FeedBack {
       this.#rows--
     }
     parked.readTo = { generation: at.generation, offset: record.offset }
+  }
+
+  /** A time of day that has been, by monotonic time. */
+  #ago(time: number): number {
+    const { clock } = this.#options
+    return clock.monotonic() - Math.max(0, clock.now() - time)
   }
 
   /** There are fewer rows than we knew of. Those before where we read, if any, are an operator's; then there are none. */

@@ -10,6 +10,8 @@ export class Item {
   readonly from: number
   /** Monotonic time at which it came into memory. */
   readonly cameAt: number
+  /** Monotonic time at which it came first: the same, but for one that was parked since. */
+  waitsSince: number
   /** What it takes in memory by itself. */
   readonly ownBytes: number
   /** With what its decision wants written, once it has one. */
@@ -35,6 +37,7 @@ export class Item {
     this.record = record
     this.from = from
     this.cameAt = cameAt
+    this.waitsSince = cameAt
     this.ownBytes = bytes
     this.bytes = bytes
   }

@@ -23,8 +23,8 @@ export class Parked {
   /** What came when everything before it was about to be back. */
   readonly arrivals = new Fifo<Item>()
   arrivalBytes = 0
-  /** Monotonic time since which something of the mailbox is parked. */
-  readonly since: number
+  /** Monotonic time at which the first of its rows came, or one that was before it. */
+  since: number
   /** Rows up to here are back in the queue or done; null: read from the first. */
   readTo: ParkedPosition | null
   /** Rows to read at once: few while the first of them fails. */

@@ -245,7 +245,7 @@ export class Parking {
    */
   #park(mailbox: Mailbox, running: boolean): void {
     if (mailbox.closed || mailbox.partition.phase !== 'owned') return
-    const { clock, feedBack, intake } = this.#options
+    const { feedBack, intake } = this.#options
     if (running) {
       for (let i = mailbox.decidedCount; i < mailbox.decidedCount + mailbox.inFlightCount; i++) {
         const item = mailbox.items.at(i)
@@ -256,8 +256,9 @@ export class Parking {
     const [head] = dropped
     if (head !== undefined) {
       const generation = head.row?.generation ?? 0
-      const parked = mailbox.parked ?? new Parked(null, clock.monotonic())
+      const parked = mailbox.parked ?? new Parked(null, head.waitsSince)
       mailbox.parked = parked
+      parked.since = head.waitsSince
       // From here: what was read ahead of it is forgotten with it.
       parked.readAgain({ generation, offset: head.record.offset - 1 })
       parked.pageRows = 1
@@ -297,6 +298,7 @@ export class Parking {
   }
 
   #leave(mailbox: Mailbox, parked: Parked, item: Item): void {
+    if (parked.rows <= 0 && parked.leaving.size === 0) parked.since = item.waitsSince
     parked.leaving.add(item)
     this.#leavingBytes += item.bytes
     this.#leavingRecords++
@@ -311,7 +313,13 @@ export class Parking {
 
   #push(mailbox: Mailbox, item: Item): void {
     const { topicId, partition, group } = mailbox.partition
-    this.#options.push(new Decided(mailbox, item, { kind: 'parked' }))
+    const { clock } = this.#options
+    this.#options.push(
+      new Decided(mailbox, item, {
+        kind: 'parked',
+        since: Math.round(clock.now() - (clock.monotonic() - item.waitsSince)),
+      }),
+    )
     item.row = { generation: 0, topicId, partition, replays: 0 }
     item.rowWrites++
     item.retried = false

@@ -191,10 +191,11 @@ function undoneBefore({ items, parked, partition }: Mailbox, before: number): It
   return found
 }
 
-/** How long its oldest unfinished record has been here, or something of it parked. */
-function stuckFor(mailbox: Mailbox, { monotonic }: Moment): number {
-  const here = monotonic - (oldestOf(mailbox)?.cameAt ?? monotonic)
-  return mailbox.parked === null ? here : Math.max(here, monotonic - mailbox.parked.since)
+/** How long its oldest unfinished record has waited, also at the owners before this one, as far as they wrote that down. */
+function stuckFor(mailbox: Mailbox, { now, monotonic }: Moment): number {
+  const oldest = oldestOf(mailbox)
+  if (oldest === null) return monotonic - (mailbox.parked?.since ?? monotonic)
+  return Math.max(monotonic - oldest.waitsSince, oldest.firstFailedAt > 0 ? now - oldest.firstFailedAt : 0)
 }
 
 /** Its records that are in PostgreSQL, those among them that are in memory as well, and what is on its way there. */

@@ -12,7 +12,7 @@ export type RecordedTenant = {
   readonly parked: number
   /** Failed attempts at the oldest. */
   readonly attempts: number
-  /** Since when records are parked, or the oldest has failed. */
+  /** When the first of those that are parked came, or the oldest has failed. */
   readonly since: string
   /** When it is tried again, if it is in memory of a daemon; it may be past. */
   readonly retryAt: string | null
@@ -27,7 +27,7 @@ export function recordedAsStuck(url: string, query: StuckQuery): Promise<Recorde
   return usingDatabase(url, 'stuck', async (sql) => {
     const rows = await sql<Columns[]>`
       with parked as (
-        select group_name, topic_id, partition, tenant_id, count(*)::integer as rows, min(parked_at) as since,
+        select group_name, topic_id, partition, tenant_id, count(*)::integer as rows, least(min(parked_at), min(first_failed_at)) as since,
           (array_agg(record_offset order by generation, record_offset))[1]::float8 as first_offset,
           (array_agg(attempts order by generation, record_offset))[1] as attempts
         from sys.parked_messages

@@ -123,7 +123,13 @@ export type Inherited = { readonly ref: PartitionRef; readonly commitId: string 
 export type RetryRow = { readonly offset: number; readonly attempts: number; readonly firstFailedAt: number }
 
 /** How many parked records a tenant has, without those that were brought back; and whether there are such. */
-export type ParkedTenant = { readonly tenant: string; readonly rows: number; readonly replayed: boolean }
+export type ParkedTenant = {
+  readonly tenant: string
+  readonly rows: number
+  readonly replayed: boolean
+  /** Of the first of the rows. */
+  readonly since: number
+}
 
 /** Records below `to` run again, and a key from before `since`, PostgreSQL's time as text, does not keep them from it. */
 export type Rerun = { readonly to: number; readonly since: string }
@@ -197,6 +203,8 @@ export type ParkedRow = {
   readonly record: KafkaRecord
   readonly attempts: number
   readonly firstFailedAt: number
+  /** When the record came, or was brought back, in ms since 1970. */
+  readonly since: number
   /** As an outcome's. */
   readonly knownSince: string | null
 }

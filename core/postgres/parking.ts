@@ -6,18 +6,19 @@ import type { ParkedPage, ParkedRow, ParkedTenant, ParkedWanted, ReplayedTenant 
 import type { Commit, Outcome, ParkedAt, PartitionRef, Retried } from './transactions.ts'
 
 type Unparked = { readonly outcome: Outcome; readonly row: ParkedAt }
+type Parking = { readonly outcome: Outcome; readonly since: number }
 type Counted = Unparked & { readonly result: Retried }
 
 /** Parked records get their rows; outcomes of parked ones take theirs with them, and a failed attempt is counted there. */
 export function parkingSteps(sql: postgres.Sql, commit: Commit): Step[] {
-  const parked: Outcome[] = []
+  const parked: Parking[] = []
   const retried: Counted[] = []
   const ended: Unparked[] = []
   for (let i = 0; i < commit.outcomes.length; i++) {
     const outcome = commit.outcomes[i]
     if (outcome === undefined) continue
     const { row, result } = outcome
-    if (result.kind === 'parked') parked.push(outcome)
+    if (result.kind === 'parked') parked.push({ outcome, since: result.since })
     else if (row !== null && result.kind === 'retried') retried.push({ outcome, row, result })
     else if (row !== null) ended.push({ outcome, row })
   }
@@ -35,17 +36,18 @@ function refsOf({ partitions }: Commit, outcomes: readonly Outcome[]) {
   }
 }
 
-function park(sql: postgres.Sql, commit: Commit, outcomes: readonly Outcome[]): Step[] {
-  if (outcomes.length === 0) return []
+function park(sql: postgres.Sql, commit: Commit, parked: readonly Parking[]): Step[] {
+  if (parked.length === 0) return []
+  const outcomes = parked.map(({ outcome }) => outcome)
   const { groups, topicIds, numbers, tenants, offsets } = refsOf(commit, outcomes)
   const records = outcomes.map(({ record }) => record)
   const query = sql`
     insert into sys.parked_messages (
       group_name, topic_id, partition, tenant_id, record_offset, origin_topic_id, origin_partition, record_timestamp,
-      record_key, record_value, header_names, header_values, attempts, first_failed_at, rerun_since)
+      record_key, record_value, header_names, header_values, attempts, first_failed_at, parked_at, rerun_since)
     select group_name, topic_id, partition, tenant_id, record_offset, topic_id, partition, record_timestamp, record_key,
       record_value, header_names::bytea[], header_values::bytea[], attempts, to_timestamp(first_failed_at / 1000.0),
-      rerun_since
+      least(to_timestamp(since / 1000.0), clock_timestamp()), rerun_since
     from unnest(
       ${groups}::text[], ${topicIds}::uuid[], ${numbers}::integer[], ${tenants}::text[], ${offsets}::bigint[],
       ${plainArray(records.map(({ timestamp }) => storableTime(timestamp)))}::bigint[],
@@ -54,9 +56,10 @@ function park(sql: postgres.Sql, commit: Commit, outcomes: readonly Outcome[]): 
       ${textArray(records.map(({ headers }) => textArray(headers.map(([, value]) => byteaText(value)))))}::text[],
       ${plainArray(outcomes.map(({ attempts }) => attempts))}::integer[],
       ${textArray(outcomes.map(({ firstFailedAt }) => (firstFailedAt > 0 ? String(firstFailedAt) : null)))}::double precision[],
+      ${plainArray(parked.map(({ since }) => since))}::double precision[],
       ${textArray(outcomes.map(({ knownSince }) => knownSince))}::timestamptz[]
     ) as given (group_name, topic_id, partition, tenant_id, record_offset, record_timestamp, record_key, record_value,
-      header_names, header_values, attempts, first_failed_at, rerun_since)`
+      header_names, header_values, attempts, first_failed_at, since, rerun_since)`
   return [own(query)]
 }
 
@@ -126,7 +129,7 @@ export async function readParked(
         select parked.tenant_id, parked.generation, parked.record_offset, parked.origin_topic_id, parked.origin_partition,
           parked.record_timestamp, parked.record_key, parked.record_value, to_json(parked.header_names) as header_names,
           to_json(parked.header_values) as header_values,
-          parked.attempts, parked.first_failed_at, parked.replay_count, parked.holds_key,
+          parked.attempts, parked.first_failed_at, parked.parked_at, parked.replay_count, parked.holds_key,
           parked.replay_batch::text as replay_batch, parked.rerun_since::text as rerun_since,
           ${itemBytes} + coalesce(octet_length(parked.record_key), 0) + coalesce(octet_length(parked.record_value), 0) as bytes
         from sys.parked_messages as parked
@@ -148,7 +151,8 @@ export async function parkedTenants(
   { group, topicId, partition }: PartitionRef,
 ): Promise<readonly ParkedTenant[]> {
   return sql<ParkedTenant[]>`
-    select tenant_id as tenant, (count(*) filter (where replay_count = 0))::integer as rows, bool_or(replay_count > 0) as replayed
+    select tenant_id as tenant, (count(*) filter (where replay_count = 0))::integer as rows, bool_or(replay_count > 0) as replayed,
+      (extract(epoch from min(parked_at)) * 1000)::float8 as since
     from sys.parked_messages
     where group_name = ${group} and topic_id = ${topicId} and partition = ${partition}
     group by tenant_id`
@@ -199,6 +203,7 @@ function parkedRow(row: ParkedColumns): ParkedRow {
     },
     attempts: row.attempts,
     firstFailedAt: row.first_failed_at?.getTime() ?? 0,
+    since: row.parked_at.getTime(),
     knownSince: row.rerun_since,
   }
 }
@@ -222,6 +227,7 @@ type ParkedColumns = {
   header_values: (string | null)[]
   attempts: number
   first_failed_at: Date | null
+  parked_at: Date
   replay_count: number
   holds_key: boolean
   replay_batch: string | null

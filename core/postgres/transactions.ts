@@ -111,7 +111,11 @@ export type ParkedAt = {
 }
 
 /** The record moves to PostgreSQL as it is, to be fed back in its tenant's order. */
-type Parked = { readonly kind: 'parked' }
+type Parked = {
+  readonly kind: 'parked'
+  /** When it came, in ms since 1970. */
+  readonly since: number
+}
 
 export type Skipped = { readonly kind: 'skipped'; readonly reason: string }
 

@@ -241,6 +241,7 @@ test('a tenant whose records are all parked when its partition is taken over wai
     record: { offset, timestamp: 0, key: Buffer.from('sick'), value: Buffer.from('{}'), headers: [] },
     attempts: 0,
     firstFailedAt: 0,
+    since: 0,
     knownSince: null,
   }))
   stage.ahead = [[0, 3]]
@@ -323,7 +324,7 @@ for (const idleMailboxes of [0, 1_000]) {
     const from = stage.clock.monotonic()
     const at = { generation: 0, topicId: stage.description.id, partition: 0, replays: 1, holdsKey: true }
     const record = { offset: 0, timestamp: 0, key: Buffer.from('sick'), value: Buffer.from('{}'), headers: [] }
-    stage.parked = [{ tenant: 'sick', at, record, attempts: 0, firstFailedAt: 0, knownSince: null }]
+    stage.parked = [{ tenant: 'sick', at, record, attempts: 0, firstFailedAt: 0, since: 0, knownSince: null }]
     await stage.clock.pass(50 * second)
     assert.is(workers.since(from, 'sick'), 0)
     await stage.clock.pass(20 * second)

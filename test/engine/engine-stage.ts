@@ -480,7 +480,7 @@ export class EngineStage {
     for (const { tenant, record, result, row, attempts, firstFailedAt, knownSince } of outcomes) {
       if (result.kind === 'parked') {
         const at = { generation: 0, topicId: this.description.id, partition: 0, replays: 0 }
-        this.parked.push({ tenant, at, record, attempts, firstFailedAt, knownSince })
+        this.parked.push({ tenant, at, record, attempts, firstFailedAt, since: result.since, knownSince })
       } else if (row !== null && result.kind !== 'retried') {
         const place = this.parked.findIndex((one) => one.tenant === tenant && one.record.offset === record.offset)
         if (place < 0) throw new Error(`${tenant}/${record.offset} is not parked`)
@@ -495,6 +495,7 @@ export class EngineStage {
       tenant,
       rows: rows.filter(({ at }) => at.replays === 0).length,
       replayed: rows.some(({ at }) => at.replays > 0),
+      since: Math.min(...rows.map(({ since }) => since)),
     }))
   }
 

@@ -142,6 +142,7 @@ test('a new owner goes on where the last one was, once what that one left undone
     record,
     attempts: 0,
     firstFailedAt: 0,
+    since: 0,
   }))
   stage.ahead = [[1, 3]]
   await stage.assign()
@@ -210,13 +211,14 @@ test('partitions take turns when parked records are read back, however many tena
       record: { offset: (after?.offset ?? -1) + 1, timestamp: 0, key: Buffer.from(tenant), value: null, headers: [] },
       attempts: 0,
       firstFailedAt: 0,
+      since: 0,
       knownSince: null,
     }))
     stage.parked.push(...rows)
     return { rows, cut: false }
   }
   for (let partition = 0; partition < 3; partition++) {
-    stage.parkedTenants = () => tenantsOf(partition).map((tenant) => ({ tenant, rows: 100, replayed: false }))
+    stage.parkedTenants = () => tenantsOf(partition).map((tenant) => ({ tenant, rows: 100, replayed: false, since: 0 }))
     await stage.assign(partition)
   }
   await stage.clock.pass(200)
@@ -267,7 +269,7 @@ test('while memory is full one parked record is read for somebody to go on, of o
   await stage.send(times(12, 'full'), 2)
   const at = { generation: 0, topicId: '', partition: 0, replays: 0 }
   const record = { offset: 0, timestamp: 0, key, value: null, headers: [] }
-  stage.parked = [{ tenant: sick, at, record, attempts: 0, firstFailedAt: 0, knownSince: null }]
+  stage.parked = [{ tenant: sick, at, record, attempts: 0, firstFailedAt: 0, since: 0, knownSince: null }]
   const asked: number[] = []
   const page = Promise.withResolvers<void>()
   const { readParked } = stage
@@ -293,7 +295,7 @@ test('and not the next before that one is out of memory again, though it fails a
     stage.failures.set(offset, 30)
     const at = { generation: 0, topicId: '', partition: 0, replays: 0 }
     const record = { offset, timestamp: 0, key: Buffer.from(tenant), value: null, headers: [] }
-    return { tenant, at, record, attempts: 0, firstFailedAt: 0, knownSince: null }
+    return { tenant, at, record, attempts: 0, firstFailedAt: 0, since: 0, knownSince: null }
   })
   const committing = Promise.withResolvers<void>()
   stage.answer = async (commit) => {

@@ -20,7 +20,7 @@ function bringBack(stage: EngineStage, ...offsets: readonly number[]): void {
     const record = stage.dispatched.find((one) => one.offset === offset)
     if (record === undefined) throw new Error(`nobody has seen ${offset}`)
     const at = { generation: 0, topicId: stage.description.id, partition: 0, replays: 1, holdsKey: true }
-    stage.parked.push({ tenant: sick, at, record, attempts: 0, firstFailedAt: 0, knownSince: null })
+    stage.parked.push({ tenant: sick, at, record, attempts: 0, firstFailedAt: 0, since: 0, knownSince: null })
   }
 }
 
@@ -124,7 +124,7 @@ test('what is brought back is not counted as one of those that wait: none of tho
 })
 
 function parkedAt(record: KafkaRecord, offset: number) {
-  return { tenant: sick, record: { ...record, offset }, attempts: 0, firstFailedAt: 0, knownSince: null }
+  return { tenant: sick, record: { ...record, offset }, attempts: 0, firstFailedAt: 0, since: 0, knownSince: null }
 }
 
 function fail(): never {

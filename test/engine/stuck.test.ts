@@ -255,6 +255,38 @@ test('parked records count, for as long as there are any', async () => {
   assert.is(heir.engine.status().waitingTenants.parked, 1)
 })
 
+test('the oldest record is as old as it is, also once it is parked, and for whoever owns its partition next', async () => {
+  const settings = { mailboxMaxRecords: 10 }
+  const stage = new EngineStage({ settings })
+  await stage.assign()
+  stage.failures.set(0, 10)
+  await stage.send(['sick'])
+  await stage.clock.pass(4_000)
+  await stage.send(Array.from({ length: 30 }, () => 'sick'))
+  await stage.clock.pass(2_500)
+  assert.is(only(stage).parked, 31)
+  assert.is(only(stage).stuckForMs, 6_500)
+
+  const heir = new EngineStage({ settings })
+  heir.parked = stage.parked.map((row) => ({ ...row, since: row.since - 60_000, attempts: 0 }))
+  heir.failures.set(0, 10)
+  heir.ahead = [[0, 31]]
+  await heir.assign()
+  assert.equal([only(heir).oldest, only(heir).stuckForMs], [null, 60_000])
+  await heir.send(Array.from({ length: 31 }, () => 'sick'))
+  await heir.clock.pass(2_000)
+  assert.is(only(heir).oldest?.offset, 0)
+  assert.is(only(heir).stuckForMs, 62_000)
+
+  // Never parked: what is known is when it failed first.
+  const retried = new EngineStage()
+  retried.retries = [{ offset: 0, attempts: 1, firstFailedAt: retried.clock.now() - 60_000 }]
+  await retried.assign()
+  retried.failures.set(0, 10)
+  await retried.send(['sick'])
+  assert.is(only(retried).stuckForMs, 60_000)
+})
+
 test('of a partition it says whose record holds the watermark, and since when that stands', async () => {
   const stage = new EngineStage()
   await stage.assign()

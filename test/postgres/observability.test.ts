@@ -38,7 +38,7 @@ test('the longest ids that configuration allows fit every index', async () => {
   const tenant = Buffer.from(id)
     .subarray(0, longestId - 2)
     .toString()
-  const parked: Outcome = { ...stage.done({ tenant }), result: { kind: 'parked' } }
+  const parked: Outcome = { ...stage.done({ tenant }), result: { kind: 'parked', since: 0 } }
   const failed = stage.failed({ tenant, id: randomUUID() }, failure)
   const rows = await traced({ mode: 'all', sampleRate: 0 }, [stage.done({ tenant, id }), failed, parked])
   assert.ok(rows.some((row) => row['message_id'] === id))

@@ -20,8 +20,11 @@ before(async () => {
 after(() => stage.end())
 
 function parked(outcome: Outcome, record: Partial<KafkaRecord> = {}): Outcome {
-  return { ...outcome, result: { kind: 'parked' }, record: { ...outcome.record, ...record } }
+  return { ...outcome, result: { kind: 'parked', since }, record: { ...outcome.record, ...record } }
 }
+
+/** When each of the records came. */
+const since = 1_600_000_000_000
 
 function at(partition = 0, generation = 0): ParkedAt {
   return { generation, topicId: stage.partition(partition).ref.topicId, partition, replays: 0 }
@@ -68,6 +71,7 @@ test('a parked record comes back byte for byte, with its attempts', async () => 
   assert.is((await stage.run(lane, outcomes)).kind, 'committed')
   const rows = await read(['acme'])
   assert.is(rows.length, 3)
+  assert.ok(rows.every((row) => row.since === since))
   const [first, second, third] = rows
   assert.equal(bytesOf(first?.record), bytesOf(outcomes[0]?.record))
   assert.equal([first?.attempts, first?.firstFailedAt], [2, 1_600_000_000_456])
@@ -164,8 +168,8 @@ test('each tenant is read in order, from where it is asked for, until there are 
   assert.equal(
     [...owner.parked].sort((x, y) => (x.tenant < y.tenant ? -1 : 1)),
     [
-      { tenant: 'a', rows: 10, replayed: false },
-      { tenant: 'b', rows: 10, replayed: false },
+      { tenant: 'a', rows: 10, replayed: false, since },
+      { tenant: 'b', rows: 10, replayed: false, since },
     ],
   )
   await empty()

@@ -142,7 +142,11 @@ test('what ran again elsewhere meanwhile is a copy, whichever lane comes second'
 
 test('a record that is parked runs again when it comes back', async () => {
   const since = await now()
-  const parked = (knownSince: string | null): Outcome => ({ ...stage.done(), result: { kind: 'parked' }, knownSince })
+  const parked = (knownSince: string | null): Outcome => ({
+    ...stage.done(),
+    result: { kind: 'parked', since: 1_600_000_000_000 },
+    knownSince,
+  })
   assert.is((await stage.run(lane, [parked(since), parked(null)])).kind, 'committed')
   const wanted = [{ tenant: 'acme', after: null, rows: 10 }]
   const { rows } = await stage.ledger.readParked(stage.partition(0).ref, wanted, 1 << 20)
@@ -159,7 +163,10 @@ test('a dead letter that was brought back runs once beside a copy that runs agai
   const since = await now()
   const held: Outcome = { ...stage.done({ id, effects: [row('effects', { tenant_id: 'acme', what: id })] }) }
   const at = { generation: 0, topicId: stage.partition(0).ref.topicId, partition: 0, replays: 1, holdsKey: true }
-  assert.is((await stage.run(lane, [{ ...held, result: { kind: 'parked' } }])).kind, 'committed')
+  assert.is(
+    (await stage.run(lane, [{ ...held, result: { kind: 'parked', since: 1_600_000_000_000 } }])).kind,
+    'committed',
+  )
   assert.is((await stage.run(lane, [{ ...held, row: at }])).kind, 'committed')
   assert.equal(await checked([does(id, since)]), [0])
   assert.is(await effects(id), 1)

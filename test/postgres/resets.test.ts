@@ -75,7 +75,9 @@ function at(outcome: Outcome, offset: number): Outcome {
 }
 
 async function park(...offsets: readonly number[]): Promise<void> {
-  const outcomes = offsets.map((offset) => at({ ...stage.done(), result: { kind: 'parked' } }, offset))
+  const outcomes = offsets.map((offset) =>
+    at({ ...stage.done(), result: { kind: 'parked', since: 1_600_000_000_000 } }, offset),
+  )
   assert.is((await stage.run(lane, outcomes)).kind, 'committed')
 }
 

@@ -64,7 +64,7 @@ export function parking(commit: Commit): Step {
         const own = { generation: 0, topicId: ref.topicId, partition: ref.partition, replays: 0 }
         if (result.kind === 'parked') {
           parkedNow.add(`${refKey(ref)} ${tenant} ${record.offset}`)
-          const parked = { tenant, at: own, record, attempts, firstFailedAt, knownSince }
+          const parked = { tenant, at: own, record, attempts, firstFailedAt, since: result.since, knownSince }
           changes.push({ kind: 'park', ref, row: parked, counts: false })
           continue
         }
@@ -79,7 +79,15 @@ export function parking(commit: Commit): Step {
           changes.push({
             kind: 'park',
             ref,
-            row: { tenant, at: row, record, attempts: result.attempts, firstFailedAt, knownSince },
+            row: {
+              tenant,
+              at: row,
+              record,
+              attempts: result.attempts,
+              firstFailedAt,
+              since: there?.since ?? 0,
+              knownSince,
+            },
             counts: result.failure.dependency === undefined,
           })
       }

@@ -60,6 +60,6 @@ function replay({ tables, changes }: Transaction, cluster: KafkaCluster, batch: 
     kind: 'replay',
     ref,
     origin,
-    row: { tenant, at, record, attempts: 0, firstFailedAt: 0, knownSince: null },
+    row: { tenant, at, record, attempts: 0, firstFailedAt: 0, since: 0, knownSince: null },
   })
 }

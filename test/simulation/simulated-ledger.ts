@@ -138,6 +138,7 @@ export class SimulatedLedger implements Ledger {
         tenant,
         rows: rows.filter(({ at }) => at.replays === 0).length,
         replayed: rows.some(({ at }) => at.replays > 0),
+        since: Math.min(...rows.map(({ since }) => since)),
       })),
       breakers,
       rerun: rerun.find((one) => one !== undefined && one.to > row.watermark) ?? null,
