@@ -1,4 +1,5 @@
 import { ConfigResourceTypes, IncrementalAlterConfigOperationTypes } from '@platformatic/kafka'
+import { TenantryError } from '../errors.ts'
 import { type Clock, sleep, withDeadline } from '../clock.ts'
 import { AnyBroker } from './any-broker.ts'
 import { isOneOf } from './coordinator.ts'
@@ -19,7 +20,7 @@ export class TopicAdmin {
     this.#clock = clock
   }
 
-  /** Those of the specified topics that exist, with the settings that their specifications fix. */
+  /** Those of the specified topics that exist, with all their settings. */
   async read(specs: readonly TopicSpec[]): Promise<readonly ActualTopic[]> {
     const found: ActualTopic[] = []
     for (const spec of specs) {
@@ -38,6 +39,7 @@ export class TopicAdmin {
           configs: Object.entries(topicConfigs(spec)).map(([name, value]) => ({ name, value })),
         })
       } catch (error) {
+        if (isOneOf(error, ['INVALID_CONFIG'])) throw invalid(spec.name, topicConfigs(spec))
         if (!isOneOf(error, ['TOPIC_ALREADY_EXISTS'])) throw unavailable(`create topic ${spec.name}`, error)
       }
     }
@@ -71,6 +73,7 @@ export class TopicAdmin {
           ],
         })
       } catch (error) {
+        if (isOneOf(error, ['INVALID_CONFIG'])) throw invalid(topic, { [setting]: value })
         throw unavailable(`set ${setting} of topic ${topic}`, error)
       }
     }
@@ -93,7 +96,6 @@ export class TopicAdmin {
             {
               resourceType: ConfigResourceTypes.TOPIC,
               resourceName: spec.name,
-              configurationKeys: Object.keys(topicConfigs(spec)),
             },
           ],
         }),
@@ -122,4 +124,14 @@ export class TopicAdmin {
       await sleep(this.#clock, 50)
     }
   }
+}
+
+/** Brokers do not say which of them they mean. */
+function invalid(topic: string, configs: Readonly<Record<string, string>>): TenantryError {
+  const given = Object.entries(configs).map(([setting, value]) => `${setting} = ${value}`)
+  return new TenantryError(
+    'TENANTRY_TOPIC_INVALID',
+    `Kafka refuses the settings of topic ${topic}: a name or a value among ${given.join(', ')}. Correct topics.${topic}.configs.`,
+    { topic },
+  )
 }

@@ -11,7 +11,7 @@ export type TopicSpec = {
   readonly configs?: Readonly<Record<string, string>>
 }
 
-/** A topic as the cluster has it. `configs` are the values in force, wherever they come from. */
+/** A topic as the cluster has it. `configs` are all its settings as they are in force, wherever they come from. */
 export type ActualTopic = {
   readonly name: string
   readonly id: string

@@ -1,4 +1,5 @@
 import type { Clock } from '../clock.ts'
+import { didYouMean } from '../nearest-name.ts'
 import { TopicAdmin } from './admin.ts'
 import type { KafkaConnection } from './options.ts'
 import { type ActualTopic, topicConfigs, type TopicSpec } from './topic-spec.ts'
@@ -26,17 +27,26 @@ export type TopicDifference =
       readonly reason: string
     }
 
+type SettingDifference = Extract<TopicDifference, { readonly setting: string }>
+
 /** Settings whose lowering makes the broker delete records; -1 is without a limit. */
 const keeping: ReadonlySet<string> = new Set(['retention.ms', 'retention.bytes'])
 
 /** Compares, in the order of `desired`; topics that nobody specified are none of its business. */
 export function planTopics(desired: readonly TopicSpec[], actual: readonly ActualTopic[]): readonly TopicDifference[] {
   const byName = new Map(actual.map((topic) => [topic.name, topic]))
+  // A cluster's topics all have the same settings; where there is no topic yet, only the cluster knows them.
+  const known = new Set(actual.flatMap(({ configs }) => Object.keys(configs)))
   return desired.flatMap((spec): TopicDifference[] => {
     const topic = byName.get(spec.name)
-    return topic
-      ? [...partitionDifference(spec, topic), ...replicationDifference(spec, topic), ...configDifferences(spec, topic)]
-      : [{ kind: 'create', topic: spec.name, spec }]
+    const unknown = known.size === 0 ? [] : unknownSettings(spec, known)
+    if (topic === undefined) return unknown.length > 0 ? unknown : [{ kind: 'create', topic: spec.name, spec }]
+    return [
+      ...partitionDifference(spec, topic),
+      ...replicationDifference(spec, topic),
+      ...unknown,
+      ...configDifferences(spec, topic).filter(({ setting }) => !unknown.some((one) => one.setting === setting)),
+    ]
   })
 }
 
@@ -88,7 +98,7 @@ function partitionDifference(spec: TopicSpec, topic: ActualTopic): TopicDifferen
     return [{ kind: 'partitions', topic: spec.name, from: topic.partitions, to: spec.partitions }]
   return [
     refused(
-      spec,
+      spec.name,
       'partitions',
       topic.partitions,
       spec.partitions,
@@ -101,7 +111,7 @@ function replicationDifference(spec: TopicSpec, topic: ActualTopic): TopicDiffer
   if (spec.replicationFactor === topic.replicationFactor) return []
   return [
     refused(
-      spec,
+      spec.name,
       'replication factor',
       topic.replicationFactor,
       spec.replicationFactor,
@@ -110,16 +120,31 @@ function replicationDifference(spec: TopicSpec, topic: ActualTopic): TopicDiffer
   ]
 }
 
-function configDifferences(spec: TopicSpec, topic: ActualTopic): TopicDifference[] {
-  return Object.entries(topicConfigs(spec)).flatMap(([setting, to]): TopicDifference[] => {
+/** Also of a topic that is to be created, which it is not without them. */
+function unknownSettings({ name, configs = {} }: TopicSpec, known: ReadonlySet<string>): SettingDifference[] {
+  return Object.entries(configs).flatMap(([setting, to]) =>
+    known.has(setting)
+      ? []
+      : [refused(name, setting, '(unset)', to, `Kafka has no such setting${didYouMean(setting, known)}`)],
+  )
+}
+
+function configDifferences(spec: TopicSpec, topic: ActualTopic): SettingDifference[] {
+  return Object.entries(topicConfigs(spec)).flatMap(([setting, to]): SettingDifference[] => {
     const from = topic.configs[setting] ?? ''
     if (from === to) return []
     if (keeping.has(setting) && isLower(to, from))
-      return [refused(spec, setting, from, to, 'records would be deleted; if that is meant: kafka-configs.sh --alter')]
+      return [
+        refused(spec.name, setting, from, to, 'records would be deleted; if that is meant: kafka-configs.sh --alter'),
+      ]
     if (setting === 'min.insync.replicas' && Number(to) > topic.replicationFactor)
-      return [refused(spec, setting, from, to, 'there are fewer copies than that: nothing could be written any more')]
+      return [
+        refused(spec.name, setting, from, to, 'there are fewer copies than that: nothing could be written any more'),
+      ]
     if (setting === 'cleanup.policy' && deletesMore(to, from))
-      return [refused(spec, setting, from, to, 'records would be deleted; if that is meant: kafka-configs.sh --alter')]
+      return [
+        refused(spec.name, setting, from, to, 'records would be deleted; if that is meant: kafka-configs.sh --alter'),
+      ]
     return [{ kind: 'config', topic: spec.name, setting, from, to }]
   })
 }
@@ -136,11 +161,11 @@ function isLower(to: string, from: string): boolean {
 }
 
 function refused(
-  spec: TopicSpec,
+  topic: string,
   setting: string,
   from: string | number,
   to: string | number,
   reason: string,
-): TopicDifference {
-  return { kind: 'refused', topic: spec.name, setting, from: String(from), to: String(to), reason }
+): SettingDifference {
+  return { kind: 'refused', topic, setting, from: String(from), to: String(to), reason }
 }

@@ -74,6 +74,15 @@ test(
     )
     wantTopic('{ partitions: 3, retention: 2h }')
     assert.equal((await topics('plan')).own, [])
+
+    wantTopic('{ partitions: 3, retention: 2h, configs: { max.message.byte: 2000000 } }')
+    const unknown = await topics('apply')
+    assert.is(unknown.code, 6)
+    assert.match(String(unknown.own[0]?.['reason']), 'no such setting (did you mean max.message.bytes?)')
+    wantTopic('{ partitions: 3, retention: 2h, configs: { max.message.bytes: lots } }')
+    const bad = await run('topics', 'apply', '--dev')
+    assert.is(bad.code, 3)
+    assert.match(bad.stderr, /Kafka refuses .*max\.message\.bytes = lots.*\(TENANTRY_TOPIC_INVALID\)/)
   },
   { timeoutMs: 120_000 },
 )

@@ -28,6 +28,18 @@ test('a topic that is missing is to be created', () => {
   assert.equal(planTopics([spec], []), [{ kind: 'create', topic: spec.name, spec }])
 })
 
+test('a setting that Kafka does not have is refused, with the nearest name, also of a topic that is missing', () => {
+  const wrong = { ...spec, configs: { 'retention.mss': '5' } }
+  const missing = { ...wrong, name: 'new' }
+  for (const difference of planTopics([wrong, missing], [actual])) {
+    if (difference.kind !== 'refused') throw new Error(difference.kind)
+    assert.is(difference.setting, 'retention.mss')
+    assert.match(difference.reason, 'no such setting (did you mean retention.ms?)')
+  }
+  assert.is(planTopics([wrong, missing], [actual]).length, 2)
+  assert.equal(planTopics([wrong], []), [{ kind: 'create', topic: spec.name, spec: wrong }])
+})
+
 test('topics that nobody specified are left alone', () => {
   assert.equal(planTopics([], [actual]), [])
 })

@@ -16,7 +16,8 @@ const groups: readonly { readonly title: string; readonly intro: string; readonl
       TENANTRY_CONFIG_UNKNOWN_KEY: 'There is no such key. The nearest one is named; `tenantry config print` shows all.',
       TENANTRY_KAFKA_OPTION_REFUSED:
         'A key of librdkafka would break a guarantee. Remove it; docs/configuration.md gives the reasons.',
-      TENANTRY_TOPIC_INVALID: "A topic's settings contradict each other. Repair them under topics.",
+      TENANTRY_TOPIC_INVALID:
+        "A topic's settings contradict each other, or Kafka refuses them. Repair them under topics.",
       TENANTRY_TOPIC_TWICE: 'A topic is specified twice. Keep one.',
       TENANTRY_HTTP_PORT_TAKEN: 'Another process listens at http.port. Choose another, or 0 for a free one.',
       TENANTRY_HTTP_CANNOT_LISTEN: 'http.host or http.port cannot be listened at (no such address, no right).',
