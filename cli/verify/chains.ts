@@ -1,7 +1,8 @@
+import { didYouMean } from '../../core/nearest-name.ts'
 import { type ChainPlace, placeName } from './places.ts'
 import type { Chain, Replay } from './replay.ts'
 import type { Findings } from './report.ts'
-import { columnsOf, named, type Snapshot } from './tables.ts'
+import { columnsOf, named, type Snapshot, wrongPlace } from './tables.ts'
 
 /** A chain as it was found. Without a partition, the tenant is in one only. */
 type FoundChain = {
@@ -25,6 +26,7 @@ export async function checkChains(
   const found = await named(placeName(place), () =>
     place.in === 'state' ? chainsInStates(sql, group, place) : chainsInTable(sql, place),
   )
+  if (place.in === 'state') await checkPath(sql, group, place, found)
   const expected = new Map<string, { chain: Chain; partition: number; topic: string }[]>()
   for (const [key, chain] of replay.chains) {
     const slash = key.indexOf('/')
@@ -80,6 +82,30 @@ export async function checkChains(
   if (wrong > 0) return
   findings.prove('lost', `chains in ${placeName(place)}`, messages)
   findings.prove('duplicated', `chains in ${placeName(place)}`, messages)
+}
+
+/** A path that no state has would make every chain a wrong one. Throws TENANTRY_VERIFY_PLACE. */
+async function checkPath(
+  sql: Snapshot,
+  group: string,
+  place: ChainPlace & { in: 'state' },
+  found: readonly FoundChain[],
+): Promise<void> {
+  if (found.some(({ value }) => value !== undefined)) return
+  const states = await sql<{ actor: string; keys: string[] }[]>`
+    select actor, array_agg(distinct key order by key) as keys
+    from sys.actor_state
+    cross join lateral json_object_keys(case when json_typeof(state) = 'object' then state else '{}' end) as key
+    where group_name = ${group}
+    group by actor order by actor`
+  if (states.length === 0) return
+  const { actor, path } = place
+  const own = states.filter((one) => actor === undefined || one.actor === actor)
+  const keys = own.flatMap((one) => one.keys)
+  const [wanted, known] = own.length === 0 ? [actor ?? '', states.map((one) => one.actor)] : [path[0] ?? '', keys]
+  const has = own.length === 0 ? 'the group has states of' : 'the states have'
+  const reason = `none is there${known.includes(wanted) ? '' : didYouMean(wanted, known)}: ${has} ${[...new Set(known)].join(', ')}`
+  throw wrongPlace(placeName(place), reason)
 }
 
 async function chainsInStates(

@@ -25,7 +25,8 @@ export async function named<T>(place: string, read: () => Promise<T>): Promise<T
   }
 }
 
-function wrongPlace(place: string, reason: string, cause?: unknown): TenantryError {
+/** What was named cannot be looked at. */
+export function wrongPlace(place: string, reason: string, cause?: unknown): TenantryError {
   return new TenantryError(
     'TENANTRY_VERIFY_PLACE',
     `${place} cannot be read: ${reason}. Check --effects, --order and --chain.`,

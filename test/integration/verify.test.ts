@@ -7,8 +7,10 @@ import { Producer } from '@platformatic/kafka'
 import postgres from 'postgres'
 import * as assert from 'uvu/assert'
 import { idOf, textOf } from '../../cli/verify/ids.ts'
+import { chainPlace } from '../../cli/verify/places.ts'
 import type { Report } from '../../cli/verify/report.ts'
 import { verify, type VerifyOptions } from '../../cli/verify/verify.ts'
+import { messageOf, TenantryError } from '../../core/errors.ts'
 import { migrateUp } from '../../core/postgres/migrate.ts'
 import { writeActor } from '../actor-folder.ts'
 import { after, before, test } from '../harness.ts'
@@ -216,6 +218,16 @@ test('a chain that is not the log’s is reordered, in a state and in a table', 
       update chains set chain = (select state ->> 'chain' from sys.actor_state where group_name = ${topic} and tenant_id = 'tenant-5')
       where tenant_id = 'tenant-5'`
   }
+})
+
+test('a chain where no state has any is a wrong place, not a wrong chain', async () => {
+  const reason = async (chain: string) => {
+    const error = await look({ chains: [chainPlace(chain)] }).catch((thrown: unknown) => thrown)
+    assert.is(error instanceof TenantryError && error.code, 'TENANTRY_VERIFY_PLACE')
+    return messageOf(error)
+  }
+  assert.match(await reason('state:chian'), /did you mean chain\?\): the states have chain, messages/)
+  assert.match(await reason(`state:${topic}x:chain`), /did you mean .*: the group has states of /)
 })
 
 test('a record without key and dead letter is lost', async () => {
