@@ -41,7 +41,7 @@ export function configCommand(): Command {
         say(`The configuration is valid${file === null ? ' (no file: defaults and environment)' : `: ${file}`}.`)
       } catch (error) {
         if (!(error instanceof ConfigError)) throw error
-        if (asJson) json({ valid: false, file: null, problems: error.problems, warnings: [] })
+        if (asJson) json({ valid: false, file: error.file ?? null, problems: error.problems, warnings: [] })
         else tellError(error, false)
         process.exitCode = exitCode('config')
       }

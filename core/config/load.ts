@@ -73,7 +73,7 @@ export function loadConfig(options: LoadOptions): Loaded {
 
   const broken = new Set(problems.map(({ key }) => key))
   const config = parse(tree, problems, broken)
-  if (config === undefined) throw new ConfigError(problems)
+  if (config === undefined) throw new ConfigError(problems, file)
 
   const base = file === undefined ? cwd : dirname(file)
   const tls = pemTexts(
@@ -111,7 +111,7 @@ export function loadConfig(options: LoadOptions): Loaded {
   }
   const checked = checkConfig(finished, needs, file === undefined ? undefined : shortName(file, cwd))
   for (const { path, what } of checked.problems) problems.push({ where: whereOf(tree, path), key: keyName(path), what })
-  if (problems.length > 0) throw new ConfigError(problems)
+  if (problems.length > 0) throw new ConfigError(problems, file)
   const secrets = secretValues(tree)
   return {
     config: finished,
@@ -129,7 +129,7 @@ function findFile(given: string | undefined, env: Env, cwd: string): string | un
     const path = resolve(cwd, named)
     if (existsSync(path)) return path
     const where = given === undefined ? 'TENANTRY_CONFIG' : '--config'
-    throw new ConfigError([{ where, key: '', what: `there is no file ${named}` }])
+    throw new ConfigError([{ where, key: '', what: `there is no file ${named}` }], path)
   }
   const usual = resolve(cwd, fileName)
   return existsSync(usual) ? usual : undefined
@@ -137,7 +137,7 @@ function findFile(given: string | undefined, env: Env, cwd: string): string | un
 
 function readFile(path: string, name: string, env: Env) {
   const file = readTextFile(path, maxFileBytes)
-  if ('problem' in file) throw new ConfigError([{ where: name, key: '', what: file.problem }])
+  if ('problem' in file) throw new ConfigError([{ where: name, key: '', what: file.problem }], path)
   return readYaml(file.text, name, env)
 }
 

@@ -12,11 +12,14 @@ export type Problem = {
 /** The configuration cannot be used: every problem found, not only the first. The command line exits with 3. */
 export class ConfigError extends TenantryError {
   readonly problems: readonly Problem[]
+  /** The file that was read, or was to be; undefined where there is none. */
+  readonly file: string | undefined
 
-  constructor(problems: readonly Problem[]) {
+  constructor(problems: readonly Problem[], file?: string) {
     const lines = problems.map(problemLine)
     super('TENANTRY_CONFIG_INVALID', lines.join('\n'), { problems: lines })
     this.problems = problems
+    this.file = file
   }
 }
 

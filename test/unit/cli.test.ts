@@ -125,6 +125,7 @@ test('a wrong configuration ends with 3 and names every place', async () => {
     z
       .object({
         valid: z.literal(false),
+        file: z.literal(join(folder, 'wrong.yml')),
         problems: z.array(z.object({ where: z.string(), key: z.string(), what: z.string() })),
       })
       .parse(JSON.parse(asJson.stdout)).problems.length,
