@@ -1,7 +1,16 @@
 import { randomUUID } from 'node:crypto'
 import { Command, Option } from 'commander'
 import type postgres from 'postgres'
-import { agreed, type ChangeFlags, changeOf, choose, progressOf, sayDone, withChange } from './dlq/changing.ts'
+import {
+  agreed,
+  type ChangeFlags,
+  changeOf,
+  choose,
+  progressOf,
+  sayBegun,
+  sayDone,
+  withChange,
+} from './dlq/changing.ts'
 import { discard } from './dlq/discard.ts'
 import { checkFilter, states } from './dlq/filter.ts'
 import { type FilterFlags, filterOf, letterId, pageSize, time, withFilters } from './dlq/flags.ts'
@@ -102,6 +111,7 @@ async function runDiscard(ids: readonly number[], flags: ChangeFlags, command: C
     const operation = randomUUID()
     if (deadLetters > 0 && !dryRun && (yes || (await agreed(discarding, deadLetters)))) {
       const all = { ...who, filter: { ...filter, upTo: newest }, operation }
+      sayBegun(deadLetters, operation)
       discarded = await discard(sql, all, progressOf(deadLetters))
       sayDone(discarded, discarding, operation)
     }

@@ -90,6 +90,11 @@ export async function agreed({ name, done }: Verb, deadLetters: number): Promise
   return false
 }
 
+/** Says by what an operation can be found that somebody ends before it is done. One dead letter is one transaction. */
+export function sayBegun(deadLetters: number, operation: string): void {
+  if (deadLetters > 1) say(`Operation ${operation} in sys.dlq_audit; run again, it goes on with what is still open.`)
+}
+
 /** What came of it. Where it is nothing, as somebody was faster, nothing is written down either. */
 export function sayDone(deadLetters: number, { done }: Verb, operation: string): void {
   const where = deadLetters === 0 ? '' : `: operation ${operation} in sys.dlq_audit`

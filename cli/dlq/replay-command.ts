@@ -4,7 +4,7 @@ import type postgres from 'postgres'
 import { exitCode } from '../exit.ts'
 import { json, say } from '../output.ts'
 import { wantsJson } from '../settings.ts'
-import { agreed, type ChangeFlags, changeOf, choose, progressOf, sayDone, withChange } from './changing.ts'
+import { agreed, type ChangeFlags, changeOf, choose, progressOf, sayBegun, sayDone, withChange } from './changing.ts'
 import { count } from './kinds.ts'
 import { notReplayable, type Outcome, refusals, replay, settled } from './replay.ts'
 
@@ -43,6 +43,7 @@ async function run(withDatabase: WithDatabase, ids: readonly number[], flags: Fl
     let left = before
     let outcome: Outcome | null = null
     if (deadLetters > 0 && !dryRun && (yes || (await agreed(verb, deadLetters)))) {
+      sayBegun(deadLetters, operation)
       const replaying = { ...who, filter: { ...filter, upTo: newest }, operation, maxReplays }
       const done = await replay(sql, { ...replaying, ...(rate !== undefined && { rate }) }, progressOf(deadLetters))
       sayLeft(done.left)

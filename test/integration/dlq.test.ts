@@ -388,7 +388,10 @@ test(
     assert.is(code, 0, stderr)
     assert.match(stdout, /^g +t +handler +- +3500 +1 /m)
     assert.match(stderr, /3500 dead letters would be discarded/)
-    assert.match(stderr, /^1000 of 3500 …\n2000 of 3500 …\n3000 of 3500 …\n3500 dead letters discarded: operation /m)
+    assert.match(
+      stderr,
+      /^Operation (\S{36}) in sys.*still open\.\n1000 of 3500 …\n2000 of 3500 …\n3000 of 3500 …\n3500 dead letters discarded: operation \1 /m,
+    )
     const counts =
       await sql`select count(*)::int as rows, sum(count)::int as count, count(distinct operation)::int as operations from sys.dlq_audit`
     assert.equal({ ...counts[0] }, { rows: 4, count: 3500, operations: 1 })
@@ -558,6 +561,7 @@ test('replay keeps a rate, and begun again goes on with what is open', async () 
   await sql`select sys.fn_replay_dead_letters(array(select id from sys.dead_letters order by id limit 10), 'ada', 'the first')`
   const begin = performance.now()
   const rest = await replay('--tenant', 'acme', '--rate', '10')
+  assert.match(rest.stderr, `Operation ${rest.operation ?? ''} in sys.dlq_audit`)
   assert.equal([rest.code, rest.replayed, rest.chosen], [0, 20, 20])
   assert.ok(performance.now() - begin >= 2_000, 'two batches of ten, a second for each')
   assert.is((await sql`select from sys.dlq_audit where operation = ${rest.operation ?? null}`).length, 2)
