@@ -54,6 +54,8 @@ const byCode: Readonly<Record<string, ExitName>> = {
   TENANTRY_POSTGRES_TIMEOUT: 'unreachable',
   TENANTRY_POSTGRES_SILENT: 'unreachable',
   TENANTRY_POSTGRES_ADDRESS: 'config',
+  TENANTRY_POSTGRES_POOLED: 'config',
+  TENANTRY_POSTGRES_VERSION: 'conflict',
   TENANTRY_POSTGRES_REFUSED: 'not-authorised',
   TENANTRY_DATABASE_MISSING: 'conflict',
   TENANTRY_SERVER_UNREACHABLE: 'unreachable',

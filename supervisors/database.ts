@@ -25,6 +25,8 @@ export class Database {
   /** Errors that waiting does not mend. */
   static readonly finalCodes: ReadonlySet<string> = new Set([
     'TENANTRY_DATABASE_ENCODING',
+    'TENANTRY_POSTGRES_VERSION',
+    'TENANTRY_POSTGRES_POOLED',
     'TENANTRY_SCHEMA_OLD',
     'TENANTRY_SCHEMA_NEWER',
     'TENANTRY_SCHEMA_CHANGED',

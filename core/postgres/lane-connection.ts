@@ -2,6 +2,7 @@ import { type Socket, connect } from 'node:net'
 import postgres from 'postgres'
 import type { Clock } from '../clock.ts'
 import { errorOf, TenantryError } from '../errors.ts'
+import { explainRefusal, requireServer, type ServerFacts, serverFacts } from './server.ts'
 
 export type LaneLimits = {
   readonly connectTimeoutMs: number
@@ -104,27 +105,30 @@ export class LaneConnection {
         plan_cache_mode: 'force_generic_plan',
         statement_timeout: limits.statementTimeoutMs,
         lock_timeout: limits.lockTimeoutMs,
-        transaction_timeout: limits.transactionTimeoutMs,
         idle_in_transaction_session_timeout: limits.transactionTimeoutMs,
         ...settings,
       },
     }
     const sql = postgres(url, options)
     // Times are read in this form; set so, the database's order of day and month stays, for actors' own statements.
-    const asked = sql<
-      { pid: number; started_at: string }[]
-    >`select pid, extract(epoch from backend_start)::text as started_at, set_config('datestyle', 'ISO', false)
+    // A server that is too old for transaction_timeout would refuse it at the connection, and not say what it is.
+    const asked = sql<(ServerFacts & { pid: number; started_at: string })[]>`
+      select pid, extract(epoch from backend_start)::text as started_at, ${serverFacts(sql)},
+        set_config('datestyle', 'ISO', false),
+        case when current_setting('server_version_num')::integer >= 170000
+          then set_config('transaction_timeout', ${String(limits.transactionTimeoutMs)}, false) end
       from pg_stat_activity where pid = pg_backend_pid()`
     try {
       const [own] = await Promise.race([asked, gone.promise])
       if (own === undefined || socket === undefined)
         throw new TenantryError('TENANTRY_LANE_CLOSED', 'PostgreSQL does not say which backend serves the lane')
+      requireServer(own)
       socket.setTimeout(0)
       return new LaneConnection(sql, { pid: own.pid, startedAt: own.started_at }, socket, gone.promise)
     } catch (error) {
       asked.catch(() => {})
       socket?.destroy()
-      throw error
+      throw explainRefusal(error)
     }
   }
 

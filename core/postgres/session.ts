@@ -3,6 +3,7 @@ import postgres from 'postgres'
 import { systemClock, type Timer } from '../clock.ts'
 import { messageOf, TenantryError } from '../errors.ts'
 import { connectSocket, LaneConnection, ownSettings } from './lane-connection.ts'
+import { explainRefusal, requireServer, type ServerFacts, serverFacts } from './server.ts'
 
 export type SessionOptions = {
   /** Shown in pg_stat_activity. */
@@ -26,7 +27,7 @@ export const shortStatementMs = 300_000
  * Uses one connection for as long as a command takes. The driver itself waits for ever for a server that has connected and
  * then freezes, and how long a statement may take says nothing, as one may take hours: so another connection looks, now
  * and then, whether anybody is there. Throws TENANTRY_POSTGRES_SILENT when nobody is, and when a backend still works on a
- * statement that PostgreSQL should have ended long ago.
+ * statement that PostgreSQL should have ended long ago; and what `requireServer` throws.
  */
 export async function withSession<T>(
   url: string,
@@ -70,7 +71,8 @@ export async function withSession<T>(
     silence.reject(reason)
   })
   const work = async () => {
-    const [own] = await sql<{ pid: number }[]>`select pg_backend_pid() as pid`
+    const [own] = await sql<(ServerFacts & { pid: number })[]>`select pg_backend_pid() as pid, ${serverFacts(sql)}`
+    if (own !== undefined) requireServer(own)
     watch.pid = own?.pid
     return use(sql)
   }
@@ -78,7 +80,7 @@ export async function withSession<T>(
     return await Promise.race([work(), silence.promise])
   } catch (error) {
     // What the work has to say for itself, such as how far it came, is worth more.
-    throw error instanceof TenantryError ? error : (watch.silent ?? error)
+    throw error instanceof TenantryError ? error : (watch.silent ?? explainRefusal(error))
   } finally {
     watch.stop()
     await sql.end({ timeout: 5 })

@@ -54,6 +54,10 @@ const groups: readonly { readonly title: string; readonly intro: string; readonl
       TENANTRY_POSTGRES_SILENT:
         'PostgreSQL took a statement and did not answer in time. A daemon gives the connection up and tries again over a new one; a command ends, and what was under way may have been done or not: look before you run it again.',
       TENANTRY_POSTGRES_ADDRESS: 'postgres.url names no host.',
+      TENANTRY_POSTGRES_VERSION:
+        'The server is older than PostgreSQL 17, which tenantry needs. The version found is named. Upgrade the server.',
+      TENANTRY_POSTGRES_POOLED:
+        "A pooler such as PgBouncer stands before the server and does not keep a session's settings. Set postgres.url, and postgres.migrateUrl, to the server itself.",
       TENANTRY_POSTGRES_REFUSED:
         'The login is refused, or may not do this. Migrations need the owner of schema sys (postgres.migrateUrl).',
       TENANTRY_DATABASE_MISSING: 'The server has no database of that name. Create it, or correct postgres.url.',
