@@ -64,6 +64,7 @@ const byCode: Readonly<Record<string, ExitName>> = {
   TENANTRY_TOPIC_MISSING: 'conflict',
   TENANTRY_DRIVER_UNAVAILABLE: 'conflict',
   TENANTRY_DATABASE_ENCODING: 'conflict',
+  TENANTRY_KAFKA_PROTOCOL: 'conflict',
   TENANTRY_SCHEMA_OLD: 'conflict',
   TENANTRY_SCHEMA_NEWER: 'conflict',
   TENANTRY_SCHEMA_CHANGED: 'conflict',

@@ -6,6 +6,7 @@ import type { Config } from '../core/config/schema.ts'
 import { messageOf, type TenantryError } from '../core/errors.ts'
 import { createSource } from '../core/kafka/drivers.ts'
 import { KafkaPublisher } from '../core/kafka/producer.ts'
+import { requireConsumerProtocol } from '../core/kafka/required-protocol.ts'
 import { requireTopic } from '../core/kafka/required-topic.ts'
 import type { Source } from '../core/kafka/source.ts'
 import type { Lifecycle } from '../core/lifecycle.ts'
@@ -106,6 +107,10 @@ export class Daemon implements Lifecycle {
     await this.#waiting.until('postgres', Database.finalCodes, () => database.open())
     checkTables(topology, database.catalog)
     await this.#waitForTopics(new Set(consumed))
+    if ([...groups.values()].some((group) => this.#protocolOf(group) === 'consumer')) {
+      const final = new Set(['TENANTRY_KAFKA_PROTOCOL'])
+      await this.#waiting.until('kafka.protocol', final, () => requireConsumerProtocol(connectionOf(config), clock))
+    }
     const pool = new WorkerPool({
       count: config.workers.count,
       actors: config.actors.folder,
@@ -199,6 +204,10 @@ export class Daemon implements Lifecycle {
     await Promise.all(waits)
   }
 
+  #protocolOf({ config: { protocol } }: GroupSettings) {
+    return protocol ?? this.#options.config.consumer.protocol
+  }
+
   #source(name: string, group: GroupSettings): Promise<Source> {
     const { config, clock, log } = this.#options
     const { consumer, kafka } = config
@@ -208,7 +217,7 @@ export class Daemon implements Lifecycle {
       group: name,
       topics: group.roles.map(({ topic }) => topic),
       ...(group.config.instanceId !== undefined && { groupInstanceId: group.config.instanceId }),
-      protocol: group.config.protocol ?? consumer.protocol,
+      protocol: this.#protocolOf(group),
       sessionTimeoutMs: consumer.sessionTimeoutMs,
       releaseTimeoutMs: consumer.releaseTimeoutMs,
       maxFetchBytes: consumer.maxFetchBytes,

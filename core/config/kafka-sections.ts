@@ -92,7 +92,7 @@ const outOfRange = ['stop', 'earliest', 'latest'] as const
 export const consumer = z
   .strictObject({
     protocol: choice(['consumer', 'classic'], {
-      doc: 'Group protocol: `consumer` is KIP-848 (Kafka 4.0 and later), `classic` the older one with cooperative assignment.',
+      doc: 'Group protocol: `consumer` is KIP-848 (Kafka 4.0 and later), `classic` the older one with cooperative assignment, for older brokers, too.',
       default: 'consumer',
     }),
     sessionTimeout: duration({

@@ -159,6 +159,18 @@ export class Cluster {
     }
   }
 
+  /** Whether the broker that was asked offers this version of an API. */
+  async speaks(api: string, version: number): Promise<boolean> {
+    try {
+      const offered = await this.#brokers.ask((client) => client.listApis())
+      return offered.some(
+        ({ name, minVersion, maxVersion }) => name === api && minVersion <= version && version <= maxVersion,
+      )
+    } catch (error) {
+      throw unavailable('list what it speaks', error)
+    }
+  }
+
   async close(): Promise<void> {
     await withDeadline(this.#clock, this.#brokers.close(), 2_000)
   }

@@ -11,6 +11,7 @@ import {
 } from './confluent-addon.ts'
 import { NativeCommits } from './confluent-commits.ts'
 import { plain } from './confluent-partitions.ts'
+import { noConsumerProtocol } from './required-protocol.ts'
 import type { SourceOptions } from './options.ts'
 import { instanceFenced, type OffsetCommitReply, type PartitionOffset, type TopicPartition } from './source.ts'
 
@@ -231,6 +232,7 @@ function fatalError(error: NativeError, reason: string): TenantryError {
       { cause: error },
     )
   }
+  if (reason.startsWith('Broker: API version not supported: ConsumerGroupHeartbeat')) return noConsumerProtocol(error)
   return new TenantryError(
     'TENANTRY_KAFKA_FATAL',
     `The Kafka client gave up (${reason || error.message}); joining the group again with a new one.`,

@@ -12,6 +12,7 @@ import {
   type MembershipOptions,
   retryMs,
 } from './membership.ts'
+import { noConsumerProtocol } from './required-protocol.ts'
 import { instanceFenced, type TopicPartition } from './source.ts'
 
 /** By topic id, as the group's coordinator names partitions: a recreated topic is another one. */
@@ -232,5 +233,6 @@ export function failure(error: unknown): TenantryError {
       { cause: errorOf(error) },
     )
   }
+  if (isOneOf(error, ['UNSUPPORTED_VERSION'])) return noConsumerProtocol(errorOf(error))
   return unavailable('join the group', error)
 }

@@ -96,6 +96,8 @@ const groups: readonly { readonly title: string; readonly intro: string; readonl
       TENANTRY_KAFKA_OTHER_TOPIC:
         'A topic was deleted and made anew while its client, librdkafka, read it. A new client joins by itself; nothing of the new topic was read under the position of the old one.',
       TENANTRY_KAFKA_FATAL: 'The client met an error that it cannot mend. A new client joins by itself.',
+      TENANTRY_KAFKA_PROTOCOL:
+        'The brokers are older than Kafka 4.0, or set to do without the group protocol `consumer` (KIP-848). Set consumer.protocol to classic, or upgrade them.',
       TENANTRY_DRIVER_UNAVAILABLE:
         'kafka.driver is confluent, and its addon does not load here. Set auto or platformatic, or build the addon.',
       TENANTRY_INSTANCE_FENCED:
