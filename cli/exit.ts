@@ -57,6 +57,7 @@ const byCode: Readonly<Record<string, ExitName>> = {
   TENANTRY_POSTGRES_POOLED: 'config',
   TENANTRY_POSTGRES_VERSION: 'conflict',
   TENANTRY_POSTGRES_REFUSED: 'not-authorised',
+  TENANTRY_RUNTIME_VERSION: 'conflict',
   TENANTRY_DATABASE_MISSING: 'conflict',
   TENANTRY_SERVER_UNREACHABLE: 'unreachable',
   TENANTRY_SERVER_REFUSED: 'not-authorised',

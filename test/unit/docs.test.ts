@@ -14,7 +14,7 @@ for (const { path, text } of pages) {
 test('every error code in the source is documented in tools/docs/errors.ts (then: npm run docs), and no other', () => {
   const root = new URL('../../', import.meta.url)
   const raised = new Set<string>()
-  for (const file of globSync('{core,actors,supervisors,cli}/**/*.ts', { cwd: root })) {
+  for (const file of globSync('{core,actors,supervisors,cli}/**/*.{ts,mjs}', { cwd: root })) {
     const text = readFileSync(new URL(file, root), 'utf8')
     for (const [, code = ''] of text.matchAll(/(?:TenantryError\(|super\(|Code = |: )\s*'(TENANTRY_[A-Z_]+)'/g))
       raised.add(code)

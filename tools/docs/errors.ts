@@ -21,6 +21,8 @@ const groups: readonly { readonly title: string; readonly intro: string; readonl
       TENANTRY_TOPIC_TWICE: 'A topic is specified twice. Keep one.',
       TENANTRY_HTTP_PORT_TAKEN: 'Another process listens at http.port. Choose another, or 0 for a free one.',
       TENANTRY_HTTP_CANNOT_LISTEN: 'http.host or http.port cannot be listened at (no such address, no right).',
+      TENANTRY_RUNTIME_VERSION:
+        'Node is older than 22.22 or 24.6, or Bun older than 1.4. The version found is named. Upgrade it.',
       TENANTRY_SERVER_UNREACHABLE: 'Kafka or PostgreSQL cannot be reached. The reason is in the message.',
       TENANTRY_SERVER_REFUSED:
         'Kafka or PostgreSQL refuses this login, or this act to it. The reason is in the message.',

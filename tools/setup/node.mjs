@@ -5,18 +5,13 @@ import { npmCommand, npmEnvironment } from './npm.mjs'
 import { cacheFolder } from './paths.mjs'
 import { run } from './run.mjs'
 import { step, SetupError } from './say.mjs'
+import { isNewEnough } from './versions.mjs'
 
 const WANTED = '24.21.0'
 
 /** The version that TENANTRY_NODE_VERSION, or else this file, names. */
 function wantedVersion() {
   return process.env.TENANTRY_NODE_VERSION || WANTED
-}
-
-/** Whether a version runs TypeScript as it is and every driver: 22.22 and up, 24.6 and up, and all newer ones. */
-function isNewEnough(version) {
-  const [major, minor] = version.replace(/^v/, '').split('.').map(Number)
-  return (major === 22 && minor >= 22) || (major === 24 && minor >= 6) || major >= 25
 }
 
 /** The path of that Node's binary, when nothing has to be fetched for it; else undefined. */
