@@ -76,7 +76,7 @@ export class Upkeep implements Lifecycle {
     const before = (ms: number) => new Date(now - ms)
     const firstDay = Math.floor((now - keysMs) / dayMs)
     await this.#part(() => this.#createDays(Math.floor(now / dayMs), firstDay))
-    await this.#part(() => control`select sys.fn_drop_key_days(${firstDay})`)
+    await this.#part(() => control`select sys.fn_drop_key_days(${firstDay}, ${before(keysMs)})`)
     await this.#batches(
       () => control<Deleted[]>`select sys.fn_trim_default_keys(${before(keysMs)}, ${batchRows}) as deleted`,
     )

@@ -100,7 +100,7 @@ test('upkeep does not keep anybody from starting, and does the rest when one par
   const log = { ...silentLog, warn: (_event: string, fields: Facts) => void failed.push(fields) }
   const upkeep = upkeepOf(clock, log)
   const now = await serverDay()
-  await sql`select sys.fn_drop_key_days(2147483647)`
+  await sql`select sys.fn_drop_key_days(2147483647, 'infinity')`
   const stale = randomUUID()
   await claim(sql, stale, 0)
   await sql`update sys.request_keys set seen_at = '1999-01-01' where message_id = ${stale}`
@@ -152,6 +152,23 @@ test('a group that keeps keys shorter drops none that another group of the datab
   await roundOf('short', 2)
   assert.not((await days()).includes(now - 3), 'nobody has spoken for the other group in as long as it keeps keys')
   assert.ok((await days()).includes(now - 1))
+})
+
+test("a key that came long after its id's time is kept for as long as any other", async () => {
+  const now = await serverDay()
+  for (const age of [12, 11, 10]) await sql`select sys.fn_add_key_day(${now - age})`
+  const [old, late] = [randomUUID(), randomUUID()]
+  await claim(sql, old, now - 12)
+  await claim(sql, late, now - 11)
+  await sql`update sys.request_keys set seen_at = now() - interval '6 days' where message_id = ${old}`
+  const clock = new ManualClock(now * dayMs)
+  const upkeep = upkeepOf(clock, silentLog)
+  await upkeep.start()
+  await clock.pass(1)
+  await eventually(async () => !(await days()).includes(now - 10), { what: 'old days are dropped' })
+  await upkeep.stop()
+  assert.not((await days()).includes(now - 12), 'nothing young is in that day')
+  await assertRejects(() => claim(sql, late, now - 11), /duplicate key/)
 })
 
 const upkeepOf = (clock: ManualClock, log: Log, group = 'g', keysDays = 5) =>
