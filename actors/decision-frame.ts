@@ -22,14 +22,17 @@ export type DecisionFrame = {
   readonly rows: readonly { readonly shape: number; readonly columns: readonly string[] }[]
   /** Shapes that this worker names from now on by their place among all it has sent. */
   readonly shapes: readonly Shape[]
-  /** Of those before this frame none is named any more: places count from this one's first. */
-  readonly anew: boolean
   /** The same for types and header names. */
   readonly names: readonly string[]
+  /** Of those before this frame none is named any more: places count from this one's first. */
+  readonly anew: boolean
 }
 
-/** Past so many shapes both sides forget all of them: what payloads have of twenty optional fields makes a million. */
-export const maxShapes = 4_096
+/**
+ * Past so many shapes, or so many names, both sides forget all: what payloads have of twenty optional fields makes a million
+ * shapes, and a header's name may be a message's own.
+ */
+export const maxTold = 4_096
 
 /** Where the words of a decision are, counted from its first. */
 export const at = {

@@ -1,7 +1,7 @@
 import type { Effect, PublishEffect, RowEffect, Shape, SqlText } from '../core/effects.ts'
 import { escaped } from '../core/postgres/array-text.ts'
 import type { Decision, Done, Duplicate, Failed } from '../core/workers.ts'
-import { at, type DecisionFrame, failureKinds, maxShapes, tags } from './decision-frame.ts'
+import { at, type DecisionFrame, failureKinds, maxTold, tags } from './decision-frame.ts'
 import { Words } from './wire.ts'
 
 /** What the supervisor has been told by a thread: one for each thread's life, shared by its packers. */
@@ -11,7 +11,7 @@ export class Told {
   #anew = false
   #shapes = new Map<string, number>()
   #shapeOf = new WeakMap<Shape, number>()
-  readonly #names = new Map<string, number>()
+  #names = new Map<string, number>()
 
   /** What the next frame must tell. */
   take(): Pick<DecisionFrame, 'shapes' | 'names' | 'anew'> {
@@ -22,11 +22,12 @@ export class Told {
     return news
   }
 
-  /** No packer has anything: the shapes may be told anew. */
+  /** No packer has anything: shapes and names may be told anew. */
   rest(): void {
-    if (this.#shapes.size <= maxShapes) return
+    if (this.#shapes.size <= maxTold && this.#names.size <= maxTold) return
     this.#shapes = new Map()
     this.#shapeOf = new WeakMap()
+    this.#names = new Map()
     this.#anew = true
   }
 

@@ -3,15 +3,15 @@ import type { Effect, Failure, PublishEffect, RowEffect, Shape, SqlEffect, SqlTe
 import type { MessageKey } from '../core/message-key.ts'
 import { unescaped } from '../core/postgres/array-text.ts'
 import type { Decision, Done, Duplicate, Failed } from '../core/workers.ts'
-import { at, type DecisionFrame, failureKinds, keyStride, maxShapes, tags } from './decision-frame.ts'
+import { at, type DecisionFrame, failureKinds, keyStride, maxTold, tags } from './decision-frame.ts'
 import { WordReader } from './wire.ts'
 
-const maxKnown = 4 * maxShapes
+const maxKnown = 4 * maxTold
 
 /** Unpacks what one thread packs, from its first frame on. */
 export class DecisionUnpacker {
   #shapes: Shape[] = []
-  readonly #names: string[] = []
+  #names: string[] = []
   /** Shapes by key over all threads, so that equal ones are one object. */
   readonly #known: Map<string, Shape>
 
@@ -21,7 +21,10 @@ export class DecisionUnpacker {
 
   unpack(frame: DecisionFrame): Decision[] {
     // Frames that came before go on with theirs.
-    if (frame.anew) this.#shapes = []
+    if (frame.anew) {
+      this.#shapes = []
+      this.#names = []
+    }
     // Equal ones may be several objects then.
     if (this.#known.size > maxKnown) this.#known.clear()
     for (const shape of frame.shapes) {

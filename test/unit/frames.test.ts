@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import * as assert from 'uvu/assert'
-import { maxShapes } from '../../actors/decision-frame.ts'
+import { maxTold } from '../../actors/decision-frame.ts'
 import { DecisionPacker, Told } from '../../actors/decision-packer.ts'
 import { DecisionUnpacker } from '../../actors/decision-unpacker.ts'
 import { packDispatches, transfersOf, unpackDispatches } from '../../actors/dispatch-frame.ts'
@@ -177,7 +177,11 @@ function plain(decisions: readonly Decision[]): unknown {
 
 /** A message that wrote one row. */
 function writing(one: Shape, mailbox = 1): Decision {
-  const effects: Effect[] = [{ kind: 'row', shape: one, values: ['x'] }]
+  return doing({ kind: 'row', shape: one, values: ['x'] }, mailbox)
+}
+
+function doing(effect: Effect, mailbox = 1): Decision {
+  const effects = [effect]
   const facts = { key: null, type: 't', traceId: '', messageId: 'm', bytes: 0, served: 0 }
   const nothing = { publishes: false, packed: null, stateful: false, state: null }
   return { mailbox, run: 1, offset: 1, outcome: { kind: 'done', effects, ...nothing, ...facts } }
@@ -212,7 +216,7 @@ test('however many shapes there are, not all of them are remembered, and each ro
   const unpacker = new DecisionUnpacker(known)
   const decisions: Decision[] = []
   let anew = 0
-  for (let i = 0; i < 6 * maxShapes; i++) {
+  for (let i = 0; i < 6 * maxTold; i++) {
     for (const [lane, packer] of packers.entries())
       packer.add(writing({ key: `${i % 20_000}`, table: `t${i % 20_000}`, columns: ['a'], bare: [false] }, lane))
     if (i % 10 > 0) continue
@@ -224,7 +228,7 @@ test('however many shapes there are, not all of them are remembered, and each ro
     told.rest()
   }
   assert.ok(anew >= 2)
-  assert.ok(known.size < 4 * maxShapes + 100)
+  assert.ok(known.size < 4 * maxTold + 100)
   // Only now: what has come is read with the shapes of its time.
   const tables = decisions.flatMap(({ mailbox, outcome }) =>
     outcome.kind === 'done' && mailbox === 1 ? outcome.effects.map((one) => one.kind === 'row' && one.shape.table) : [],
@@ -233,6 +237,34 @@ test('however many shapes there are, not all of them are remembered, and each ro
     tables,
     tables.map((_, i) => `t${i % 20_000}`),
   )
+})
+
+test('however many names of headers there are, not all of them are remembered, and each message has its own', () => {
+  const told = new Told()
+  const packer = new DecisionPacker(told)
+  const unpacker = new DecisionUnpacker(new Map())
+  const decisions: Decision[] = []
+  const nothing = Buffer.alloc(0)
+  const count = 3 * maxTold
+  let anew = 0
+  for (let i = 0; i < count; i++) {
+    const headers = [[`h${i}`, '']] as const
+    packer.add(doing({ kind: 'publish', topic: 't', messageId: 'm', key: nothing, value: nothing, headers }))
+    const frame = packer.take()
+    if (frame.anew) anew++
+    decisions.push(...unpacker.unpack(structuredClone(frame)))
+    told.rest()
+  }
+  assert.is(anew, 2)
+  const seen = decisions.flatMap(({ outcome }) => {
+    if (outcome.kind !== 'done') return []
+    return outcome.effects.map((one) => (one.kind === 'publish' ? [outcome.type, one.headers[0]?.[0]] : []))
+  })
+  assert.equal(
+    seen,
+    seen.map((_, i) => ['t', `h${i}`]),
+  )
+  assert.is(seen.length, count)
 })
 
 test('rows of one shape go together although it came as two objects', () => {
