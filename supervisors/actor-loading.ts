@@ -1,7 +1,7 @@
 import { Worker } from 'node:worker_threads'
 import type { FromLoading } from '../actors/loading-messages.ts'
 import type { Topology } from '../actors/topology.ts'
-import type { Clock, Timer } from '../core/clock.ts'
+import { type Clock, type Timer, withDeadline } from '../core/clock.ts'
 import { messageOf, TenantryError } from '../core/errors.ts'
 
 export type LoadingOptions = {
@@ -12,10 +12,14 @@ export type LoadingOptions = {
   readonly slow?: (file: string) => void
   /** How long one file may take. */
   readonly limitMs?: number
+  /** Told when the thread has ended, which one in a call of the operating system's does when that returns. */
+  readonly ended?: () => void
 }
 
 const slowMs = 3_000
 const usualLimitMs = 30_000
+/** How long the thread's end is waited for. */
+const endMs = 1_000
 
 /**
  * What actors a folder has, as `loadTopology` finds them, in a thread that ends then: no file of theirs keeps this one
@@ -24,7 +28,7 @@ const usualLimitMs = 30_000
  */
 export async function loadActors(
   folder: string,
-  { clock, environment, slow = () => {}, limitMs = usualLimitMs }: LoadingOptions,
+  { clock, environment, slow = () => {}, limitMs = usualLimitMs, ended = () => {} }: LoadingOptions,
 ): Promise<Topology> {
   let loading = folder
   let timers: readonly Timer[] = []
@@ -54,12 +58,15 @@ export async function loadActors(
   })
   thread.on('error', (error: unknown) => unloadable(messageOf(error)))
   // What it has said before is heard after its end.
-  thread.on('exit', () => setImmediate(() => unloadable('it ends its thread, or waits for something that never comes')))
+  thread.on('exit', () => {
+    ended()
+    setImmediate(() => unloadable('it ends its thread, or waits for something that never comes'))
+  })
   try {
     watch()
     return await promise
   } finally {
     for (const timer of timers) timer.cancel()
-    await thread.terminate()
+    await withDeadline(clock, thread.terminate(), endMs)
   }
 }

@@ -46,6 +46,8 @@ export class Daemon implements Lifecycle {
   readonly #metrics: PrometheusMetrics
   readonly #http: HttpServer | undefined
   #parts: Parts | undefined
+  /** The thread that loads the actors to know them has not ended. */
+  #loading = false
   #started = false
   #stopping: Promise<void> | undefined
   #dumping = false
@@ -75,7 +77,7 @@ export class Daemon implements Lifecycle {
   /** Threads that do not end although they were told to: the process cannot end by itself before they do. */
   get lingering(): number {
     const { pool, sources = [] } = this.#parts ?? {}
-    return sources.reduce((sum, source) => sum + source.lingering, pool?.lingering ?? 0)
+    return sources.reduce((sum, source) => sum + source.lingering, (pool?.lingering ?? 0) + Number(this.#loading))
   }
 
   /** Why the daemon is not ready; empty when it is. */
@@ -95,9 +97,11 @@ export class Daemon implements Lifecycle {
     const { config, actorsEnvironment, clock, log } = this.#options
     await this.#metrics.start()
     await this.#http?.start()
+    this.#loading = true
     const topology = await loadActors(config.actors.folder, {
       clock,
       environment: actorsEnvironment,
+      ended: () => (this.#loading = false),
       slow: (file) => log.warn('actors.slow', { file }, 'An actor takes long to load; the start waits for it.'),
     })
     const groups = groupsOf(config, topology)
