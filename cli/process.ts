@@ -95,10 +95,15 @@ export class Process {
     this.#stop?.()
   }
 
-  /** An actor's file that calls `process.exit` as it is loaded must not look like a daemon that was told to go. */
+  /** Code in this process that calls `process.exit`, such as a driver's, must not look like a daemon that was told to go. */
   readonly #onExit = (code: number) => {
     if (code !== 0) return
-    this.#log.error('daemon.exited', {}, 'Code in this process has ended it: look for process.exit in actors’ files.')
+    this.#log.error(
+      'daemon.exited',
+      {},
+      'Code in this process has ended it by process.exit; actors’ code can end its own thread alone.',
+    )
+    this.#log.flush()
     process.exitCode = exitCode('failed')
   }
 
