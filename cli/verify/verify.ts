@@ -55,7 +55,6 @@ function compare(options: VerifyOptions): Promise<Report> {
       const committed = await committedOffsets(log, await consumedTopics(sql, group))
       return await sql.begin('isolation level repeatable read read only', async (snapshot) => {
         await snapshot`set local idle_in_transaction_session_timeout = 0`
-        await snapshot`set local statement_timeout = 0`
         return await inspect(snapshot, log, group, committed, options)
       })
     } finally {

@@ -6,7 +6,7 @@ import { explainRefusal, requireServer, type ServerFacts, serverFacts } from './
 
 export type LaneLimits = {
   readonly connectTimeoutMs: number
-  /** Bound of one statement. */
+  /** Bound of one statement; 0: none. */
   readonly statementTimeoutMs: number
   readonly lockTimeoutMs: number
   /** PostgreSQL ends a transaction that takes longer, so that a frozen daemon holds nobody up. */
@@ -31,6 +31,11 @@ const sessionSettings = {
 
 /** The same for sessions with no statements but our own, whose literals no order of day and month can turn. */
 export const ownSettings = { ...sessionSettings, DateStyle: 'ISO' } as const
+
+/** None is 24 days, PostgreSQL's longest: the driver leaves a 0 out, and what the role or the database has set would count. */
+export function statementLimit(ms: number): number {
+  return ms === 0 ? 2_147_483_647 : ms
+}
 
 /** A backend, told from a later one with the same process id: seconds since 1970 as text, as the driver cuts a time to milliseconds. */
 export type Backend = { readonly pid: number; readonly startedAt: string }
@@ -103,7 +108,7 @@ export class LaneConnection {
         default_transaction_read_only: true,
         // Arrays of another length are no reason for another plan: left to itself, the server plans every commit anew.
         plan_cache_mode: 'force_generic_plan',
-        statement_timeout: limits.statementTimeoutMs,
+        statement_timeout: statementLimit(limits.statementTimeoutMs),
         lock_timeout: limits.lockTimeoutMs,
         idle_in_transaction_session_timeout: limits.transactionTimeoutMs,
         ...settings,

@@ -2,7 +2,7 @@ import type { Socket } from 'node:net'
 import postgres from 'postgres'
 import { systemClock, type Timer } from '../clock.ts'
 import { messageOf, TenantryError } from '../errors.ts'
-import { connectSocket, LaneConnection, ownSettings } from './lane-connection.ts'
+import { connectSocket, LaneConnection, ownSettings, statementLimit } from './lane-connection.ts'
 import { explainRefusal, requireServer, type ServerFacts, serverFacts } from './server.ts'
 
 export type SessionOptions = {
@@ -58,7 +58,7 @@ export async function withSession<T>(
     connection: {
       ...ownSettings,
       application_name: name,
-      ...(statementMs > 0 && { statement_timeout: statementMs }),
+      statement_timeout: statementLimit(statementMs),
       ...(lockTimeoutMs > 0 && { lock_timeout: lockTimeoutMs }),
     },
   }

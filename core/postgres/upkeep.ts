@@ -28,8 +28,8 @@ const batchRows = 10_000
 
 /**
  * Keeps the growing tables in bounds: partitions of keys for the days to come, and old rows dropped in batches. What is old
- * goes by the server's clock: by a daemon's own, one that is days ahead would drop keys that all others still need. All groups share the keys' days, so
- * that none goes before the group that wants it longest.
+ * goes by the server's clock: by a daemon's own, one that is days ahead would drop keys that all others still need. All
+ * groups share the keys' days, so that none goes before the group that wants it longest.
  */
 export class Upkeep implements Lifecycle {
   readonly #options: UpkeepOptions

@@ -27,11 +27,15 @@ test('a pooler that drops settings is told from one that sets them by itself', (
   assert.is(saidOf('18.4', 180_004, 'session'), '')
 })
 
-test('a pooler that refuses settings is said to be one, to lanes and to commands', async () => {
+test('a pooler that refuses settings is said to be one, to lanes and to commands; both are without a time limit if they ask for none', async () => {
   const refusal = fatal('08P01', 'unsupported startup parameter: array_nulls')
+  const settings: string[][] = []
   const server = createServer((socket) => {
     socket.on('error', () => {})
-    socket.once('data', () => socket.end(refusal))
+    socket.once('data', (startup) => {
+      settings.push(startup.toString('utf8', 8).split('\0'))
+      socket.end(refusal)
+    })
   })
   const port = await new Promise<number>((resolve) => {
     server.listen(0, '127.0.0.1', () => {
@@ -45,6 +49,11 @@ test('a pooler that refuses settings is said to be one, to lanes and to commands
   const session = withSession(url, { name: 'pooled', statementMs: 0 }, (sql) => sql`select`)
   assert.is(await session.then(() => 'opened', codeOf), 'TENANTRY_POSTGRES_POOLED')
   server.close()
+  // What a role has set must not end what may take as long as it likes.
+  assert.equal(
+    settings.map((asked) => asked[asked.indexOf('statement_timeout') + 1]),
+    ['2147483647', '2147483647'],
+  )
 })
 
 /** PostgreSQL's ErrorResponse. */
