@@ -182,7 +182,8 @@ export class LaneConnection {
   }
 }
 
-type SocketOptions = {
+/** What the driver gives the function that opens its socket; its own types do not have it. */
+export type SocketOptions = {
   readonly host: readonly string[]
   readonly port: readonly number[]
   readonly path: string | false

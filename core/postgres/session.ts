@@ -2,7 +2,7 @@ import type { Socket } from 'node:net'
 import postgres from 'postgres'
 import { systemClock, type Timer } from '../clock.ts'
 import { messageOf, TenantryError } from '../errors.ts'
-import { connectSocket, LaneConnection, ownSettings, statementLimit } from './lane-connection.ts'
+import { connectSocket, LaneConnection, ownSettings, type SocketOptions, statementLimit } from './lane-connection.ts'
 import { explainRefusal, requireServer, type ServerFacts, serverFacts } from './server.ts'
 
 export type SessionOptions = {
@@ -41,15 +41,7 @@ export async function withSession<T>(
     onnotice() {},
     connect_timeout: connectMs / 1_000,
     // What a frozen server leaves open would keep the process from ending.
-    socket: async ({
-      host,
-      port,
-      path,
-    }: {
-      host: readonly string[]
-      port: readonly number[]
-      path: string | false
-    }) => {
+    socket: async ({ host, port, path }: SocketOptions) => {
       const socket = await connectSocket(host, port, path, connectMs)
       sockets.add(socket)
       socket.once('close', () => sockets.delete(socket))

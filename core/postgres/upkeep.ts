@@ -3,6 +3,7 @@ import { messageOf } from '../errors.ts'
 import type { Lifecycle } from '../lifecycle.ts'
 import type { Log } from '../log.ts'
 import type { Ask } from './control.ts'
+import { serverTime } from './server-time.ts'
 
 export type UpkeepOptions = {
   /** With time for what takes long. */
@@ -64,10 +65,9 @@ export class Upkeep implements Lifecycle {
   async #round(): Promise<void> {
     const { control, groups, keysMs } = this.#options
     await this.#part(async () => {
-      const [row] = await control<{ now: number; keys_ms: number }[]>`
-        select floor(extract(epoch from clock_timestamp()) * 1000)::float8 as now,
-          sys.fn_keep_keys(${[...groups]}, ${keysMs})::float8 as keys_ms`
-      if (row !== undefined) await this.#roundAt(row.now, row.keys_ms)
+      const now = await serverTime(control)
+      const [kept] = await control<[{ ms: number }]>`select sys.fn_keep_keys(${[...groups]}, ${keysMs})::float8 as ms`
+      await this.#roundAt(now, kept.ms)
     })
   }
 
