@@ -29,7 +29,8 @@ export class OutgoingPartition {
   onItsWay = false
   identity: ProducerIdentity | undefined
   sequence = 0
-  notBefore = 0
+  /** It has failed, and is tried again later. */
+  resting = false
   attempts = 0
   /** What the broker said last, where it was not good. */
   reason = ''
@@ -42,7 +43,11 @@ export class OutgoingPartition {
   }
 
   get idle(): boolean {
-    return this.sent === undefined && this.waiting.length === 0
+    return this.oldest === undefined
+  }
+
+  get oldest(): Outgoing | undefined {
+    return this.sent?.messages[0] ?? this.waiting[0]
   }
 
   /** The messages of the next batch: at least one, and as many as fit. */

@@ -64,7 +64,7 @@ export class KafkaPublisher implements Publisher {
     this.#deliveryTimeoutMs = options.deliveryTimeoutMs ?? 30_000
     this.#requestTimeoutMs = Math.min(maxRequestMs, requestTimeoutOf(options), this.#deliveryTimeoutMs)
     this.#cluster = new Cluster(options, options.clock)
-    this.#topology = new Topology(this.#cluster, options.clock, () => this.#wake())
+    this.#topology = new Topology(this.#cluster, options.clock)
     this.#pool = new ConnectionPool(options.clientId, poolOptions(options, this.#requestTimeoutMs + 2_000))
   }
 
@@ -155,15 +155,10 @@ export class KafkaPublisher implements Publisher {
     if (!topology) return
     const byLeader = new Map<number, OutgoingPartition[]>()
     for (const partition of this.#partitions.values()) {
-      if (partition.idle || partition.onItsWay || partition.notBefore > now) continue
-      const oldest = partition.sent?.messages[0] ?? partition.waiting[0]
-      if (oldest && oldest.deadline <= now) {
+      const { oldest } = partition
+      if (!oldest || partition.onItsWay || partition.resting) continue
+      if (oldest.deadline <= now) {
         this.#expire(partition)
-        continue
-      }
-      if (partition.attempts > 0 && this.#topology.refreshing) {
-        // By what is known now it has just failed, and the same broker would take as long again.
-        this.#delay(partition)
         continue
       }
       const leader = topology.topics.get(partition.topic)?.partitions[partition.partition]?.leader ?? -1
@@ -301,14 +296,19 @@ export class KafkaPublisher implements Publisher {
   }
 
   #delay(partition: OutgoingPartition): void {
-    const { clock } = this.#options
     partition.attempts += 1
-    const ms = backOffMs(partition.attempts, retryMs)
-    partition.notBefore = clock.monotonic() + ms
-    clock.after(ms, () => {
-      // Not by comparing times: a timer may run a moment early, and no other would come.
-      partition.notBefore = 0
-      this.#wake()
-    })
+    partition.resting = true
+    void this.#rest(partition)
+  }
+
+  async #rest(partition: OutgoingPartition): Promise<void> {
+    const { clock } = this.#options
+    await sleep(clock, backOffMs(partition.attempts, retryMs))
+    // By what was known it has failed, and the same broker would take as long again. Only the look that is under way is
+    // waited for: while another partition has no leader, one follows the other.
+    const left = (partition.oldest?.deadline ?? 0) - clock.monotonic()
+    await withDeadline(clock, this.#topology.settled, Math.max(0, left))
+    partition.resting = false
+    this.#wake()
   }
 }

@@ -15,7 +15,6 @@ const maxAgeMs = 60_000
 export class Topology {
   readonly #cluster: Cluster
   readonly #clock: Clock
-  readonly #changed: () => void
   readonly #topics = new Set<string>()
   readonly #unknown = new Map<string, number>()
   #current: ClusterMetadata | undefined
@@ -24,19 +23,18 @@ export class Topology {
   #admission: Promise<unknown> = Promise.resolve()
   #admitting = 0
 
-  constructor(cluster: Cluster, clock: Clock, changed: () => void) {
+  constructor(cluster: Cluster, clock: Clock) {
     this.#cluster = cluster
     this.#clock = clock
-    this.#changed = changed
   }
 
   get current(): ClusterMetadata | undefined {
     return this.#current
   }
 
-  /** It will be known anew, or is tried to be. */
-  get refreshing(): boolean {
-    return this.#refreshing !== undefined
+  /** Settles when the look that is under way is over, whatever came of it; at once where there is none. */
+  get settled(): Promise<void> {
+    return this.#refreshing?.catch(() => {}) ?? Promise.resolve()
   }
 
   /**
@@ -63,7 +61,7 @@ export class Topology {
   /** What is known has turned out wrong, or old. */
   outdated(): void {
     if (this.#clock.monotonic() - this.#refreshedAt < retryMs.first) return
-    this.#refresh().catch(() => this.#clock.after(1_000, this.#changed))
+    this.#refresh().catch(() => {})
   }
 
   async #learn(topics: ReadonlySet<string>, deadline: number): Promise<ClusterMetadata> {
@@ -107,7 +105,6 @@ export class Topology {
       .then((topology) => {
         this.#current = topology
         this.#refreshedAt = this.#clock.monotonic()
-        this.#changed()
       })
       .finally(() => {
         this.#refreshing = undefined
