@@ -21,6 +21,8 @@ const consumer = new Consumer({
   sessionTimeout: sessionMs,
   heartbeatInterval: heartbeatMs,
 })
+/** The partitions that it has now. */
+let kept: ReadonlySet<number> = new Set()
 /** Of each partition, what has arrived and was not begun; and who works it off. */
 const queues = new Map<number, Message[]>()
 const running = new Map<number, Promise<void>>()
@@ -35,7 +37,7 @@ let close = async () => {}
 
 consumer.on('consumer:group:join', () => {
   progress.ready()
-  const kept = partitions()
+  kept = new Set(consumer.assignments?.flatMap((assigned) => assigned.partitions))
   for (const [partition, queue] of queues) if (!kept.has(partition)) take(queue, queue.length)
   for (const offsets of [next, finished])
     for (const partition of offsets.keys()) if (!kept.has(partition)) offsets.delete(partition)
@@ -72,6 +74,9 @@ try {
 
 function put(message: Message): void {
   const { partition, offset } = message
+  // Of a partition that is gone, the stream still gives what it had fetched: were it counted as there, what comes of it
+  // when the partition is back would be passed over.
+  if (!kept.has(partition)) return
   if (offset < (next.get(partition) ?? 0n)) return
   next.set(partition, offset + 1n)
   const queue = queues.get(partition) ?? []
@@ -96,15 +101,10 @@ async function workOff(partition: number, queue: Message[]): Promise<void> {
     const chunk = take(queue, chunkRecords)
     await work.run(chunk)
     const last = chunk.at(-1)
-    if (last !== undefined && partitions().has(partition)) finished.set(partition, last.offset + 1n)
+    if (last !== undefined && kept.has(partition)) finished.set(partition, last.offset + 1n)
     if (Date.now() - committedAt >= commitEveryMs) await commit()
   }
   running.delete(partition)
-}
-
-/** Those that it has now. */
-function partitions(): ReadonlySet<number> {
-  return new Set(consumer.assignments?.flatMap((assigned) => assigned.partitions))
 }
 
 async function commit(): Promise<void> {
