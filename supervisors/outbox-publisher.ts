@@ -6,22 +6,12 @@ import type { OutboxPosition, PartitionRef } from '../core/postgres/transactions
 import { AwayTopics } from './away-topics.ts'
 import { detachedRow, heldBytes } from './detached-row.ts'
 import { OutboxFeed } from './outbox-feed.ts'
+import { OutboxRoom } from './outbox-room.ts'
+import { nextSends, type Pending, Tenants } from './outbox-sends.ts'
 import type { Partition } from './partition.ts'
 
-/** One send takes this many messages at most: about 10 ms of a broker's time, and little to repeat. */
-const maxMessagesPerSend = 2_000
-/** Of messages in memory, of all groups together. What is committed beyond stays in the table until there is room. */
-const maxHeldBytes = 64 * 1024 * 1024
 /** Topics that are named of those that a group's messages wait for. */
 const maxNamedTopics = 5
-
-/** `refusing`: Kafka will never take it, which is not recorded yet. */
-type Pending = {
-  readonly feed: OutboxFeed
-  readonly row: OutboxRow
-  readonly bytes: number
-  state: 'waiting' | 'sending' | 'delivered' | 'refusing' | 'refused'
-}
 
 export type OutboxEvents = {
   /** Kafka will never take this message. */
@@ -45,8 +35,7 @@ export type OutboxSettings = {
  * Publishes committed messages in the order of their commits. All that a tenant of a partition has on its way is in one
  * send. A failed message goes again when its topic has rested, and after it all later ones of that tenant, to whatever
  * topic, so that the order of first copies is the order of the tenant. Who publishes to other topics is in other sends,
- * so that nobody waits for the answer of a topic that is not theirs. Each group has its own share of memory: what one
- * group's messages wait for keeps no other group's.
+ * so that nobody waits for the answer of a topic that is not theirs. Each group has its own share of memory.
  */
 export class OutboxPublisher {
   readonly #publisher: Publisher
@@ -58,8 +47,7 @@ export class OutboxPublisher {
   /** Of each partition in the order in which they go out, its own last. */
   readonly #feeds = new Map<Partition, readonly OutboxFeed[]>()
   #pending: Pending[] = []
-  /** What memory has of each group that has had a partition. */
-  readonly #held = new Map<string, { messages: number; bytes: number }>()
+  readonly #room: OutboxRoom
   /** The topics of each send that is not yet answered. */
   readonly #sending = new Set<string>()
   #woken = false
@@ -74,6 +62,7 @@ export class OutboxPublisher {
     this.#clock = clock
     this.#settings = settings
     this.#events = events
+    this.#room = new OutboxRoom(settings.outboxMaxPending)
     this.#pause = { first: settings.backoffMinMs, most: settings.backoffMaxMs }
     this.#away = new AwayTopics(clock, this.#pause, {
       rested: () => this.#pump(),
@@ -92,7 +81,7 @@ export class OutboxPublisher {
   get full(): ReadonlySet<string> {
     const { outboxMaxPending } = this.#settings
     if (this.pending <= outboxMaxPending) return noGroups
-    const pending = new Map([...this.#held].map(([group, { messages }]) => [group, messages]))
+    const pending = this.#room.messages()
     for (const [{ group }, feeds] of this.#feeds)
       for (const { unread } of feeds) pending.set(group.name, (pending.get(group.name) ?? 0) + unread)
     return new Set([...pending].filter(([, messages]) => messages > outboxMaxPending).map(([group]) => group))
@@ -112,8 +101,7 @@ export class OutboxPublisher {
 
   /** The partition is ours: what it inherits, and what its last owner left unpublished, go first. */
   open(partition: Partition, inherited: readonly Inherited[]): void {
-    const { name } = partition.group
-    if (!this.#held.has(name)) this.#held.set(name, { messages: 0, bytes: 0 })
+    this.#room.open(partition)
     this.#feeds.set(
       partition,
       [...inherited, null].map((from) => new OutboxFeed(partition, from)),
@@ -125,7 +113,7 @@ export class OutboxPublisher {
   push(partition: Partition, rows: readonly OutboxRow[]): void {
     const feed = this.#feeds.get(partition)?.at(-1)
     if (feed === undefined) return
-    this.#hold(feed, feed.committed(rows, this.#hasRoomFor(partition)))
+    this.#hold(feed, feed.committed(rows, this.#room.isLeft(partition)))
     this.#fill()
     this.#pump()
   }
@@ -142,30 +130,18 @@ export class OutboxPublisher {
     this.#stopped = true
   }
 
-  #hasRoomFor({ group }: Partition): boolean {
-    const { messages = 0, bytes = 0 } = this.#held.get(group.name) ?? {}
-    return messages < this.#settings.outboxMaxPending && bytes < maxHeldBytes / this.#held.size
-  }
-
   #hold(feed: OutboxFeed, rows: readonly OutboxRow[]): void {
     for (const row of rows) {
       const bytes = heldBytes(row)
-      this.#count(feed, 1, bytes)
+      this.#room.count(feed.partition, 1, bytes)
       this.#pending.push({ feed, row: detachedRow(row), bytes, state: 'waiting' })
     }
-  }
-
-  #count({ partition }: OutboxFeed, messages: number, bytes: number): void {
-    const held = this.#held.get(partition.group.name)
-    if (held === undefined) return
-    held.messages += messages
-    held.bytes += bytes
   }
 
   #keep(stays: (pending: Pending) => boolean): void {
     this.#pending = this.#pending.filter((pending) => {
       if (stays(pending)) return true
-      this.#count(pending.feed, -1, -pending.bytes)
+      this.#room.count(pending.feed.partition, -1, -pending.bytes)
       return false
     })
     if (!this.#away.none) this.#away.keep(new Set(this.#pending.map(({ row }) => row.topic)))
@@ -175,7 +151,7 @@ export class OutboxPublisher {
   #fill(): void {
     if (this.#reading || this.#stopped) return
     for (const [partition, feeds] of this.#feeds) {
-      if (!this.#hasRoomFor(partition)) continue
+      if (!this.#room.isLeft(partition)) continue
       const feed = feeds.find(({ behind }) => behind)
       if (feed === undefined) continue
       // Behind the others, for the next time.
@@ -227,8 +203,12 @@ export class OutboxPublisher {
     this.#woken = true
     queueMicrotask(() => {
       this.#woken = false
-      if (!this.#stopped) for (const [topics, batch] of this.#next()) this.#send(topics, batch)
+      if (!this.#stopped) this.#sendNext()
     })
+  }
+
+  #sendNext(): void {
+    for (const [topics, batch] of nextSends(this.#pending, this.#sending, this.#away)) this.#send(topics, batch)
   }
 
   #send(topics: string, batch: readonly Pending[]): void {
@@ -236,39 +216,6 @@ export class OutboxPublisher {
     for (const pending of batch) pending.state = 'sending'
     const rows = batch.map(({ row }) => row)
     void this.#publisher.send(rows).then((deliveries) => this.#sent(topics, batch, deliveries))
-  }
-
-  /** What may go now, the oldest first, by the topics of its tenants; one send to the same topics at a time. */
-  #next(): ReadonlyMap<string, readonly Pending[]> {
-    const tenants = new Tenants()
-    const ready: { readonly pending: Pending; readonly tenant: Tenant }[] = []
-    for (const pending of this.#pending) {
-      if (pending.state !== 'waiting' && pending.state !== 'sending') continue
-      const tenant = tenants.of(pending)
-      if (tenant.held) continue
-      tenant.held = pending.state === 'sending' || this.#mustWait(pending.row.topic, tenant)
-      if (tenant.held) continue
-      if (!tenant.topics.includes(pending.row.topic)) tenant.topics.push(pending.row.topic)
-      ready.push({ pending, tenant })
-    }
-    const batches = new Map<string, Pending[]>()
-    for (const { pending, tenant } of ready) {
-      const topics = tenant.topics.length === 1 ? pending.row.topic : tenant.topics.join(' ')
-      if (this.#sending.has(topics)) continue
-      const batch = batches.get(topics)
-      if (batch === undefined) batches.set(topics, [pending])
-      else if (batch.length < maxMessagesPerSend) batch.push(pending)
-    }
-    return batches
-  }
-
-  /** While the topic rests, or all there is to it now is on its way. A topic that is away is tried alone. */
-  #mustWait(topic: string, { topics }: Tenant): boolean {
-    const first = topics[0]
-    if (first === undefined && this.#sending.has(topic)) return true
-    if (this.#away.none) return false
-    if (this.#away.rests(topic)) return true
-    return first !== undefined && first !== topic && (this.#away.has(topic) || this.#away.has(first))
   }
 
   #sent(topics: string, batch: readonly Pending[], deliveries: readonly Delivery[]): void {
@@ -378,25 +325,3 @@ export class OutboxPublisher {
 }
 
 const noGroups: ReadonlySet<string> = new Set()
-
-/** In one look at what is pending: nothing further of it goes, and the topics of what may go. */
-type Tenant = { held: boolean; readonly topics: string[] }
-
-/** Tenants of partitions. */
-class Tenants {
-  readonly #tenants = new Map<Partition, Map<string, Tenant>>()
-
-  of({ feed: { partition }, row }: Pending): Tenant {
-    let tenants = this.#tenants.get(partition)
-    if (tenants === undefined) {
-      tenants = new Map()
-      this.#tenants.set(partition, tenants)
-    }
-    let tenant = tenants.get(row.tenant)
-    if (tenant === undefined) {
-      tenant = { held: false, topics: [] }
-      tenants.set(row.tenant, tenant)
-    }
-    return tenant
-  }
-}

@@ -388,8 +388,8 @@ export const mutants: readonly Mutant[] = [
     edits: [
       {
         file: 'supervisors/outbox-publisher.ts',
-        from: 'this.#count(pending.feed, -1, -pending.bytes)',
-        to: 'this.#count(pending.feed, 0, 0)',
+        from: 'this.#room.count(pending.feed.partition, -1, -pending.bytes)',
+        to: 'this.#room.count(pending.feed.partition, 0, 0)',
       },
     ],
   },
@@ -397,8 +397,8 @@ export const mutants: readonly Mutant[] = [
     name: 'messages to other topics overtake those to a topic that is away',
     edits: [
       {
-        file: 'supervisors/outbox-publisher.ts',
-        from: 'if (tenant.held) continue\n      tenant.held = ',
+        file: 'supervisors/outbox-sends.ts',
+        from: 'if (tenant.held) continue\n    tenant.held = ',
         to: 'tenant.held = ',
       },
     ],
