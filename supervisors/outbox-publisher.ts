@@ -14,7 +14,7 @@ import type { Partition } from './partition.ts'
 const maxNamedTopics = 5
 
 export type OutboxEvents = {
-  /** Kafka will never take this message. */
+  /** Kafka will never take this message. Told once, however often recording it is tried. */
   refused(ref: PartitionRef, row: OutboxRow, reason: string): void
   delivered(count: number): void
   /** Everything of this partition up to `position` is out, and its rows may be deleted. */
@@ -244,6 +244,7 @@ export class OutboxPublisher {
         tenant.held = true
       } else if (!tenant.held) {
         if (delivery.kind === 'refused') {
+          this.#events.refused(pending.feed.ref, pending.row, delivery.reason)
           this.#refuse(pending, delivery.reason, 0)
         } else {
           pending.state = 'delivered'
@@ -261,7 +262,6 @@ export class OutboxPublisher {
       if (failures > 0) this.#events.trouble('postgres.refused', null)
     }
     const { feed, row } = pending
-    this.#events.refused(feed.ref, row, reason)
     // Until it is recorded, the row must not be deleted.
     this.#ledger.refuseOutbox(feed.ref, row.position, reason).then(
       () => {

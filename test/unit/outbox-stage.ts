@@ -37,6 +37,8 @@ export class OutboxStage implements Publisher {
   table: OutboxRow[] = []
   /** Everything that Kafka took, copies too. */
   readonly published: string[] = []
+  /** Told to be refused. */
+  readonly refused: string[] = []
   readonly troubles = new Map<string, string>()
   sends = 0
   pageRows = 3
@@ -64,7 +66,7 @@ export class OutboxStage implements Publisher {
       this.clock,
       { backoffMinMs: 100, backoffMaxMs: 1_000, outboxMaxPending: 1_000, ...settings },
       {
-        refused() {},
+        refused: (_ref, { messageId }) => this.refused.push(messageId),
         delivered() {},
         published: (_partition, upTo) => {
           this.table = this.table.filter(({ position }) => isAfter(position, upTo))

@@ -103,6 +103,20 @@ test('a message that Kafka refuses does not stop what waits behind it, however l
   assert.equal(stage.table, [])
 })
 
+test('that Kafka refuses a message is told once, however often recording it fails', async () => {
+  const stage = new OutboxStage()
+  stage.outbox.open(stage.partition, [])
+  await settled()
+  stage.answer = () => ({ kind: 'refused', reason: 'MESSAGE_TOO_LARGE' })
+  stage.refusing = () => Promise.reject(new Error('PostgreSQL is away'))
+  stage.commit(message(1))
+  await stage.clock.pass(5_000)
+  assert.equal([...stage.troubles.keys()], ['postgres.refused'])
+  stage.refusing = () => Promise.resolve()
+  await stage.clock.pass(5_000)
+  assert.equal([stage.refused, stage.outbox.pending, [...stage.troubles]], [['acme 1.0'], 0, []])
+})
+
 test('a topic that is away holds up those alone who publish to it, each in order, and its messages are kept', async () => {
   const stage = new OutboxStage({ outboxMaxPending: 10_000 })
   stage.outbox.open(stage.partition, [])
