@@ -12,7 +12,7 @@ export type SharedFailuresSettings = {
   readonly systemicLimitMs: number
 }
 
-/** Tenants that failed with one SQLSTATE, and when. */
+/** Tenants that failed with one SQLSTATE, and when they did last, longest ago first. */
 type Alike = { since: number; readonly tenants: Map<string, number> }
 
 /** Held because it may not be its own failure; `what` is its kind of message. */
@@ -48,9 +48,12 @@ export class SharedFailures {
     const { sqlstate } = failure
     if (held !== 'no' || sqlstate === undefined) return
     const alike = this.#alike.get(sqlstate) ?? { since: now, tenants: new Map<string, number>() }
-    for (const [tenant, at] of alike.tenants)
-      if (now - at > this.#settings.systemicWindowMs) alike.tenants.delete(tenant)
+    for (const [tenant, at] of alike.tenants) {
+      if (now - at <= this.#settings.systemicWindowMs) break
+      alike.tenants.delete(tenant)
+    }
     if (alike.tenants.size === 0) alike.since = now
+    alike.tenants.delete(mailbox.tenant)
     alike.tenants.set(mailbox.tenant, now)
     this.#alike.set(sqlstate, alike)
   }
@@ -90,11 +93,13 @@ export class SharedFailures {
       return processed >= since ? null : 'nobody else has had the like of it processed since'
     }
     if (few || now - since > this.#settings.systemicLimitMs) return null
-    const healthy = new Set<string>()
-    for (const mailbox of this.#mailboxes())
-      if (mailbox.processedAt > alike.since && !alike.tenants.has(mailbox.tenant)) healthy.add(mailbox.tenant)
     const failing = alike.tenants.size
-    return failing > healthy.size ? `${failing} of ${failing + healthy.size} active tenants fail alike` : null
+    const healthy = new Set<string>()
+    for (const mailbox of this.#mailboxes()) {
+      if (mailbox.processedAt > alike.since && !alike.tenants.has(mailbox.tenant)) healthy.add(mailbox.tenant)
+      if (healthy.size >= failing) return null
+    }
+    return `${failing} of ${failing + healthy.size} active tenants fail alike`
   }
 }
 
