@@ -49,6 +49,10 @@ export class PlatformaticSource implements Source {
   #stopping = false
   #stopped: Promise<void> | undefined
   #joined: (() => void) | undefined
+  /** Heartbeats are answered. */
+  #healthy = true
+  /** It is being asked which topic has a name: not all partitions of one need to. */
+  #asking = false
 
   constructor(options: SourceOptions) {
     const { group, topics, clock, log, sessionTimeoutMs, releaseTimeoutMs, protocol } = options
@@ -126,9 +130,6 @@ export class PlatformaticSource implements Source {
     await joined
   }
 
-  /** Heartbeats are answered. */
-  #healthy = true
-
   stop(): Promise<void> {
     this.#stopped ??= this.#stop()
     return this.#stopped
@@ -146,9 +147,6 @@ export class PlatformaticSource implements Source {
     this.#membership.topicsChanged()
     this.#listener?.topicChanged(topic)
   }
-
-  /** Not all partitions of a topic need to ask. */
-  #asking = false
 
   /** Not by what the fetcher knows, which may be older than what was sought. */
   async #otherTopic(reading: Reading): Promise<void> {

@@ -256,7 +256,7 @@ export class KafkaPublisher implements Publisher {
       this.#finish(partition, sent.messages, { kind: 'delivered' })
       // Sequence numbers wrap around within 31 bits.
       partition.sequence = (partition.sequence + sent.messages.length) % 2_147_483_648
-      partition.most = Math.min(Number.POSITIVE_INFINITY, partition.most * 2)
+      partition.most *= 2
     } else if (verdict === 'failed') {
       // An earlier try of this batch, unanswered, may have arrived: its numbers must not be used again.
       partition.identity = undefined
