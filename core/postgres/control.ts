@@ -74,8 +74,11 @@ export class Control {
   }
 
   async #end(slot: Slot): Promise<void> {
+    const { connection } = slot
     slot.idle?.cancel()
-    await slot.connection?.end()
+    // A statement that comes while it ends would be refused: it goes over a new one.
+    slot.connection = undefined
+    await connection?.end()
   }
 
   async #send<T>(slot: Slot, deadlineMs: number, send: (sql: postgres.Sql) => PromiseLike<T>): Promise<T> {

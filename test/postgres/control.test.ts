@@ -2,12 +2,13 @@
 import { once } from 'node:events'
 import { createServer, type Socket } from 'node:net'
 import * as assert from 'uvu/assert'
-import { systemClock } from '../../core/clock.ts'
+import { type Clock, systemClock } from '../../core/clock.ts'
 import { Control } from '../../core/postgres/control.ts'
 import { codeOf } from '../../core/errors.ts'
 import { TcpProxy } from '../chaos/tcp-proxy.ts'
 import { collecting, collector } from '../garbage.ts'
 import { afterEach, test } from '../harness.ts'
+import { ManualClock } from '../manual-clock.ts'
 import { postgresAddress } from '../services.ts'
 
 const limits = { connectTimeoutMs: 1_000, lockTimeoutMs: 1_000, transactionTimeoutMs: 10_000 }
@@ -17,10 +18,10 @@ afterEach(async () => {
   for (const end of ends.splice(0).reverse()) await end()
 })
 
-function control(port: number): Control {
+function control(port: number, clock: Clock = systemClock): Control {
   const url = new URL(postgresAddress())
   url.host = `127.0.0.1:${port}`
-  const made = new Control({ url: url.href, name: 'test control', limits, clock: systemClock })
+  const made = new Control({ url: url.href, name: 'test control', limits, clock })
   ends.push(() => made.close())
   return made
 }
@@ -48,6 +49,20 @@ async function failureOf(answer: Promise<unknown>): Promise<string> {
   }
   throw new Error('it was answered')
 }
+
+test('a statement that comes while its connection ends for want of use goes over another', async () => {
+  const clock = new ManualClock()
+  const ask = control(Number(new URL(postgresAddress()).port), clock).asking(10_000)
+  const pidOf = async () => (await ask<{ pid: number }[]>`select pg_backend_pid() as pid`)[0]?.pid
+  const first = await pidOf()
+  const minute = clock.pass(60_000)
+  // The timer has rung by then, and the server has not been heard of yet.
+  await new Promise((resolve) => setImmediate(resolve))
+  const second = await pidOf()
+  await minute
+  assert.type(second, 'number')
+  assert.is.not(second, first)
+})
 
 test('a statement on a connection that the other end has forgotten fails in time, and the next goes over a new one', async () => {
   const { hostname, port } = new URL(postgresAddress())
