@@ -254,7 +254,7 @@ export class Ownership {
     return description
   }
 
-  /** design: Kafka's offset where there is one, else what configuration says; 0 for what appeared later. */
+  /** Kafka's offset where there is one, else what configuration says; 0 for what appeared later. */
   async #starts(group: GroupOptions, topic: TopicDescription, known: number, recreated: boolean): Promise<Start[]> {
     const partitions = Array.from({ length: topic.partitions }, (_, partition) => ({ topic: topic.topic, partition }))
     const fresh = partitions.slice(known)

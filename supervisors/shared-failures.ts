@@ -58,7 +58,7 @@ export class SharedFailures {
     this.#alike.set(sqlstate, alike)
   }
 
-  /** Why it is not this tenant's own failure, which then ails until `recovered`; null when it is. */
+  /** Why it is not this tenant's own failure, which then ails until `processed` or `released`; null when it is. */
   shared(suspect: Suspect, now: number): string | null {
     const { mailbox, failure, by, held } = suspect
     const { sqlstate } = failure
