@@ -69,9 +69,9 @@ export class Ownership {
   /** Claims a partition in phase `claiming`. Resolves when it is owned, stopped or gone. */
   async claim(partition: Partition): Promise<void> {
     while (partition.phase === 'claiming') {
+      let owned: Owned | null
       try {
-        await this.#attempt(partition)
-        return
+        owned = await this.#attempt(partition)
       } catch (thrown) {
         if (partition.phase !== 'claiming') return
         if (thrown instanceof TenantryError && stoppingCodes.has(thrown.code)) {
@@ -86,7 +86,12 @@ export class Ownership {
         )
         this.forget(partition.group.name, partition.topic)
         await this.#backOff(partition)
+        continue
       }
+      // Not within the attempt: an error of what follows is a fault of ours, and must not look like one of the claim.
+      if (partition.phase === 'claiming' && owned !== null) this.#events.owned(partition, owned)
+      else if (partition.epoch >= 0) this.#events.inVain(partition)
+      return
     }
   }
 
@@ -96,7 +101,8 @@ export class Ownership {
     return sleep(this.#clock, delay * (0.5 + this.#random.next() / 2))
   }
 
-  async #attempt(partition: Partition): Promise<void> {
+  /** Resolves when the epoch is raised, or the assignment has gone; null: there is nothing to begin with. */
+  async #attempt(partition: Partition): Promise<Owned | null> {
     const { group } = partition
     const insists = partition.claimAttempts >= patience
     let topic = await this.#known(group, partition.topic, insists)
@@ -112,20 +118,20 @@ export class Ownership {
         { ...partition.facts, partitions: topic.partitions },
       )
     }
-    if (partition.phase !== 'claiming') return
+    if (partition.phase !== 'claiming') return null
     partition.topicId = topic.id
     const committed = await this.#committed(partition)
     let owned: Owned | null = null
     while (owned === null) {
       const late = partition.suspect || this.#clock.monotonic() - partition.assignedAt > this.#settings.promptRaiseMs
       if (late) await this.#proveMembership(partition, committed)
-      if (partition.phase !== 'claiming') return
+      if (partition.phase !== 'claiming') return null
       owned = await this.#takeOver(partition, committed)
-      if (partition.phase !== 'claiming') return this.#events.inVain(partition)
+      if (partition.phase !== 'claiming') break
     }
     partition.suspect = false
     partition.claimAttempts = 0
-    this.#events.owned(partition, owned)
+    return owned
   }
 
   /**

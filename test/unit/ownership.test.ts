@@ -16,6 +16,7 @@ function claiming(number: number, describe: (look: number) => TopicDescription) 
   const done: string[] = []
   let looks = 0
   let asking = () => Promise.resolve()
+  let owning = () => {}
   const source = stubSource({
     describe: async () => describe(++looks),
     clusterId: async () => 'cluster',
@@ -46,6 +47,7 @@ function claiming(number: number, describe: (look: number) => TopicDescription) 
       owned: (claimed) => {
         claimed.phase = 'owned'
         done.push(`owned ${claimed.topicId}`)
+        owning()
       },
       inVain: () => {},
       stopped: (claimed, error) => {
@@ -63,8 +65,23 @@ function claiming(number: number, describe: (look: number) => TopicDescription) 
     ask: (answer: () => Promise<void>) => {
       asking = answer
     },
+    own: (then: () => void) => {
+      owning = then
+    },
   }
 }
+
+test('a fault in what begins with a takeover is not taken for one of the claim, which would leave the partition still', async () => {
+  const { ownership, claimed, done, own } = claiming(0, () => ({ topic: 't', id: 'new', partitions: 1 }))
+  own(() => {
+    throw new RangeError('a fault')
+  })
+  let fault = ''
+  await ownership.claim(claimed).catch((thrown: unknown) => {
+    fault = String(thrown)
+  })
+  assert.equal([fault, done], ['RangeError: a fault', ['owned new']])
+})
 
 test('a topic that was recreated while PostgreSQL was asked about it is not taken over under its old id', async () => {
   const { ownership, claimed, done, ask } = claiming(0, (look) => ({
