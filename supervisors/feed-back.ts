@@ -230,11 +230,9 @@ export class FeedBack {
       if (extra) this.#readingExtra = false
       this.#queries--
     }
+    let page: ParkedPage
     try {
-      const page = await ledger.readParked(partition.ref, wanted, bytes)
-      done()
-      this.#readBack(asked, page, most)
-      settled()
+      page = await ledger.readParked(partition.ref, wanted, bytes)
     } catch (thrown) {
       this.#failing = true
       trouble(messageOf(thrown))
@@ -247,7 +245,11 @@ export class FeedBack {
         }
         settled()
       })
+      return
     }
+    done()
+    this.#readBack(asked, page, most)
+    settled()
   }
 
   #readBack(asked: readonly Asked[], { rows, cut }: ParkedPage, most: number): void {

@@ -1,6 +1,6 @@
 import type { Clock } from '../core/clock.ts'
 import { messageOf } from '../core/errors.ts'
-import type { Ledger } from '../core/postgres/ownership.ts'
+import type { Ledger, ReplayedTenant } from '../core/postgres/ownership.ts'
 import type { ParkedPosition } from '../core/postgres/transactions.ts'
 import type { Partition } from './partition.ts'
 
@@ -39,16 +39,18 @@ export class Replays {
 
   async #ask(owned: readonly Partition[]): Promise<void> {
     const { ledger, found, trouble, settled } = this.#options
+    let replayed: readonly ReplayedTenant[] = []
     try {
-      for (const { place, tenant, first } of await ledger.findReplayed(owned.map(({ ref }) => ref))) {
-        const partition = owned[place]
-        if (partition?.phase === 'owned') found(partition, tenant, first)
-      }
+      replayed = await ledger.findReplayed(owned.map(({ ref }) => ref))
       trouble(null)
     } catch (thrown) {
       trouble(messageOf(thrown))
     }
     this.#looking = false
+    for (const { place, tenant, first } of replayed) {
+      const partition = owned[place]
+      if (partition?.phase === 'owned') found(partition, tenant, first)
+    }
     settled()
   }
 }

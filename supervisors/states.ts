@@ -62,17 +62,10 @@ export class States {
     if (first === undefined) return this.#worked(key)
     this.#asking.add(key)
     const runs = wanted.map((mailbox) => mailbox.run)
+    const tenants = wanted.map((mailbox) => mailbox.tenant)
+    let rows: readonly StateRow[]
     try {
-      const tenants = wanted.map((mailbox) => mailbox.tenant)
-      const rows = await this.#ledger.loadStates(first.partition.group.name, first.actor.name, tenants)
-      const byTenant = new Map(rows.map((row) => [row.tenant, row]))
-      this.#worked(key)
-      wanted.forEach((mailbox, i) => {
-        const still = !mailbox.closed && mailbox.waiting === 'state' && mailbox.run === runs[i]
-        if (still) this.#loaded(mailbox, byTenant.get(mailbox.tenant) ?? null)
-      })
-      this.#asking.delete(key)
-      this.#settled()
+      rows = await this.#ledger.loadStates(first.partition.group.name, first.actor.name, tenants)
     } catch (thrown) {
       this.#failing.add(key)
       this.#trouble(messageOf(thrown))
@@ -81,7 +74,16 @@ export class States {
         this.#asking.delete(key)
         this.#settled()
       })
+      return
     }
+    const byTenant = new Map(rows.map((row) => [row.tenant, row]))
+    this.#worked(key)
+    wanted.forEach((mailbox, i) => {
+      const still = !mailbox.closed && mailbox.waiting === 'state' && mailbox.run === runs[i]
+      if (still) this.#loaded(mailbox, byTenant.get(mailbox.tenant) ?? null)
+    })
+    this.#asking.delete(key)
+    this.#settled()
   }
 
   /** It was answered, or nobody waits for an answer any more. */

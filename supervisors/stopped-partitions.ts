@@ -1,7 +1,7 @@
 import type { Clock } from '../core/clock.ts'
 import { messageOf } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
-import type { Ledger } from '../core/postgres/ownership.ts'
+import type { Ledger, Standing } from '../core/postgres/ownership.ts'
 import type { Partition } from './partition.ts'
 
 /** How often it is looked whether an operator has decided. */
@@ -26,7 +26,7 @@ export class StoppedPartitions {
     this.#moved = moved
   }
 
-  /** To be called often; looks now and then, where any has stopped. Resolves when that is done; never rejects. */
+  /** To be called often; looks now and then, where any has stopped. Resolves when that is done. */
   async look(partitions: Iterable<Partition>): Promise<void> {
     const now = this.#clock.monotonic()
     if (this.#looking || now - this.#lookedAt < lookEveryMs) return
@@ -34,17 +34,17 @@ export class StoppedPartitions {
     const stopped = [...partitions].filter(({ phase, topicId }) => phase === 'stopped' && topicId !== '')
     if (stopped.length === 0) return
     this.#looking = true
+    let standing: readonly Standing[] = []
     try {
-      const standing = await this.#ledger.standing(stopped.map(({ ref }) => ref))
-      stopped.forEach((partition, i) => {
-        const epoch = standing[i]?.epoch ?? -1
-        // Below its own, a failover has lost its raise: it is judged anew.
-        if (partition.phase === 'stopped' && epoch >= 0 && epoch !== partition.epoch) this.#moved(partition)
-      })
+      standing = await this.#ledger.standing(stopped.map(({ ref }) => ref))
     } catch (error) {
       this.#log.debug('stopped.not_looked_at', { error: messageOf(error) }, 'It is looked again in a while.')
-    } finally {
-      this.#looking = false
     }
+    this.#looking = false
+    stopped.forEach((partition, i) => {
+      const epoch = standing[i]?.epoch ?? -1
+      // Below its own, a failover has lost its raise: it is judged anew.
+      if (partition.phase === 'stopped' && epoch >= 0 && epoch !== partition.epoch) this.#moved(partition)
+    })
   }
 }
