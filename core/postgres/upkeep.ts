@@ -2,6 +2,7 @@ import type { Clock, Timer } from '../clock.ts'
 import { messageOf } from '../errors.ts'
 import type { Lifecycle } from '../lifecycle.ts'
 import type { Log } from '../log.ts'
+import { textArray } from './array-text.ts'
 import type { Ask } from './control.ts'
 import { serverTime } from './server-time.ts'
 
@@ -66,7 +67,8 @@ export class Upkeep implements Lifecycle {
     const { control, groups, keysMs } = this.#options
     await this.#part(async () => {
       const now = await serverTime(control)
-      const [kept] = await control<[{ ms: number }]>`select sys.fn_keep_keys(${[...groups]}, ${keysMs})::float8 as ms`
+      const [kept] = await control<[{ ms: number }]>`
+        select sys.fn_keep_keys(${textArray(groups)}::text[], ${keysMs})::float8 as ms`
       await this.#roundAt(now, kept.ms)
     })
   }

@@ -1,8 +1,10 @@
 import { randomUUID } from 'node:crypto'
 import postgres from 'postgres'
 import * as assert from 'uvu/assert'
+import { systemClock } from '../../core/clock.ts'
 import type { Facts } from '../../core/errors.ts'
 import { type Log, silentLog } from '../../core/log.ts'
+import { Control } from '../../core/postgres/control.ts'
 import { migrateUp, migrations } from '../../core/postgres/migrate.ts'
 import { Upkeep } from '../../core/postgres/upkeep.ts'
 import { after, before, test } from '../harness.ts'
@@ -16,10 +18,14 @@ const today = 20_800
 
 let database: FreshDatabase
 let sql: postgres.Sql
+/** The daemon's own way to the server: it writes no array by itself, as the driver's pool does. */
+let control: Control
 
 before(async () => {
   database = await freshDatabase()
   sql = postgres(database.url, { max: 4, onnotice() {}, connection: { lock_timeout: 500 } })
+  const limits = { connectTimeoutMs: 10_000, lockTimeoutMs: 500, transactionTimeoutMs: 30_000 }
+  control = new Control({ url: database.url, name: 'test upkeep', limits, clock: systemClock })
   for (const { number, name, sql: text, checksum } of await migrations()) {
     if (number > 10) break
     await sql.unsafe(text)
@@ -32,6 +38,7 @@ before(async () => {
 })
 
 after(async () => {
+  await control.close()
   await sql.end({ timeout: 1 })
   await database.drop()
 })
@@ -173,7 +180,7 @@ test("a key that came long after its id's time is kept for as long as any other"
 
 const upkeepOf = (clock: ManualClock, log: Log, group = 'g', keysDays = 5) =>
   new Upkeep({
-    control: sql,
+    control: control.asking(30_000),
     clock,
     log,
     groups: [group],
