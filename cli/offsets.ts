@@ -1,8 +1,8 @@
-import { userInfo } from 'node:os'
 import { Command, InvalidArgumentError } from 'commander'
 import { TenantryError } from '../core/errors.ts'
 import type { Move, Reset } from '../core/postgres/resets.ts'
 import type { Between, Planned, Wanted } from './offsets/decide.ts'
+import { loginName } from './login-name.ts'
 import type { PartitionOffsets } from './offsets/look.ts'
 import type { To } from './offsets/position.ts'
 import type { Servers } from './offsets/servers.ts'
@@ -189,14 +189,6 @@ function betweenOf({ rerun = false, skip = false, dropParked = false }: ResetFla
 function deciderOf({ reason, by = loginName() }: DecideFlags): Pick<Wanted, 'reason' | 'by'> {
   if (reason.trim() === '' || by.trim() === '') throw usage('--reason and --by want a text.')
   return { reason, by }
-}
-
-function loginName(): string {
-  try {
-    return userInfo().username
-  } catch {
-    return 'unknown'
-  }
 }
 
 function partitionOf(value: string): number {

@@ -1,8 +1,8 @@
-import { userInfo } from 'node:os'
 import type postgres from 'postgres'
 import { TenantryError } from '../../core/errors.ts'
 import { didYouMean } from '../../core/nearest-name.ts'
 import { usingDatabase } from '../database.ts'
+import { loginName } from '../login-name.ts'
 
 /** One that is not closed, as `tenantry breakers list --json` prints it. */
 export type ListedBreaker = {
@@ -68,7 +68,7 @@ export type BreakerRequest = {
 /** Asks the group's daemons to let none of these records go for `lastsMs`. Returns the request's number. */
 export function tripBreaker(url: string, request: BreakerRequest, lastsMs: number): Promise<number> {
   return usingDatabase(url, 'breakers', async (sql) => {
-    const { group, actor, dependency, tenant = '', reason, by = whoIsThis() } = request
+    const { group, actor, dependency, tenant = '', reason, by = loginName() } = request
     await requireGroup(sql, group)
     const [row] = await sql<{ id: string }[]>`
       select sys.fn_trip_breaker(${group}, ${actor}, ${dependency}, ${tenant}, make_interval(secs => ${lastsMs / 1_000}),
@@ -80,7 +80,7 @@ export function tripBreaker(url: string, request: BreakerRequest, lastsMs: numbe
 /** Asks the group's daemons to close these breakers, and ends their trips. Returns the request's number. */
 export function resetBreaker(url: string, request: BreakerRequest): Promise<number> {
   return usingDatabase(url, 'breakers', async (sql) => {
-    const { group, actor, dependency, tenant = '', reason, by = whoIsThis() } = request
+    const { group, actor, dependency, tenant = '', reason, by = loginName() } = request
     await requireGroup(sql, group)
     const [row] = await sql<{ id: string }[]>`
       select sys.fn_reset_breaker(${group}, ${actor}, ${dependency}, ${tenant}, ${reason}, ${by})::text as id`
@@ -134,12 +134,4 @@ async function requireGroup(sql: postgres.Sql, group: string): Promise<void> {
     `No group ${group} has ever read anything with this database${didYouMean(group, groups)}: it has ${groups.join(', ') || 'none'}.`,
     { group },
   )
-}
-
-function whoIsThis(): string {
-  try {
-    return userInfo().username
-  } catch {
-    return 'unknown'
-  }
 }

@@ -1,7 +1,7 @@
-import { userInfo } from 'node:os'
 import type { Command } from 'commander'
 import type postgres from 'postgres'
 import { TenantryError } from '../../core/errors.ts'
+import { loginName } from '../login-name.ts'
 import { data, say, table } from '../output.ts'
 import { checkFilter, type Filter } from './filter.ts'
 import { type FilterFlags, filterOf, letterIds, withFilters } from './flags.ts'
@@ -42,7 +42,7 @@ export type Change = {
 
 /** Throws TENANTRY_USAGE. */
 export function changeOf({ name }: Verb, ids: readonly number[], flags: ChangeFlags): Change {
-  const { reason, by = userInfo().username, dryRun = false, yes = false } = flags
+  const { reason, by = loginName(), dryRun = false, yes = false } = flags
   const chosen = filterOf(flags, flags.deadReason)
   const usage = (message: string) => new TenantryError('TENANTRY_USAGE', `tenantry dlq ${name}: ${message}`)
   if (reason.trim() === '' || by.trim() === '') throw usage('--reason and --by want a text.')

@@ -1,7 +1,10 @@
+import { syncBuiltinESMExports } from 'node:module'
+import os from 'node:os'
 import { PassThrough } from 'node:stream'
 import * as fc from 'fast-check'
 import * as assert from 'uvu/assert'
 import { confirmed } from '../../cli/confirm.ts'
+import { changeOf } from '../../cli/dlq/changing.ts'
 import { time } from '../../cli/dlq/flags.ts'
 import { bytesForJson, indented } from '../../cli/dlq/shown.ts'
 import { jsonSafe, visible } from '../../cli/output.ts'
@@ -82,4 +85,20 @@ test('a time is written as one, or as how long ago', () => {
     '2h later',
   ])
     assert.throws(() => time(text), /A time is wanted/)
+})
+
+test('who has no name on this machine, as in a container, is written down as unknown', () => {
+  const { userInfo } = os
+  const none = () => {
+    throw new Error('uv_os_get_passwd returned ENOENT')
+  }
+  Object.assign(os, { userInfo: none })
+  syncBuiltinESMExports()
+  try {
+    const flags = { reason: 'mended', yes: true }
+    assert.is(changeOf({ name: 'replay', done: 'replayed' }, [1], flags).givenName, 'unknown')
+  } finally {
+    Object.assign(os, { userInfo })
+    syncBuiltinESMExports()
+  }
 })
