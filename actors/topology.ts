@@ -1,8 +1,8 @@
 import { readdir, stat } from 'node:fs/promises'
 import path from 'node:path'
-import { pathToFileURL } from 'node:url'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import type { Catalog } from '../core/catalog.ts'
-import { messageOf, TenantryError } from '../core/errors.ts'
+import { isError, messageOf, TenantryError } from '../core/errors.ts'
 import { type Actor, type Consistency, type Idempotency, isActor, type RetryOptions } from './define-actor.ts'
 import { offerOwnPackages } from './own-packages.ts'
 import { Tables } from './tables.ts'
@@ -92,11 +92,24 @@ async function actorFiles(root: string): Promise<readonly string[]> {
     )
   }
   if (entry.isFile()) return [root]
-  const names = await readdir(root, { recursive: true })
+  const names = await namesIn(root)
   return names
     .filter(isActorFile)
     .map((name) => path.join(root, name))
     .sort(byCodeUnits)
+}
+
+async function namesIn(root: string): Promise<readonly string[]> {
+  try {
+    return await readdir(root, { recursive: true })
+  } catch (error) {
+    throw new TenantryError(
+      'TENANTRY_ACTORS_NOT_FOUND',
+      `${root} cannot be read as the folder of actors: ${messageOf(error)}`,
+      { folder: root },
+      { cause: error },
+    )
+  }
 }
 
 function isActorFile(name: string): boolean {
@@ -117,7 +130,7 @@ async function loadActor(file: string): Promise<Actor> {
   } catch (error) {
     throw new TenantryError(
       'TENANTRY_ACTOR_UNLOADABLE',
-      `${file} cannot be loaded: ${messageOf(error)}`,
+      `${file} cannot be loaded: ${messageOf(error)}${placeOf(error)}`,
       { file },
       { cause: error },
     )
@@ -129,6 +142,19 @@ async function loadActor(file: string): Promise<Actor> {
     `the default export of ${file} is not an actor: use defineActor, or begin the file's name with _ if it holds none`,
     { file },
   )
+}
+
+/**
+ * ` (/app/actors/a.ts:6:4)`: the first place of the user's own in an error's stack, as its message has none. Nothing where
+ * there is none either, such as for a syntax error in JavaScript.
+ */
+function placeOf(error: unknown): string {
+  const stack = isError(error) && typeof error.stack === 'string' ? error.stack : ''
+  for (const [place] of stack.matchAll(/file:\/\/[^\s()]+:\d+:\d+|(?<=^|\(|at )\/[^\n()]+:\d+/gm)) {
+    const file = place.startsWith('file:') ? fileURLToPath(place) : place
+    if (!file.startsWith(`${import.meta.dirname}/`) && !file.includes('/node_modules/')) return ` (${file})`
+  }
+  return ''
 }
 
 function describe(actor: Actor, file: string, index: number): TopologyActor {

@@ -66,8 +66,26 @@ test('a file that cannot be loaded, or holds no actor, is named', async () => {
   assert.match((await refusal('none')).message, /plain\.ts is not an actor/)
 })
 
-test('a folder that is not there is said', async () => {
+test('the place in a file that throws as it is loaded is named, also of a file that it imports', async () => {
+  const anywhere = mkdtempSync(join(tmpdir(), 'tenantry actors-'))
+  try {
+    writeFileSync(join(anywhere, '_thrower.ts'), 'const nothing = JSON.parse("null")\nexport default nothing.name\n')
+    writeFileSync(join(anywhere, 'importer.ts'), "import './_thrower.ts'\n")
+    const { message } = await refusalOf(join(anywhere, 'importer.ts'))
+    assert.match(message, /importer\.ts cannot be loaded: .*name.* \(\/.* actors-.*_thrower\.ts:2:\d+\)$/s)
+    writeFileSync(join(anywhere, 'wrong.ts'), 'export default {\n  receive() {\n    ctx.insert(\n  },\n}\n')
+    if (process.versions['bun'] === undefined)
+      assert.match((await refusalOf(join(anywhere, 'wrong.ts'))).message, /cannot be loaded: .* \(.*wrong\.ts:\d+\)$/s)
+  } finally {
+    rmSync(anywhere, { recursive: true })
+  }
+})
+
+test('a folder that is not there is said, and one that cannot be read', async () => {
   assert.is((await refusal('nowhere')).code, 'TENANTRY_ACTORS_NOT_FOUND')
+  const device = await refusalOf('/dev/null')
+  assert.is(device.code, 'TENANTRY_ACTORS_NOT_FOUND')
+  assert.match(device.message, /\/dev\/null cannot be read/)
 })
 
 test('a declared table that does not exist fails the start with the actor’s file and the nearest name', () => {
