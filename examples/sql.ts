@@ -1,13 +1,13 @@
 import postgres from 'postgres'
 import { z } from 'zod'
 import { exitCodeOf } from '../cli/exit.ts'
-import { data, table, tellError } from '../cli/output.ts'
+import { data, table, tellError, visible } from '../cli/output.ts'
 import { explained } from '../cli/postgres-errors.ts'
 import { loadConfig } from '../core/config/load.ts'
 import { TenantryError } from '../core/errors.ts'
 
-// node tools/up.mjs examples/sql.ts STATEMENT: runs it in the database of DATABASE_URL, for those without psql, and
-// prints its rows.
+// node tools/up.mjs examples/sql.ts STATEMENT: runs it, or several, in the database of DATABASE_URL, for those without
+// psql, and prints its rows.
 
 try {
   const [statement] = process.argv.slice(2)
@@ -16,9 +16,10 @@ try {
   const { config } = loadConfig({ env: process.env, needs: ['postgres'] })
   const sql = postgres(config.postgres.url, { max: 1, onnotice() {} })
   try {
-    const rows = z.array(z.record(z.string(), z.unknown())).parse([...(await explained(run(sql, statement)))])
-    const [first] = rows
-    if (first) data(table([Object.keys(first), ...rows.map((row) => Object.values(row).map(String))]))
+    for (const rows of await explained(run(sql, statement))) {
+      const [first] = rows
+      if (first) data(table([Object.keys(first), ...rows.map((row) => Object.values(row).map(shown))]))
+    }
   } finally {
     await sql.end({ timeout: 5 })
   }
@@ -27,6 +28,14 @@ try {
   process.exitCode = exitCodeOf(error)
 }
 
+/** The rows of each statement. Of one the driver gives its rows, and of several a list of them. */
 async function run(sql: postgres.Sql, statement: string) {
-  return await sql.unsafe(statement)
+  const given: readonly unknown[] = [...(await sql.unsafe(statement))]
+  return z.array(z.array(z.record(z.string(), z.unknown()))).parse(Array.isArray(given[0]) ? given : [given])
+}
+
+function shown(value: unknown): string {
+  if (value instanceof Date) return value.toISOString()
+  if (Buffer.isBuffer(value)) return visible(value.toString())
+  return visible(typeof value === 'string' ? value : JSON.stringify(value))
 }

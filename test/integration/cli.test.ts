@@ -1,9 +1,11 @@
+import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import postgres from 'postgres'
 import * as assert from 'uvu/assert'
 import { z } from 'zod'
@@ -111,6 +113,21 @@ test(
   },
   { timeoutMs: 120_000 },
 )
+
+test('examples/sql.ts runs several statements, and shows what is no text as it is', async () => {
+  const sql = async (statement: string) => {
+    const env = { ...process.env, DATABASE_URL: database.url }
+    const example = fileURLToPath(new URL('../../examples/sql.ts', import.meta.url))
+    return (await promisify(execFile)(process.execPath, [example, statement], { cwd: folder, env })).stdout
+  }
+  assert.is(await sql('create table sent (id integer, what jsonb); create table taken (id integer);'), '')
+  assert.is(
+    await sql(
+      `insert into sent values (1, '{"to":["a"]}') returning what; select id, '2026-01-01Z'::timestamptz at from sent`,
+    ),
+    'what\n{"to":["a"]}\nid  at\n1   2026-01-01T00:00:00.000Z\n',
+  )
+})
 
 test(
   'migrate goes up once, and status says what is missing',
