@@ -8,7 +8,7 @@ import { checkKafkaTools, ensureKafka, kafkaReady } from './setup/kafka.mjs'
 import { takeLock } from './setup/lock.mjs'
 import { ensureNode, readyNode } from './setup/node.mjs'
 import { ensurePackages, packagesReady } from './setup/packages.mjs'
-import { root, toolsFolder } from './setup/paths.mjs'
+import { isWritable, root, toolsFolder } from './setup/paths.mjs'
 import { newMark, RUN_MARK } from './setup/process.mjs'
 import { ensureRedis, redisReady } from './setup/redis.mjs'
 import { say, SetupError } from './setup/say.mjs'
@@ -46,6 +46,10 @@ function ready() {
 
 async function setUp() {
   if (wantsServices()) checkKafkaTools()
+  if (!isWritable(toolsFolder))
+    throw new SetupError(
+      `${toolsFolder} cannot be made or written to, and set-up keeps there what it fetches: let this user write to the checkout, then run again.`,
+    )
   const free = await takeLock(join(toolsFolder, 'lock'), () => say('waiting for another set-up in this checkout …'))
   try {
     if (buildIsLikely()) prepareBuild().catch(() => {})

@@ -1,9 +1,10 @@
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { z } from 'zod'
 import { messageOf, TenantryError } from '../../core/errors.ts'
 import { takeLock } from '../../tools/setup/lock.mjs'
+import { isWritable } from '../../tools/setup/paths.mjs'
 import { allBrokersSeeAll, kafkaServices, type ProxiedListener } from './kafka.ts'
 import { freePorts, isFree } from './ports.ts'
 import { postgresService, postgresUrl, wipePostgres } from './postgres.ts'
@@ -70,12 +71,17 @@ type Layout = z.infer<typeof layoutSchema>
  * Starts what is not running of the cluster in `dir`, and resolves when all of it answers. Calling it again, from this
  * or another program, finds the same servers; one that crashed or never came up is started again, on the data it had.
  * Ports are free ones, and stay the same as long as they are free.
- * Throws TENANTRY_DEV_SERVICE with the end of the log when a server does not come up, TENANTRY_DEV_BROKERS when the
- * folder holds the data of another number of brokers.
+ * Throws TENANTRY_DEV_FOLDER when it cannot write there, TENANTRY_DEV_SERVICE with the end of the log when a server does
+ * not come up, TENANTRY_DEV_BROKERS when the folder holds the data of another number of brokers.
  */
 export async function startServices(options: ServicesOptions): Promise<Services> {
   const dir = resolve(options.dir)
-  mkdirSync(dir, { recursive: true })
+  if (!isWritable(dir))
+    throw new TenantryError(
+      'TENANTRY_DEV_FOLDER',
+      `${dir} cannot be made or written to, and the servers keep their data there: let this user write to it, or name another folder by TENANTRY_DEV_ROOT.`,
+      { folder: dir },
+    )
   await ensurePrograms()
   const free = await takeLock(join(dir, 'lock'))
   try {

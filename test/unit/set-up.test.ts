@@ -89,6 +89,15 @@ test('a machine without Java is told what to install, in one sentence', () => {
   assert.match(stderr, /^Java was not found, .* then run again\.\n$/)
 })
 
+test('a checkout that cannot be written to is named, in one sentence', () => {
+  const { stderr, status } = spawnSync(process.execPath, [up, 'examples/none.ts'], {
+    encoding: 'utf8',
+    env: { ...process.env, TENANTRY_TOOLS: '/dev/null/tools' },
+  })
+  assert.is(status, 1)
+  assert.match(stderr, /^\/dev\/null\/tools cannot be made or written to, .* then run again\.\n$/)
+})
+
 test('what is fetched goes to the cache of whoever has one, else to the checkout; never to where it was started', () => {
   const tools = join(folder, 'tools')
   const script = `import(${JSON.stringify(pathToFileURL(join(checkout, 'tools/setup/paths.mjs')).href)}).then((m) => console.log(m.cacheFolder))`

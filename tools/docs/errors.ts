@@ -235,6 +235,7 @@ const groups: readonly { readonly title: string; readonly intro: string; readonl
     intro: '',
     entries: {
       TENANTRY_DEV_SERVICE: 'A server did not start. The end of its log is shown.',
+      TENANTRY_DEV_FOLDER: 'The folder for the data of the servers cannot be made or written to. It is named.',
       TENANTRY_DEV_SETUP: 'Kafka or Redis could not be fetched. The message above it says why.',
       TENANTRY_DEV_POSTGRES_MISSING: "PostgreSQL's package is not installed for this platform.",
       TENANTRY_DEV_INITDB: 'A new database could not be made.',
