@@ -8,10 +8,11 @@ export async function runCommandLine(): Promise<void> {
   process.stdout.on('error', (error: Error) => {
     process.exit('code' in error && error.code === 'EPIPE' ? 0 : exitCode('failed'))
   })
+  const asJson = process.argv.includes('--json')
   try {
-    await createProgram().parseAsync()
+    await createProgram({ quiet: asJson }).parseAsync()
   } catch (error) {
-    tellError(error, process.argv.includes('--json'))
+    tellError(error, asJson)
     process.exitCode = exitCodeOf(error)
   }
 }

@@ -47,11 +47,13 @@ export function table(rows: readonly (readonly string[])[]): string {
 /** Says what went wrong: its code, the sentence and what to do; as one JSON object where the command was to give JSON. */
 export function tellError(error: unknown, asJson: boolean): void {
   if (error instanceof CommanderError) {
-    // Commander has said it already.
-    if (asJson && error.exitCode !== 0)
+    if (asJson && error.exitCode !== 0) {
+      const message = error.message.replace(/^error: /, '')
       process.stderr.write(
-        `${JSON.stringify({ error: { code: 'TENANTRY_USAGE', message: error.message, exit: exitCode('usage') } })}\n`,
+        `${JSON.stringify({ error: { code: 'TENANTRY_USAGE', message, exit: exitCode('usage') } })}\n`,
       )
+    }
+    // Else commander has said it already.
     return
   }
   const code = error instanceof TenantryError ? error.code : (driverCodes[exitCodeOf(error)] ?? bugCode)

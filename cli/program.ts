@@ -13,8 +13,11 @@ import { topicsCommand } from './topics.ts'
 import { verifyCommand } from './verify.ts'
 import { version } from './version.ts'
 
-/** The command line, without running it. Errors and help are thrown as CommanderError, never exit by themselves. */
-export function createProgram(): Command {
+/**
+ * The command line, without running it. Errors and help are thrown as CommanderError, never exit by themselves; `quiet`:
+ * what is wrong with a command line is not written either.
+ */
+export function createProgram({ quiet = false }: { readonly quiet?: boolean } = {}): Command {
   const program = new Command('tenantry')
     .description('Consumes Kafka for many tenants: each in order, its effects in PostgreSQL exactly once.')
     .version(version(), '-V, --version')
@@ -26,6 +29,7 @@ export function createProgram(): Command {
       `\nExit codes:\n${table(exitCodes.map(({ code, meaning }) => [`  ${String(code).padStart(3)}`, meaning]))}\n`,
     )
 
+  if (quiet) program.configureOutput({ writeErr() {} })
   for (const command of [
     startCommand(),
     devCommand(),

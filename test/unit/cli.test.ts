@@ -73,6 +73,22 @@ test('a wrong command line ends with 2, says what was probably meant, and writes
   }
 })
 
+test('with --json a wrong command line is one JSON object, too', async () => {
+  const cases: readonly (readonly [args: readonly string[], said: RegExp])[] = [
+    [['stuck', '--bogus'], /^unknown option '--bogus'/],
+    [['dlq', 'lst'], /^unknown command 'lst'/],
+    [['dlq', 'show', '0'], /'0' is invalid.*number of a dead letter/],
+    [['dlq'], /^unknown option '--json'/],
+  ]
+  for (const [args, said] of cases) {
+    const result = await run([...args, '--json'])
+    assert.equal([result.code, result.stdout], [2, ''], args.join(' '))
+    const { code, message, exit } = errorOf(result)
+    assert.equal([code, exit], ['TENANTRY_USAGE', 2])
+    assert.match(message, said)
+  }
+})
+
 test('config print gives YAML with origins and no secrets; warnings are not among the data', async () => {
   writeFileSync(
     join(folder, 'printed.yml'),
@@ -180,6 +196,12 @@ test('where no server was started, dev says so on standard error', async () => {
   const addresses = await run(['dev', 'env'], env)
   assert.equal([addresses.code, addresses.stdout], [1, ''])
   assert.match(addresses.stderr, /TENANTRY_DEV_NOT_RUNNING/)
+})
+
+test('where the servers’ data cannot be kept, dev up names the folder', async () => {
+  const { code, stdout, stderr } = await run(['dev', 'up'], { TENANTRY_DEV_ROOT: '/dev/null' })
+  assert.equal([code, stdout], [1, ''])
+  assert.match(stderr, /^\/dev\/null\/\.tenantry\/dev cannot be made or written to, .*\(TENANTRY_DEV_FOLDER\)\n$/)
 })
 
 test('verify without its database ends with 4, and says that it is the database', async () => {
