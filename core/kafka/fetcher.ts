@@ -2,7 +2,7 @@ import { type Broker, type ClusterMetadata, ConnectionPool } from '@platformatic
 import { errorOf } from '../errors.ts'
 import { type Cluster, keyOf, unavailable } from './cluster.ts'
 import { fetch, type FetchedPartition, type FetchPartition, fetchVersions } from './fetch-protocol.ts'
-import { backOffMs, withDeadline } from '../clock.ts'
+import { backOffMs, sleep, withDeadline } from '../clock.ts'
 import { retryMs } from './membership.ts'
 import { poolOptions, type SourceOptions } from './options.ts'
 import type { Reading } from './reading.ts'
@@ -15,13 +15,17 @@ const maxAnswerBytes = 4 * 1024 * 1024
 const maxPartitionBytes = 1024 * 1024
 /** What waits for something new may take this part of all that may be fetched, so that there is room to read meanwhile. */
 const pollShare = 1 / 4
+/** A partition fails so often before that counts as trouble: leaders move within a second or two. */
+const patience = 4
+/** A broker that is cut off from the others answers for partitions that another one leads by now: only looking tells. */
+const maxAgeMs = 30_000
 const offsetOutOfRange = 1
 /** The partition is, for now or for good, not where or what we thought. */
 const stale: ReadonlySet<number> = new Set([3, 5, 6, 9, 56, 74, 75, 78, 100, 103])
 
 export type FetcherOptions = {
   readonly source: SourceOptions
-  readonly cluster: Cluster
+  readonly cluster: Pick<Cluster, 'topology' | 'version'>
   readonly readings: ReadonlyMap<string, Reading>
   /** Something can be delivered. */
   readonly arrived: () => void
@@ -54,10 +58,10 @@ export class Fetcher {
   readonly #options: FetcherOptions
   readonly #reads: Line
   readonly #polls: Line
-  readonly #notBefore = new Map<number, number>()
+  readonly #resting = new Set<number>()
   readonly #failures = new Map<number, number>()
   #topology: ClusterMetadata | undefined
-  #refreshing = false
+  #refreshing: Promise<void> | undefined
   #refreshedAt = Number.NEGATIVE_INFINITY
   #version = 0
   #stopped = false
@@ -71,11 +75,15 @@ export class Fetcher {
     this.#polls = new Line(options)
   }
 
-  /** No broker that we want something of refuses us. One that failed and leads nothing of ours is never asked again. */
+  /**
+   * Nothing that we want is refused, or has no leader. A broker that failed and leads nothing of ours is never asked
+   * again.
+   */
   get healthy(): boolean {
+    const wanted = [...this.#options.readings.values()].filter((reading) => !reading.silent)
+    if (wanted.some(({ failures }) => failures >= patience)) return false
     if (this.#failures.size === 0) return true
     const topology = this.#topology
-    const wanted = [...this.#options.readings.values()].filter((reading) => !reading.silent)
     if (topology === undefined) return wanted.length === 0
     return !wanted.some((reading) => this.#failures.has(leaderOf(reading, topology)))
   }
@@ -117,12 +125,11 @@ export class Fetcher {
   #send(): void {
     const { readings, source } = this.#options
     const now = source.clock.monotonic()
-    const wanted = [...readings.values()].filter(
-      (reading) => !reading.silent && !reading.asked && reading.notBefore <= now,
-    )
+    const wanted = [...readings.values()].filter((reading) => !reading.silent && !reading.asked && !reading.resting)
     if (wanted.length === 0) return
     const topology = this.#topology
-    if (!topology) return void this.#refresh()
+    if (!topology || now - this.#refreshedAt > maxAgeMs) this.#refresh()
+    if (!topology) return
     const byLeader = new Map<number, Reading[]>()
     for (const reading of wanted) {
       const id = topology.topics.get(reading.topic)?.id
@@ -134,8 +141,7 @@ export class Fetcher {
       }
       const leader = leaderOf(reading, topology)
       if (leader < 0 || !topology.brokers.has(leader)) {
-        this.#delay(reading)
-        this.#outdated()
+        this.#misplaced(reading, id === undefined ? 'it does not exist, or we may not see it' : 'it has no leader')
         continue
       }
       const of = byLeader.get(leader)
@@ -145,7 +151,7 @@ export class Fetcher {
     const most = Math.max(aheadBytes, source.maxFetchBytes)
     for (const [node, of] of byLeader) {
       const broker = topology.brokers.get(node)
-      if (!broker || (this.#notBefore.get(node) ?? 0) > now) continue
+      if (!broker || this.#resting.has(node)) continue
       const hungry = Map.groupBy(
         of.filter((reading) => reading.waitingBytes < aheadBytes),
         (reading) => (reading.atEnd ? this.#polls : this.#reads),
@@ -185,7 +191,7 @@ export class Fetcher {
     topology: ClusterMetadata,
     maxBytes: number,
   ): Promise<void> {
-    const { source, cluster } = this.#options
+    const { cluster } = this.#options
     const perPartition = Math.min(maxPartitionBytes, maxBytes)
     const asked = new Map<string, Asked>()
     const partitions: FetchPartition[] = []
@@ -215,10 +221,9 @@ export class Fetcher {
       if (this.#stopped) return
       const failures = (this.#failures.get(node) ?? 0) + 1
       this.#failures.set(node, failures)
-      const ms = backOffMs(failures, retryMs)
-      this.#notBefore.set(node, source.clock.monotonic() + ms)
-      source.clock.after(ms, () => {
-        this.#notBefore.delete(node)
+      this.#resting.add(node)
+      void this.#rest(failures).then(() => {
+        this.#resting.delete(node)
         this.wake()
       })
       this.#options.failed(unavailable(`fetch from broker ${node}`, error))
@@ -254,51 +259,59 @@ export class Fetcher {
   }
 
   #refused(reading: Reading, code: number): void {
+    if (stale.has(code)) return this.#misplaced(reading, `error ${code}`)
     this.#delay(reading)
-    if (code === offsetOutOfRange) return this.#options.outOfRange(reading)
-    if (stale.has(code)) {
-      this.#outdated()
-      // Leaders move within a second or two: that is no trouble yet.
-      if (reading.failures < 4) return
-    }
-    this.#options.failed(unavailable(`fetch ${reading.topic} ${reading.partition}`, new Error(`error ${code}`)))
+    if (code === offsetOutOfRange) this.#options.outOfRange(reading)
+    else this.#told(reading, `error ${code}`)
+  }
+
+  /** It is not where or what we thought. */
+  #misplaced(reading: Reading, reason: string): void {
+    this.#delay(reading)
+    this.#outdated()
+    if (reading.failures >= patience) this.#told(reading, reason)
+  }
+
+  #told({ topic, partition }: Reading, reason: string): void {
+    this.#options.failed(unavailable(`fetch ${topic} ${partition}`, new Error(reason)))
   }
 
   #delay(reading: Reading): void {
-    const { clock } = this.#options.source
     reading.failures += 1
-    const ms = backOffMs(reading.failures, retryMs)
-    reading.notBefore = clock.monotonic() + ms
-    clock.after(ms, () => {
-      // Not by comparing times: a timer may run a moment early, and no other would come.
-      reading.notBefore = 0
+    reading.resting = true
+    void this.#rest(reading.failures).then(() => {
+      reading.resting = false
       this.wake()
     })
   }
 
+  /** By what was known it has failed, and the same broker would take as long again: a look under way is waited for. */
+  async #rest(failures: number): Promise<void> {
+    await sleep(this.#options.source.clock, backOffMs(failures, retryMs))
+    await this.#refreshing
+  }
+
+  /** What is known is looked at anew; whatever else has a leader is read by it meanwhile. */
   #outdated(): void {
-    if (this.#options.source.clock.monotonic() - this.#refreshedAt > retryMs.first) this.#topology = undefined
+    if (this.#options.source.clock.monotonic() - this.#refreshedAt > retryMs.first) this.#refresh()
   }
 
   #refresh(): void {
-    if (this.#refreshing) return
-    this.#refreshing = true
-    const { cluster, source, failed } = this.#options
-    const settle = () => {
-      this.#refreshing = false
+    this.#refreshing ??= this.#look().finally(() => {
+      this.#refreshing = undefined
       this.wake()
+    })
+  }
+
+  async #look(): Promise<void> {
+    const { cluster, source, failed } = this.#options
+    try {
+      this.#topology = await cluster.topology(source.topics)
+      this.#refreshedAt = source.clock.monotonic()
+    } catch (error) {
+      failed(errorOf(error))
+      await sleep(source.clock, 1_000)
     }
-    cluster
-      .topology(source.topics)
-      .then((topology) => {
-        this.#topology = topology
-        this.#refreshedAt = source.clock.monotonic()
-        settle()
-      })
-      .catch((error: unknown) => {
-        failed(errorOf(error))
-        source.clock.after(1_000, settle)
-      })
   }
 }
 

@@ -20,8 +20,8 @@ export class Reading implements TopicPartition {
   revoked = false
   /** Its position is outside the log. */
   outside = false
-  /** Do not fetch before this time. */
-  notBefore = 0
+  /** It has failed, and is fetched again later. */
+  resting = false
   failures = 0
   /** When it last brought something, in the order of answers. */
   served = 0
@@ -62,7 +62,7 @@ export class Reading implements TopicPartition {
     this.#end = -1
     this.#paused = false
     this.outside = false
-    this.notBefore = 0
+    this.resting = false
     this.failures = 0
     this.#drop()
   }
