@@ -102,7 +102,7 @@ export class ConfluentSource implements Source, NativeOwner {
       changed: (topic) => listener.topicChanged(topic),
       failed: (error) => trouble.tell(error),
       answered: () => {
-        if (!this.#fatal) trouble.clear()
+        if (!this.#fatal && this.#quiet.healthy) trouble.clear()
       },
     })
     this.#watch.start()

@@ -28,6 +28,8 @@ export type QuietWatchOptions = {
  */
 export class QuietWatch {
   readonly #options: QuietWatchOptions
+  /** Whoever delivers nothing could be compared with its log, when that was tried last. */
+  healthy = true
   #lookedAt = 0
   #looking = false
 
@@ -46,7 +48,10 @@ export class QuietWatch {
     if (this.#looking || now - this.#lookedAt < quietMs) return
     this.#lookedAt = now
     const quiet = this.#options.partitions.all().filter((partition) => isQuiet(partition, now))
-    if (quiet.length === 0) return
+    if (quiet.length === 0) {
+      this.healthy = true
+      return
+    }
     this.#looking = true
     void this.#compare(quiet).finally(() => {
       this.#looking = false
@@ -58,6 +63,7 @@ export class QuietWatch {
     const before = quiet.map(({ position, token }) => ({ position, token }))
     try {
       const ranges = new Map((await cluster.range(quiet)).map((range) => [keyOf(range), range]))
+      this.healthy = true
       for (const [i, partition] of quiet.entries()) {
         const range = ranges.get(keyOf(partition))
         const moved = partition.position !== before[i]?.position || partition.token !== before[i]?.token
@@ -65,6 +71,7 @@ export class QuietWatch {
           this.#judge(partition, range)
       }
     } catch (error) {
+      this.healthy = false
       failed(errorOf(error))
     }
   }

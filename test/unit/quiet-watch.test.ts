@@ -53,3 +53,35 @@ test('before its log, a position is outside at once; beyond it, only when it sta
   assert.is(beyond.at(-1), '12 outside 0 to 30')
   assert.ok(beyond.slice(0, -1).every((one) => one.includes('fetched anew')))
 })
+
+test('a log that cannot be asked for is trouble until it can, or its partition delivers', async () => {
+  const clock = new ManualClock()
+  const partition = new NativePartition({ topic: 't', partition: 0 })
+  partition.sought = { position: 40, token: 7 }
+  partition.start(clock.monotonic())
+  const said: string[] = []
+  let range = () => Promise.reject<[]>(new Error('no leader'))
+  const watch = new QuietWatch({
+    clock,
+    cluster: { range: () => range() },
+    partitions: { all: () => [partition], get: () => partition },
+    outOfRange() {},
+    refetched() {},
+    stalled() {},
+    failed: ({ message }) => said.push(message),
+  })
+  const look = async () => {
+    await clock.pass(2_000)
+    watch.look()
+    await clock.pass(0)
+    return watch.healthy
+  }
+  assert.is(await look(), false)
+  assert.equal(said, ['no leader'])
+  range = () => Promise.resolve([])
+  assert.is(await look(), true)
+  range = () => Promise.reject<[]>(new Error('no leader'))
+  assert.is(await look(), false)
+  partition.heardAt = clock.monotonic() + 2_000
+  assert.is(await look(), true)
+})
