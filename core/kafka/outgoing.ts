@@ -32,6 +32,8 @@ export class OutgoingPartition {
   /** It has failed, and is tried again later. */
   resting = false
   attempts = 0
+  /** Messages have had all their time in vain, and none was delivered since. */
+  failing = false
   /** What the broker said last, where it was not good. */
   reason = ''
   /** A batch was refused: so many messages a batch, until the culprit has been found. */

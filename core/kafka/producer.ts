@@ -37,6 +37,11 @@ const maxBatchBytes = 512 * 1024
 const maxRequestBytes = 8 * 1024 * 1024
 const maxRequestMs = 15_000
 const retryMs = { first: 20, most: 1_000 } as const
+/**
+ * What goes to a partition that has been of no use for all of a message's time gets this much: who gave it waits as long
+ * for what goes to other partitions.
+ */
+const failingMs = 2_000
 
 /**
  * Sends messages with acks of all replicas, idempotently (a retry is recognised by the broker), placed as Java's producer
@@ -89,6 +94,7 @@ export class KafkaPublisher implements Publisher {
   #enqueue(messages: readonly OutgoingMessage[], topology: ClusterMetadata, deadline: number): Promise<Delivery[]> {
     return new Promise((resolve) => {
       const deliveries: Delivery[] = []
+      const soon = this.#options.clock.monotonic() + failingMs
       let open = messages.length
       for (const [i, message] of messages.entries()) {
         const settle = (delivery: Delivery) => {
@@ -102,8 +108,9 @@ export class KafkaPublisher implements Publisher {
         else if (partition < 0 || partition >= count) {
           settle({ kind: 'refused', reason: `topic ${message.topic} has no partition ${partition}` })
         } else {
-          const queued = { record: message, bytes: recordBytes(message), deadline, settle }
-          this.#queue(message.topic, partition).waiting.push(queued)
+          const to = this.#queue(message.topic, partition)
+          const until = to.failing ? Math.min(deadline, soon) : deadline
+          to.waiting.push({ record: message, bytes: recordBytes(message), deadline: until, settle })
         }
       }
       this.#wake()
@@ -253,6 +260,7 @@ export class KafkaPublisher implements Publisher {
     const verdict = verdictOf(code)
     const reason = message === '' ? nameOf(code) : `${nameOf(code)}: ${message}`
     if (verdict === 'delivered') {
+      partition.failing = false
       this.#finish(partition, sent.messages, { kind: 'delivered' })
       // Sequence numbers wrap around within 31 bits.
       partition.sequence = (partition.sequence + sent.messages.length) % 2_147_483_648
@@ -292,7 +300,9 @@ export class KafkaPublisher implements Publisher {
     if (partition.sent?.unsure) partition.identity = undefined
     const why = partition.reason === '' ? '' : ` (${partition.reason})`
     partition.reason = ''
-    partition.fail(`not delivered within ${this.#deliveryTimeoutMs} ms${why}`)
+    const what = partition.failing ? 'still not delivered' : `not delivered within ${this.#deliveryTimeoutMs} ms`
+    partition.fail(`${what}${why}`)
+    partition.failing = true
   }
 
   #delay(partition: OutgoingPartition): void {
