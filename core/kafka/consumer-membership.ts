@@ -18,7 +18,8 @@ import { instanceFenced, type TopicPartition } from './source.ts'
 /** By topic id, as the group's coordinator names partitions: a recreated topic is another one. */
 type Owned = TopicPartition & { readonly topicId: string; revoking: boolean }
 
-const fenced: readonly string[] = ['UNKNOWN_MEMBER_ID', 'FENCED_MEMBER_EPOCH']
+/** The last one is said of a group that Kafka has forgotten, as all its members were away. */
+const fenced: readonly string[] = ['UNKNOWN_MEMBER_ID', 'FENCED_MEMBER_EPOCH', 'GROUP_ID_NOT_FOUND']
 
 /**
  * A member by KIP-848: the coordinator computes assignments, the member acknowledges them by heartbeat. What it was
@@ -66,6 +67,8 @@ export class ConsumerMembership implements Membership {
 
   /** The coordinator sees it by itself. */
   topicsChanged(): void {}
+
+  topicsSeen(): void {}
 
   release(partitions: readonly TopicPartition[]): void {
     for (const { topic, partition } of partitions) {
@@ -135,7 +138,8 @@ export class ConsumerMembership implements Membership {
       if (this.#stopped) return
       this.#failures += 1
       coordinator.failed(error)
-      if (isOneOf(error, fenced)) this.#lose()
+      // Of one that is not in the group yet it says something else: the group is a classic one, perhaps.
+      if (this.#epoch > 0 && isOneOf(error, fenced)) this.#lose()
       else this.#listener?.failed(failure(error))
     }
   }

@@ -100,6 +100,34 @@ export function groupContract(driver: 'confluent' | 'platformatic', make: MakeSo
       }
     })
 
+    test(`a member of a ${protocol} group that is forgotten while it is frozen joins it anew`, async () => {
+      const name = await stage.topic(1)
+      const group = `contract-${driver}-forgotten-${protocol}`
+      const frozen = await Frozen.start({
+        driver,
+        bootstrap: [...stage.bootstrap],
+        group,
+        topic: name,
+        protocol,
+        sessionTimeoutMs: sessionMs,
+      })
+      try {
+        const assigned = () => frozen.events.filter((event) => event === 'assigned').length
+        await eventually(() => assigned() === 1, { deadlineMs: 20_000, what: 'the partition is assigned' })
+        frozen.freeze()
+        const forget = async () => {
+          await stage.admin.deleteGroups({ groups: [group] })
+          return true
+        }
+        await eventually(forget, { deadlineMs: 30_000, every: 500, what: 'the group is empty, and deleted' })
+        frozen.thaw()
+        await eventually(() => assigned() === 2, { deadlineMs: 30_000, what: 'the partition is assigned anew' })
+        assert.is(await frozen.commit(), 'committed')
+      } finally {
+        await frozen.kill()
+      }
+    })
+
     test(`a static member of a ${protocol} group keeps its partitions over a restart`, async () => {
       const name = await stage.topic(4)
       const first = await stage.owner(4, { topics: [name], protocol, groupInstanceId: 'one' })
