@@ -23,7 +23,7 @@ import {
   type MembershipOptions,
   retryMs,
 } from './membership.ts'
-import type { TopicPartition } from './source.ts'
+import type { TopicDescription, TopicPartition } from './source.ts'
 
 const subscriptionVersion = 3
 const rejoin: readonly string[] = ['REBALANCE_IN_PROGRESS']
@@ -49,6 +49,8 @@ export class ClassicMembership implements Membership {
   #joinWanted = true
   #joining = false
   #failures = 0
+  /** How many partitions of each topic were shared out, where that was our work in this generation. */
+  #shared: ReadonlyMap<string, number> | undefined
 
   constructor(options: MembershipOptions, cluster: Cluster) {
     this.#options = options
@@ -76,6 +78,15 @@ export class ClassicMembership implements Membership {
   topicsChanged(): void {
     this.#joinWanted = true
     this.#wake?.()
+  }
+
+  /**
+   * What the leader did not see when it shared out, or what a static one was told to leave as it was while topics grew in
+   * its absence, is nobody's, and no change of the topics will tell.
+   */
+  topicsSeen(topics: readonly TopicDescription[]): void {
+    const shared = this.#shared
+    if (shared && topics.some(({ topic, partitions }) => shared.get(topic) !== partitions)) this.topicsChanged()
   }
 
   release(partitions: readonly TopicPartition[]): void {
@@ -165,10 +176,12 @@ export class ClassicMembership implements Membership {
     )
     if (this.#ending.signal.aborted) return
     this.#memberId = joined.memberId
-    const leads = joined.leader === joined.memberId && !joined.skipAssignment
-    const assignments = leads
-      ? await this.#assign(joined.members.map((member) => [member.memberId, member.metadata]))
-      : []
+    const leads = joined.leader === joined.memberId
+    this.#shared = leads ? new Map() : undefined
+    const assignments =
+      leads && !joined.skipAssignment
+        ? await this.#assign(joined.members.map((member) => [member.memberId, member.metadata]))
+        : []
     const synced = await syncGroupV5.api.async(
       connection,
       group,
@@ -208,6 +221,7 @@ export class ClassicMembership implements Membership {
       for (const topic of wanted) topics.add(topic)
     }
     const cluster = await this.#cluster.topology([...topics])
+    this.#shared = new Map([...topics].map((topic) => [topic, cluster.topics.get(topic)?.partitionsCount ?? 0]))
     return cooperativeStickyAssigner(this.#memberId, subscriptions, topics, cluster).map(
       ({ memberId, assignments }) => ({
         memberId,

@@ -1,6 +1,6 @@
 import type { Clock } from '../clock.ts'
 import type { GroupCoordinator } from './coordinator.ts'
-import type { TopicPartition } from './source.ts'
+import type { TopicDescription, TopicPartition } from './source.ts'
 
 /** What the group does to a member. Called from the member's own loop. */
 export interface MembershipListener {
@@ -25,6 +25,8 @@ export interface Membership {
   release(partitions: readonly TopicPartition[]): void
   /** A topic has more partitions, or is another one. */
   topicsChanged(): void
+  /** These exist, as far as a look at all topics knows: to be told of every look, as one may lag, and the next not. */
+  topicsSeen(topics: readonly TopicDescription[]): void
   /** Undefined while it is in no group. */
   identity(): MemberIdentity | undefined
   /** Between two generations: a commit may be refused although we are a member. */

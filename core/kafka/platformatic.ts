@@ -104,7 +104,8 @@ export class PlatformaticSource implements Source {
       clock,
       changed: (topic) => this.#topicChanged(topic),
       failed: (error) => trouble.tell(error),
-      answered: () => {
+      answered: (found) => {
+        this.#membership.topicsSeen(found)
         if (fetcher.healthy && this.#healthy) trouble.clear()
       },
     })

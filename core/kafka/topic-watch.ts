@@ -17,8 +17,8 @@ export type TopicWatchOptions = {
   /** A topic's id or partition count is not what it was at the last look. Not called for the first look. */
   readonly changed: (topic: TopicDescription) => void
   readonly failed: (error: Error) => void
-  /** Each look at all topics that was answered. */
-  readonly answered: () => void
+  /** Each look at all topics that was answered, with those that exist. */
+  readonly answered: (topics: readonly TopicDescription[]) => void
 }
 
 /**
@@ -52,6 +52,7 @@ export class TopicWatch {
     this.#timer?.cancel()
     const { cluster, topics, clock, changed, failed, answered } = this.#options
     let healthy = true
+    const found: TopicDescription[] = []
     try {
       for (const topic of topics) {
         const late = clock.after(lateMs, () => {
@@ -60,11 +61,12 @@ export class TopicWatch {
         const now = await cluster.describe(topic).finally(() => late.cancel())
         if (this.#stopped) return
         if (!now) continue
+        found.push(now)
         const before = this.#known.get(topic)
         this.#known.set(topic, now)
         if (before && (before.id !== now.id || before.partitions !== now.partitions)) changed(now)
       }
-      answered()
+      answered(found)
     } catch (error) {
       healthy = false
       if (!this.#stopped && error instanceof Error) failed(error)
