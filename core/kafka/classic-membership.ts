@@ -26,6 +26,8 @@ import {
 import type { TopicDescription, TopicPartition } from './source.ts'
 
 const subscriptionVersion = 3
+/** How often it is asked, while a join waits for its answer, who coordinates. */
+const lookMs = 3_000
 const rejoin: readonly string[] = ['REBALANCE_IN_PROGRESS']
 const fenced: readonly string[] = ['UNKNOWN_MEMBER_ID', 'ILLEGAL_GENERATION', 'FENCED_INSTANCE_ID']
 
@@ -128,9 +130,12 @@ export class ClassicMembership implements Membership {
       try {
         if (this.#joinWanted && this.#revoking.length === 0) {
           const connection = await coordinator.patient()
+          const over = new AbortController()
           this.#joining = true
+          void this.#watch(connection, over.signal)
           await this.#join(connection).finally(() => {
             this.#joining = false
+            over.abort()
           })
         } else await this.#heartbeat(await coordinator.prompt())
         this.#failures = 0
@@ -140,6 +145,16 @@ export class ClassicMembership implements Membership {
         if (this.#ending.signal.aborted) return
         await this.#recover(error)
       }
+    }
+  }
+
+  /** A coordinator that is frozen lets a join wait for all the time that it may take, though another has its place. */
+  async #watch(connection: Connection, over: AbortSignal): Promise<void> {
+    const { clock, coordinator } = this.#options
+    while (!over.aborted) {
+      await sleep(clock, lookMs, over).catch(() => undefined)
+      const moved = !over.aborted && (await coordinator.hasMoved(connection).catch(() => false))
+      if (moved && !over.aborted) connection.socket?.destroy()
     }
   }
 

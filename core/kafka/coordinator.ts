@@ -55,6 +55,12 @@ export class GroupCoordinator {
     return this.#connect(this.#patient)
   }
 
+  /** Whether another broker than that of `connection` coordinates by now. Rejects when nobody says. */
+  async hasMoved(connection: Connection): Promise<boolean> {
+    const { host, port } = await this.#cluster.coordinator(this.#group)
+    return connection.host !== host || connection.port !== port
+  }
+
   /** Writes offsets under `identity`. Never rejects. */
   async commit(identity: MemberIdentity, offsets: readonly PartitionOffset[]): Promise<OffsetCommitReply> {
     try {

@@ -3,7 +3,7 @@
 import { mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { Admin } from '@platformatic/kafka'
+import { Admin, FindCoordinatorKeyTypes } from '@platformatic/kafka'
 import * as assert from 'uvu/assert'
 import { type Services, startServices } from '../../cli/dev/services.ts'
 import { systemClock } from '../../core/clock.ts'
@@ -257,3 +257,33 @@ for (const driver of drivers) {
     )
   }
 }
+
+test(
+  'with platformatic and the classic protocol a member joins in time, though its coordinator freezes meanwhile',
+  async () => {
+    const topic = await freshTopic({ partitions: 3, replicas: 3, kafka: cluster.kafkaAddress })
+    const bootstrap = cluster.kafkaAddress.split(',')
+    const group = 'frozen-join'
+    const admin = new Admin({ clientId: 'brokers', bootstrapBrokers: bootstrap })
+    open.push({ stop: () => admin.close() })
+    const [coordinator] = await admin.findCoordinator({ keyType: FindCoordinatorKeyTypes.GROUP, keys: [group] })
+    const broker = cluster.kafka(coordinator?.nodeId ?? 0)
+    const member = await Member.create((options) => createSource({ ...options, driver: 'platformatic' }), {
+      bootstrap,
+      group,
+      topics: [topic],
+      protocol: 'classic',
+      sessionTimeoutMs: 45_000,
+    })
+    open.push(member)
+    broker.pause()
+    try {
+      void member.start()
+      await eventually(() => member.assignedNow.size === 3, { deadlineMs: 45_000, what: 'all partitions' })
+    } finally {
+      broker.resume()
+      await cluster.kafkaComplete()
+    }
+  },
+  { timeoutMs: 120_000 },
+)
