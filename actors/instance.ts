@@ -35,7 +35,7 @@ export type InstanceThread = {
 const outboxInOffsetMode =
   'an outbox of tenantry’s has sent this message and may send it twice, which offset mode would not see'
 
-const none: ReadonlySet<number> = new Set()
+const none: ReadonlySet<IncomingRecord> = new Set()
 
 /**
  * One mailbox's run: its records strictly one after the other, each answered by one decision, until one fails or the
@@ -51,8 +51,8 @@ export class Instance implements Mailbox, Runner, Taker {
   readonly #loaded: LoadedActor
   readonly #thread: InstanceThread
   readonly #lane: number
-  /** Offsets of records that wait, and whose messages were committed before. */
-  #known: Set<number> | undefined
+  /** Records that wait, and whose messages were committed before. Two may have one offset: what earlier topics left does. */
+  #known: Set<IncomingRecord> | undefined
   readonly #waiting = new Fifo<IncomingRecord>()
   #busy = false
   #ended = false
@@ -106,10 +106,10 @@ export class Instance implements Mailbox, Runner, Taker {
   }
 
   /**
-   * Takes records in offset order, after those it has, to be run when it is this mailbox's turn. `known` are the offsets
-   * of those whose messages were committed before.
+   * Takes records in offset order, after those it has, to be run when it is this mailbox's turn. `known` are those whose
+   * messages were committed before.
    */
-  accept(records: readonly IncomingRecord[], known: ReadonlySet<number> = none): void {
+  accept(records: readonly IncomingRecord[], known: ReadonlySet<IncomingRecord> = none): void {
     if (this.#ended) return
     if (known.size > 0) this.#known = new Set([...(this.#known ?? []), ...known])
     for (const record of records) this.#waiting.push(record)
@@ -319,7 +319,7 @@ export class Instance implements Mailbox, Runner, Taker {
    * together. If the original becomes a dead letter instead, that is a new run, which handles the copy anew.
    */
   #isCopy(record: IncomingRecord, envelope: Envelope): boolean {
-    return this.#known?.delete(record.offset) === true || this.#thread.recent.has(this.#nameInRun(envelope))
+    return this.#known?.delete(record) === true || this.#thread.recent.has(this.#nameInRun(envelope))
   }
 
   #nameInRun(envelope: Envelope): string {

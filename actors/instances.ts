@@ -81,17 +81,17 @@ export class Instances {
     records: readonly IncomingRecord[],
     again: IncomingDispatch['again'],
   ): void {
-    const offsets: number[] = []
+    const askedFor: IncomingRecord[] = []
     const asked: AskedKey[] = []
-    for (const record of records) {
+    records.forEach((record, place) => {
       const key = instance.keyOf(record)
-      if (key === null) continue
-      offsets.push(record.offset)
-      const since = again?.get(record.offset) ?? null
+      if (key === null) return
+      askedFor.push(record)
+      const since = again?.get(place) ?? null
       asked.push({ key, tenant: instance.tenant, group: instance.actor.group, since })
-    }
+    })
     void keys.known(asked).then((known) => {
-      instance.accept(records, new Set(offsets.filter((_, i) => known[i])))
+      instance.accept(records, new Set(askedFor.filter((_, i) => known[i])))
       this.#thread.turns.run()
     })
   }

@@ -32,8 +32,9 @@ export type Dispatch = {
   readonly opening: Opening | null
   readonly records: readonly KafkaRecord[]
   /**
-   * Records that run again, by offset: their messages are known only by a key that was written since the time given;
-   * `everWritten` for dead letters that were brought back, whose key is their own.
+   * Records that run again, by their place among these, as what earlier topics left may have the same offsets: their
+   * messages are known only by a key that was written since the time given; `everWritten` for dead letters that were
+   * brought back, whose key is their own.
    */
   readonly again?: ReadonlyMap<number, string>
 }

@@ -234,7 +234,7 @@ export class Dispatcher {
         if (item === undefined) break
         records.push(item.record)
         const since = copySince(item)
-        if (since !== null) again = (again ?? new Map()).set(item.record.offset, since)
+        if (since !== null) again = (again ?? new Map()).set(records.length - 1, since)
         credit.took(item)
       }
       if (records.length === 0) continue

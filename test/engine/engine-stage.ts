@@ -415,7 +415,7 @@ export class EngineStage {
         for (const { records, again = [] } of dispatches) {
           this.dispatched.push(...records)
           this.sentTo.push(...records.map(({ offset }) => `${worker}:${offset}`))
-          for (const [offset, since] of again) this.again.set(offset, since)
+          for (const [place, since] of again) this.again.set(records[place]?.offset ?? -1, since)
         }
         if (this.mute) return
         if (dispatches.some(({ records }) => records.some(({ offset }) => this.killers.has(offset))))

@@ -46,8 +46,8 @@ type Box = {
   readonly actor: SimulatedActor
   readonly tenant: string
   readonly queue: KafkaRecord[]
-  /** Offsets of copies of what was committed when they came. */
-  readonly copies: Set<number>
+  /** Copies of what was committed when they came. */
+  readonly copies: Set<KafkaRecord>
   /** What this run has done. */
   readonly ids: Set<string>
   chain: Chain
@@ -268,10 +268,10 @@ export class SimulatedWorkers implements Workers {
       return
     }
     box.queue.push(...records)
-    for (const record of box.actor.looksUp ? records : []) {
+    for (const [place, record] of box.actor.looksUp ? records.entries() : []) {
       const { id } = messageIn(record)
-      const since = again?.get(record.offset) ?? null
-      if (known(`${box.actor.group}/${box.tenant}/${id}`, since)) box.copies.add(record.offset)
+      const since = again?.get(place) ?? null
+      if (known(`${box.actor.group}/${box.tenant}/${id}`, since)) box.copies.add(record)
     }
     if (box.actor.serial && box.queue.length > 1) breach(`a serial actor was sent ${box.queue.length} records at once`)
   }
@@ -309,7 +309,7 @@ export class SimulatedWorkers implements Workers {
         const record = box.queue.shift()
         if (record === undefined) break
         const { id, kind } = messageIn(record)
-        if (box.copies.delete(record.offset) || box.ids.has(id)) {
+        if (box.copies.delete(record) || box.ids.has(id)) {
           chaos.mark('a copy that a worker knew')
           const outcome = { kind: 'duplicate' as const, messageId: id, type: kind, traceId: '' }
           decisions.push({ mailbox, run: box.run, offset: record.offset, outcome })

@@ -14,6 +14,7 @@ import type { Facts } from '../../core/errors.ts'
 import { defaultLimits } from '../../core/limits.ts'
 import { type Log, silentLog } from '../../core/log.ts'
 import { messageKey } from '../../core/message-id.ts'
+import type { AskedKey } from '../../core/postgres/keys.ts'
 import type { Decision, Opening } from '../../core/workers.ts'
 import { collecting, collector } from '../garbage.ts'
 import { test } from '../harness.ts'
@@ -311,6 +312,39 @@ test('records that are looked up keep their order, and the answers for a mailbox
 })
 
 function actorOf(
+test('of two records with one offset, as an earlier topic may have left one, each has its own answer', async () => {
+  const asked: AskedKey[] = []
+  const ofM5 = messageKey('m-5').uuid
+  const keys: KnownKeys = {
+    known: (all) => {
+      asked.push(...all)
+      return Promise.resolve(all.map(({ key }) => key.uuid === ofM5))
+    },
+  }
+  const decisions: Decision[] = []
+  const actor: Actor = { ...recorder, dependencies: { outside: { timeoutMs: 1 } } }
+  const instances = new Instances([actor], services, (decision) => decisions.push(decision), {
+    keys,
+    turns: new Turns(still),
+  })
+  const old = { ...record(4, { turns: 0 }), offset: 5 }
+  const again = new Map([[0, 'infinity']])
+  instances.dispatch({ mailbox: 1, run: 1, opening: open(), records: [old, record(5, { turns: 0 })], again })
+  await turns(1)
+  assert.equal(
+    decisions.map(({ outcome }) => [outcome.kind, outcome.messageId]),
+    [
+      ['done', 'm-4'],
+      ['duplicate', 'm-5'],
+    ],
+  )
+  assert.equal(
+    asked.map(({ since }) => since),
+    ['infinity', null],
+    'what was brought back is asked for by its own key, and nothing else is',
+  )
+})
+
   receive: (message: { readonly payload: unknown }, ctx: AnyContext) => unknown,
   schema = anything,
 ): Actor {
