@@ -12,8 +12,8 @@ export type SharedFailuresSettings = {
   readonly systemicLimitMs: number
 }
 
-/** Tenants that failed with one SQLSTATE, and when they did last, longest ago first. */
-type Alike = { since: number; readonly tenants: Map<string, number> }
+/** Tenants of one actor that failed with one SQLSTATE, and when they did last, longest ago first. */
+type Alike = { readonly whose: string; readonly sqlstate: string; since: number; readonly tenants: Map<string, number> }
 
 /** Held because it may not be its own failure; `what` is its kind of message. */
 type Ailing = { readonly sqlstate: string; readonly what: string; readonly since: number }
@@ -24,6 +24,7 @@ type Ailing = { readonly sqlstate: string; readonly what: string; readonly since
  * - an SQLSTATE that is about the database's objects and rights is a message's own fault only when the like of it has
  *   been committed for another tenant since; or when a worker says so, and to few: a message may name what never was
  * - any other is shared when more tenants have failed so, of late, than have had a message processed since the first
+ * What another group's actor makes of the same messages, in tables of its own, says nothing of it.
  */
 export class SharedFailures {
   readonly #settings: SharedFailuresSettings
@@ -47,7 +48,9 @@ export class SharedFailures {
   note({ mailbox, failure, held }: Suspect, now: number): void {
     const { sqlstate } = failure
     if (held !== 'no' || sqlstate === undefined) return
-    const alike = this.#alike.get(sqlstate) ?? { since: now, tenants: new Map<string, number>() }
+    const whose = actorOf(mailbox)
+    const key = alikeKey(whose, sqlstate)
+    const alike = this.#alike.get(key) ?? { whose, sqlstate, since: now, tenants: new Map<string, number>() }
     for (const [tenant, at] of alike.tenants) {
       if (now - at <= this.#settings.systemicWindowMs) break
       alike.tenants.delete(tenant)
@@ -55,7 +58,7 @@ export class SharedFailures {
     if (alike.tenants.size === 0) alike.since = now
     alike.tenants.delete(mailbox.tenant)
     alike.tenants.set(mailbox.tenant, now)
-    this.#alike.set(sqlstate, alike)
+    this.#alike.set(key, alike)
   }
 
   /** Why it is not this tenant's own failure, which then ails until `processed` or `released`; null when it is. */
@@ -64,8 +67,8 @@ export class SharedFailures {
     const { sqlstate } = failure
     if (held !== 'no' || sqlstate === undefined) return null
     const known = this.#ailing.get(mailbox)
-    const ailing = known?.sqlstate === sqlstate ? known : { sqlstate, what: kindOf(suspect.decided), since: now }
-    const reason = this.#reason(ailing, by, now)
+    const ailing = known?.sqlstate === sqlstate ? known : { sqlstate, what: kindOf(suspect), since: now }
+    const reason = this.#reason(ailing, actorOf(mailbox), by, now)
     if (reason !== null) this.#ailing.set(mailbox, ailing)
     return reason
   }
@@ -73,9 +76,10 @@ export class SharedFailures {
   /** A message of this mailbox was processed. */
   processed(mailbox: Mailbox, decided: Suspect['decided'], now: number): void {
     this.#ailing.delete(mailbox)
-    for (const [sqlstate, { tenants }] of this.#alike)
-      if (tenants.delete(mailbox.tenant) && tenants.size === 0) this.#alike.delete(sqlstate)
-    if (this.any) this.#processed.set(kindOf(decided), now)
+    const own = actorOf(mailbox)
+    for (const [key, { whose, tenants }] of this.#alike)
+      if (whose === own && tenants.delete(mailbox.tenant) && tenants.size === 0) this.#alike.delete(key)
+    if (this.any) this.#processed.set(kindOf({ mailbox, decided }), now)
     else this.#processed.clear()
   }
 
@@ -84,25 +88,47 @@ export class SharedFailures {
     return this.#ailing.delete(mailbox) && !this.any
   }
 
-  #reason({ sqlstate, what, since }: Ailing, by: Suspect['by'], now: number): string | null {
-    const alike = this.#alike.get(sqlstate)
-    const few = alike === undefined || alike.tenants.size < fewest
+  #reason({ sqlstate, what, since }: Ailing, whose: string, by: Suspect['by'], now: number): string | null {
+    const alike = this.#alike.get(alikeKey(whose, sqlstate))
     if (concernsAll(sqlstate)) {
-      if (by === 'worker' && few) return null
+      if (by === 'worker' && !this.#fail(fewest, sqlstate, now)) return null
       const processed = this.#processed.get(what) ?? Number.NEGATIVE_INFINITY
       return processed >= since ? null : 'nobody else has had the like of it processed since'
     }
-    if (few || now - since > this.#settings.systemicLimitMs) return null
+    if (alike === undefined || alike.tenants.size < fewest || now - since > this.#settings.systemicLimitMs) return null
     const failing = alike.tenants.size
     const healthy = new Set<string>()
     for (const mailbox of this.#mailboxes()) {
-      if (mailbox.processedAt > alike.since && !alike.tenants.has(mailbox.tenant)) healthy.add(mailbox.tenant)
+      if (mailbox.processedAt > alike.since && !alike.tenants.has(mailbox.tenant) && actorOf(mailbox) === whose)
+        healthy.add(mailbox.tenant)
       if (healthy.size >= failing) return null
     }
     return `${failing} of ${failing + healthy.size} active tenants fail alike`
   }
+
+  /** Whether so many tenants have failed so of late, whatever the actor: a table may be missing to several. */
+  #fail(many: number, sqlstate: string, now: number): boolean {
+    const failing = new Set<string>()
+    for (const alike of this.#alike.values()) {
+      if (alike.sqlstate !== sqlstate) continue
+      for (const [tenant, at] of alike.tenants) {
+        if (now - at <= this.#settings.systemicWindowMs) failing.add(tenant)
+        if (failing.size >= many) return true
+      }
+    }
+    return false
+  }
 }
 
-function kindOf({ actor, result }: Suspect['decided']): string {
-  return `${actor}\n${result.kind === 'skipped' || result.kind === 'parked' ? '' : result.type}`
+/** Two groups may have actors of one name. */
+function actorOf({ partition, actor }: Mailbox): string {
+  return `${partition.group.name}\n${actor.name}`
+}
+
+function alikeKey(whose: string, sqlstate: string): string {
+  return `${whose}\n${sqlstate}`
+}
+
+function kindOf({ mailbox, decided: { result } }: Pick<Suspect, 'mailbox' | 'decided'>): string {
+  return `${actorOf(mailbox)}\n${result.kind === 'skipped' || result.kind === 'parked' ? '' : result.type}`
 }

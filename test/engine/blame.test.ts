@@ -162,6 +162,31 @@ for (const perCommit of [1, 8]) {
   })
 }
 
+for (const [sqlstate, what, most] of [
+  ['42P01', 'a table that one group misses costs it no dead letter', 0],
+  ['23514', 'a constraint that all of one group break costs it two dead letters at most', 2],
+] as const) {
+  test(`${what}, while another has the same messages processed`, async () => {
+    const stage = new EngineStage({ partitions: 2, others: [1] })
+    await stage.assign()
+    const ofOther = ({ outcomes, partitions }: Commit) =>
+      outcomes.some(({ partition, result }) => result.kind === 'done' && partitions[partition]?.ref.group === 'h')
+    stage.answer = (commit) => (ofOther(commit) ? refused('statement', sqlstate) : { kind: 'committed', commit })
+    const some = tenants.slice(0, 20)
+    for (let i = 0; i < 30; i++) {
+      await stage.send(some, 0)
+      if (i === 0) await stage.send(some, 1)
+      await stage.clock.pass(1_000)
+    }
+    assert.ok(stage.deadLetters.length <= most, stage.deadLetters.join())
+    assert.match(stage.reasons.join(), sqlstate)
+    stage.answer = (commit) => ({ kind: 'committed', commit })
+    await stage.clock.pass(30_000)
+    assert.is(stage.committed.length, 31 * some.length)
+    assert.equal(stage.reasons, [])
+  })
+}
+
 test('a constraint that everybody breaks costs two dead letters at most, at a low rate, too', async () => {
   const stage = new EngineStage()
   await stage.assign()
