@@ -47,9 +47,12 @@ export function isServerError(error: unknown): error is Error & {
   return error instanceof Error && error.name === 'PostgresError'
 }
 
+/** What PostgreSQL says of a value that is too large, as for an index. */
+const valueTooLarge = '54000'
+
 /** Whether it is about objects, rights and features of the database (a missing table), rather than about values. */
 export function concernsAll(sqlstate: string): boolean {
-  return /^(0A|28|3D|3F|42|54)/.test(sqlstate)
+  return sqlstate !== valueTooLarge && /^(0A|28|3D|3F|42|54)/.test(sqlstate)
 }
 
 /**

@@ -217,6 +217,16 @@ test('a statement that only one tenant gets wrong is its own failure as soon as 
   assert.equal(stage.reasons, [])
 })
 
+test('a value that is too large for an index is its message’s own fault, also where nobody else sends the like', async () => {
+  const stage = new EngineStage()
+  await stage.assign()
+  stage.answer = poison('t1', refused('statement', '54000', 'index row size 2712 exceeds btree version 4 maximum 2704'))
+  await stage.send(['t1', 't1'])
+  await stage.clock.pass(1_000)
+  assert.equal(stage.committed, ['t1/0:failed', 't1/1:failed'])
+  assert.equal(stage.reasons, [])
+})
+
 test('progress and dead letters do not show that effects can be written', async () => {
   const stage = new EngineStage({ partitions: 2 })
   await stage.assign()
