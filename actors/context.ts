@@ -90,7 +90,7 @@ export class MessageContext implements AnyContext {
 
   get now(): Date {
     this.#mustBeOpen()
-    return this.#time()
+    return new Date(this.#timeMs)
   }
 
   get raw(): Uint8Array {
@@ -181,7 +181,7 @@ export class MessageContext implements AnyContext {
         cause: this.#envelope,
         headers: this.#record.headers,
         causeUuid: this.#canonicalUuid(),
-        now: this.#time(),
+        now: new Date(this.#timeMs),
         derivedId: message.messageId === undefined ? this.#derive('message', this.#published) : '',
       },
       this.#services.limits,
@@ -261,9 +261,12 @@ export class MessageContext implements AnyContext {
     if (!has) throw new TenantryError('TENANTRY_NOT_DECLARED', sentence, { actor: this.#mailbox.actor.name })
   }
 
-  /** A producer that counts microseconds writes a later one than what is made of it could hold. */
-  #time(): Date {
-    return new Date(Math.min(Math.max(0, this.#record.timestamp), afterYear9999 - 1))
+  /**
+   * A producer that counts microseconds writes a later one than what is made of it could hold, or than a dead letter keeps:
+   * brought back, the record has the same.
+   */
+  get #timeMs(): number {
+    return Math.min(Math.max(0, this.#record.timestamp), afterYear9999 - 1)
   }
 
   #controller(): AbortController {
@@ -285,7 +288,7 @@ export class MessageContext implements AnyContext {
       tenant: this.#mailbox.tenant,
       uuid: this.#canonicalUuid(),
       index,
-      time: own < 0 ? this.#record.timestamp : own,
+      time: own < 0 ? this.#timeMs : own,
     })
   }
 

@@ -34,7 +34,7 @@ export function deadLetterSteps(
       ${textArray(letters.map(({ ref }) => ref.group))}::text[], ${textArray(letters.map(({ ref }) => ref.topic))}::text[],
       ${plainArray(letters.map(({ ref }) => ref.topicId))}::uuid[], ${plainArray(letters.map(({ ref }) => ref.partition))}::integer[],
       ${plainArray(records.map(({ offset }) => offset))}::bigint[],
-      ${textArray(records.map(({ timestamp }) => (timestamp >= 0 && timestamp < afterYear9999 ? String(timestamp) : null)))}::bigint[],
+      ${textArray(records.map(({ timestamp }) => (timestamp >= 0 ? String(Math.min(timestamp, afterYear9999 - 1)) : null)))}::bigint[],
       ${textArray(records.map(({ key }) => byteaText(key)))}::bytea[], ${textArray(records.map(({ value }) => byteaText(value)))}::bytea[],
       ${textArray(records.map(({ headers }) => textArray(headers.map(([name]) => byteaText(name)))))}::text[],
       ${textArray(records.map(({ headers }) => textArray(headers.map(([, value]) => byteaText(value)))))}::text[],

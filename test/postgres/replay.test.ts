@@ -5,6 +5,7 @@ import type { KafkaRecord } from '../../core/kafka/source.ts'
 import type { PostgresLane } from '../../core/postgres/lane.ts'
 import type { ParkedRow } from '../../core/postgres/ownership.ts'
 import type { Commit, Outcome, ParkedAt } from '../../core/postgres/transactions.ts'
+import { afterYear9999 } from '../../core/timestamp.ts'
 import { after, before, beforeEach, test } from '../harness.ts'
 import { LaneStage, row, throughFrame } from './lane-stage.ts'
 
@@ -113,6 +114,16 @@ async function checked(outcomes: readonly Outcome[]): Promise<readonly number[]>
   stage.moved(commit)
   return found
 }
+
+test('a record comes back with its time, or the latest that a dead letter keeps', async () => {
+  const times = [0, 1_795_000_000_123, afterYear9999 - 1, 1_790_000_000_000_000, -1]
+  await give(...times.map((timestamp) => letter(randomUUID(), { timestamp })))
+  await replayAll(times.map((_, i) => i + 1))
+  assert.equal(
+    (await parked()).map(({ record }) => record.timestamp),
+    [0, 1_795_000_000_123, afterYear9999 - 1, afterYear9999 - 1, -1],
+  )
+})
 
 test('a dead letter goes back with the bytes that it had, once, and the audit tells', async () => {
   const bytes = Buffer.from([0xff, 0, 0xc3, 0x28])
