@@ -7,7 +7,7 @@ import type { Facts } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
 import { loggableFacts } from '../core/loggable.ts'
 import type { MessageHeaders } from '../core/message-headers.ts'
-import { deriveId, messageKey, timeOfId } from '../core/message-id.ts'
+import { type Derivation, deriveId, messageKey, timeOfId } from '../core/message-id.ts'
 import { afterYear9999 } from '../core/timestamp.ts'
 import { callDependency } from './calls.ts'
 import type { Actor, AnyContext, Call, Outgoing } from './define-actor.ts'
@@ -62,7 +62,8 @@ export class MessageContext implements AnyContext {
   #open = true
   #bytes = 0
   #published = 0
-  #called = 0
+  /** Calls so far, by dependency. */
+  #called: Map<string, number> | undefined
   #served = 0
   #reads = 0
   #uuid = ''
@@ -203,7 +204,12 @@ export class MessageContext implements AnyContext {
         { dependency },
       )
     }
-    const idempotencyKey = this.#derive('call', this.#called++)
+    // By dependency, so that one that a later version of the actor calls first does not take the key of another.
+    this.#called ??= new Map()
+    const index = this.#called.get(dependency) ?? 0
+    this.#called.set(dependency, index + 1)
+    // A copy that its producer sent later has another time than its original, and must call by the same key.
+    const idempotencyKey = this.#derive(`call ${dependency}`, index, 0)
     const mailbox = this.#controller().signal
     const { clock } = this.#services
     try {
@@ -279,7 +285,8 @@ export class MessageContext implements AnyContext {
     return this.#uuid
   }
 
-  #derive(use: 'message' | 'id' | 'call', index: number): string {
+  /** `time` is for a message whose id has none. */
+  #derive(use: Derivation['use'], index: number, time = this.#timeMs): string {
     const own = timeOfId(this.#envelope.message_id)
     return deriveId({
       use,
@@ -288,7 +295,7 @@ export class MessageContext implements AnyContext {
       tenant: this.#mailbox.tenant,
       uuid: this.#canonicalUuid(),
       index,
-      time: own < 0 ? this.#timeMs : own,
+      time: own < 0 ? time : own,
     })
   }
 

@@ -116,7 +116,7 @@ export interface QueryContext {
 export type Call = {
   /** Aborts at the deadline, at the handler's own, and when the mailbox is taken away. */
   readonly signal: AbortSignal
-  /** The same however often the message runs: hand it to the service, as a call may happen twice. */
+  /** The same however often the message runs or is sent: hand it to the service, as a call may happen twice. */
   readonly idempotencyKey: string
 }
 

@@ -64,9 +64,9 @@ function isLowerUuid(id: string): boolean {
   return sum === 40
 }
 
-/** What a derived id is a function of. `use` keeps outgoing messages, `ctx.id` and calls apart. */
+/** What a derived id is a function of. `use` keeps outgoing messages, `ctx.id` and the calls of each dependency apart. */
 export type Derivation = {
-  readonly use: 'message' | 'id' | 'call'
+  readonly use: 'message' | 'id' | `call ${string}`
   readonly group: string
   readonly actor: string
   readonly tenant: string

@@ -16,6 +16,7 @@ import { type Log, silentLog } from '../../core/log.ts'
 import { messageKey } from '../../core/message-id.ts'
 import type { AskedKey } from '../../core/postgres/keys.ts'
 import type { Decision, Opening } from '../../core/workers.ts'
+import { afterYear9999 } from '../../core/timestamp.ts'
 import { collecting, collector } from '../garbage.ts'
 import { test } from '../harness.ts'
 import { anything, slowly } from '../schemas.ts'
@@ -311,7 +312,6 @@ test('records that are looked up keep their order, and the answers for a mailbox
   assert.is(last?.kind === 'done' && last.state?.json, '["m-0","m-2"]', 'a copy leaves no trace in the state')
 })
 
-function actorOf(
 test('of two records with one offset, as an earlier topic may have left one, each has its own answer', async () => {
   const asked: AskedKey[] = []
   const ofM5 = messageKey('m-5').uuid
@@ -345,6 +345,7 @@ test('of two records with one offset, as an earlier topic may have left one, eac
   )
 })
 
+function actorOf(
   receive: (message: { readonly payload: unknown }, ctx: AnyContext) => unknown,
   schema = anything,
 ): Actor {
@@ -409,6 +410,44 @@ test('whatever a handler throws is a failure with a usable text', async () => {
       assert.ok(failure.message.length > 0)
     }
   }
+})
+
+test('calls have the same keys whenever the record was sent, and all has when it is brought back', async () => {
+  const made: string[][] = []
+  const actor: Actor = {
+    ...actorOf(async (_, ctx) => {
+      const key = await ctx.call('api', ({ idempotencyKey }) => idempotencyKey)
+      made.push([key, ctx.id(0), ctx.now.toISOString()])
+    }),
+    dependencies: { api: { timeoutMs: 1_000 } },
+  }
+  const microseconds = 1_790_000_000_000_000
+  for (const timestamp of [1_000, 2_000, microseconds, afterYear9999 - 1]) {
+    const { instances, decided } = running(actor)
+    instances.dispatch({ mailbox: 1, run: 1, opening: open(), records: [{ ...record(0, {}), timestamp }] })
+    await decided(1)
+  }
+  const [first, later, unkept, kept] = made
+  assert.is(new Set(made.map(([key]) => key)).size, 1)
+  assert.is.not(first?.[1], later?.[1])
+  assert.equal(unkept, kept, 'a dead letter keeps no later time')
+})
+
+test('a dependency gets the keys that it had from a version of the actor that called no other', async () => {
+  const keysOf = async (...calls: readonly ('check' | 'charge')[]) => {
+    const keys: string[] = []
+    const receive = async (_: unknown, ctx: AnyContext) => {
+      for (const dependency of calls) keys.push(await ctx.call(dependency, ({ idempotencyKey }) => idempotencyKey))
+    }
+    const dependencies = { check: { timeoutMs: 1_000 }, charge: { timeoutMs: 1_000 } }
+    await outcomeOf({ ...actorOf(receive), dependencies })
+    return keys
+  }
+  const [first, second] = await keysOf('charge', 'charge')
+  assert.is.not(first, second)
+  const [check, ...charges] = await keysOf('check', 'charge', 'charge')
+  assert.equal(charges, [first, second])
+  assert.is.not(check, first)
 })
 
 type Then = (done: (value?: unknown) => void, failed: (error: unknown) => void) => void
