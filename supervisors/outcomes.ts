@@ -254,12 +254,12 @@ export class Outcomes {
 
   /** Ends the run, and writes down what a next owner must know of the record that failed. */
   #repeat(mailbox: Mailbox, item: Item, failed: Failed, attempts: number, delayMs: number): void {
-    const { clock, metrics, push, feedBack, serverTime } = this.#options
+    const { metrics, push, feedBack, serverTime } = this.#options
     this.#withdraw(mailbox, mailbox.decidedCount)
     mailbox.held = null
     mailbox.lastFailure = { offset: item.record.offset, shown: failureShown(failed.failure) }
     if (item.firstFailedAt === 0) item.firstFailedAt = serverTime()
-    push(new Decided(mailbox, item, { ...failed, kind: 'retried', attempts, retryAt: clock.now() + delayMs }))
+    push(new Decided(mailbox, item, { ...failed, kind: 'retried', attempts, retryAt: serverTime() + delayMs }))
     item.attempts = attempts
     if (item.row === null) item.retried = true
     else item.rowWrites++
@@ -281,7 +281,7 @@ export class Outcomes {
 
   #decide(mailbox: Mailbox, result: Decision['outcome']): Decided {
     const decided = mailbox.decide(result)
-    if (result.kind === 'failed') decided.failedAt = this.#options.clock.now()
+    if (result.kind === 'failed') decided.failedAt = this.#options.serverTime()
     return decided
   }
 

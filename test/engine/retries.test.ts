@@ -23,6 +23,7 @@ test('a record that fails four times becomes a dead letter after 8 seconds, befo
   assert.is(letter?.attempts, 3, 'failed before the last')
   assert.is(letter?.retried, true, 'so its kept attempts go')
   assert.is(letter?.firstFailedAt, 1_700_000_000_000 + 86_400_000)
+  assert.is(letter?.failedAt, 1_700_000_000_000 + 86_400_000 + 8_000, 'by the same clock')
 })
 
 test('a record that comes to itself is processed, in order', async () => {
