@@ -119,11 +119,15 @@ export class Breakers {
   }
 
   /**
-   * The dependency has failed the mailbox, of which nothing is under way any more, after others had served it. Returns
+   * The dependency has failed the mailbox, of which nothing is under way any more, after some had served it. Returns
    * how many times in a row, for the pause before it is tried again; 0 when `gate` says how it goes on.
    */
   failed(mailbox: Mailbox, dependency: string, served: readonly string[]): number {
-    this.#served(mailbox, served)
+    // One that has served a call of this message and failed the next has failed it.
+    this.#served(
+      mailbox,
+      served.filter((one) => one !== dependency),
+    )
     const place = placeOf(mailbox, dependency)
     const own = this.#own.get(place)
     const circuit = transition(own, this.#answer('failed', mailbox, own), this.#clock.monotonic(), this.#settings)

@@ -1,5 +1,6 @@
 import * as assert from 'uvu/assert'
 import { type Circuit, type CircuitEvent, transition } from '../../core/circuit-breaker.ts'
+import { Item } from '../../supervisors/item.ts'
 import { OwnCircuits } from '../../supervisors/own-circuits.ts'
 import { ManualClock } from '../manual-clock.ts'
 import { collecting, collector } from '../garbage.ts'
@@ -281,6 +282,18 @@ test('what an operator resets goes on at once', async () => {
   await stage.clock.pass(1_000)
   assert.is(sick.queuedCount, 0)
   assert.is(sicker.queuedCount, 1)
+test('a dependency that serves one call of each message and fails the next opens its breaker, by a probe, too', async () => {
+  const stage = new BreakersStage()
+  const mailbox = stage.mailbox('sick', stage.partition(), 0)
+  const fails = () => stage.breakers.failed(mailbox, 'api', ['api'])
+  assert.equal([fails(), fails(), fails(), fails(), fails()], [1, 2, 3, 4, 0])
+  mailbox.add(new Item({ offset: 0, timestamp: 0, key: null, value: null, headers: [] }, 0, 0))
+  await stage.clock.pass(minute)
+  assert.is(stage.breakers.gate(mailbox), 'probe')
+  assert.is(fails(), 0)
+  assert.is(stage.breakers.gate(mailbox), 'wait')
+})
+
   stage.breakers.reset({ id: 2, group: 'g', actor: 'a', dependency: 'api', tenant: '' })
   await stage.clock.pass(1_000)
   assert.is(sicker.queuedCount, 0)
