@@ -176,7 +176,12 @@ export class Breakers {
   /** The partition was taken over, and an earlier owner has left these. */
   restore(partition: Partition, rows: readonly BreakerRow[]): void {
     const now = this.#clock.monotonic()
-    for (const { tenant, dependency, state, failures, successes, probeAt } of rows) {
+    for (const { actor, tenant, dependency, state, failures, successes, probeAt } of rows) {
+      // Of an earlier version of the actor: nobody would ever ask, and close it.
+      if (!partition.actor.dependencies.includes(dependency)) {
+        this.#host.record(partition, { actor, tenant, dependency, state: 'closed' })
+        continue
+      }
       // Never longer than one is open, whatever the clocks of two machines say.
       const leftMs = Math.max(0, Math.min(probeAt - this.#clock.now(), this.#settings.openMs))
       if (tenant === '') {

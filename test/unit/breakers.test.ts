@@ -213,6 +213,18 @@ test('what an earlier owner left goes on where it was', async () => {
   assert.ok(stage.breakers.quiet)
 })
 
+test('what an earlier owner left of a dependency that the actor does not have any more goes', async () => {
+  const stage = new BreakersStage()
+  const partition = stage.partition()
+  const row = { actor: 'a', dependency: 'old', state: 'open', failures: 5, successes: 0, probeAt: 0 } as const
+  const rows = ['sick', ''].map((tenant) => ({ ...row, tenant }))
+  for (const one of rows) stage.rows.set(`0 ${one.tenant} old`, one)
+  stage.breakers.restore(partition, rows)
+  await stage.clock.pass(minute)
+  assert.equal([[...stage.rows.values()], stage.breakers.open()], [[], []])
+  assert.ok(stage.breakers.quiet)
+})
+
 test('a clock that is wrong keeps no breaker open for longer than one is', async () => {
   const stage = new BreakersStage()
   const partition = stage.partition()
@@ -270,18 +282,6 @@ test('a mailbox with two dependencies waits for each by itself', async () => {
   assert.ok(stage.breakers.quiet)
 })
 
-test('what an operator resets goes on at once', async () => {
-  const stage = new BreakersStage()
-  const partition = stage.partition()
-  stage.serves = (tenant) => !['sick', 'sicker'].includes(tenant)
-  const sick = stage.mailbox('sick', partition)
-  const sicker = stage.mailbox('sicker', partition)
-  await stage.clock.pass(20_000)
-  stage.serves = () => true
-  stage.breakers.reset({ id: 1, group: 'g', actor: 'a', dependency: 'api', tenant: 'sick' })
-  await stage.clock.pass(1_000)
-  assert.is(sick.queuedCount, 0)
-  assert.is(sicker.queuedCount, 1)
 test('a dependency that serves one call of each message and fails the next opens its breaker, by a probe, too', async () => {
   const stage = new BreakersStage()
   const mailbox = stage.mailbox('sick', stage.partition(), 0)
@@ -294,6 +294,18 @@ test('a dependency that serves one call of each message and fails the next opens
   assert.is(stage.breakers.gate(mailbox), 'wait')
 })
 
+test('what an operator resets goes on at once', async () => {
+  const stage = new BreakersStage()
+  const partition = stage.partition()
+  stage.serves = (tenant) => !['sick', 'sicker'].includes(tenant)
+  const sick = stage.mailbox('sick', partition)
+  const sicker = stage.mailbox('sicker', partition)
+  await stage.clock.pass(20_000)
+  stage.serves = () => true
+  stage.breakers.reset({ id: 1, group: 'g', actor: 'a', dependency: 'api', tenant: 'sick' })
+  await stage.clock.pass(1_000)
+  assert.is(sick.queuedCount, 0)
+  assert.is(sicker.queuedCount, 1)
   stage.breakers.reset({ id: 2, group: 'g', actor: 'a', dependency: 'api', tenant: '' })
   await stage.clock.pass(1_000)
   assert.is(sicker.queuedCount, 0)
