@@ -259,6 +259,8 @@ export class Engine {
   }
 
   start(): void {
+    // Before anything is owned: a trip in force keeps the first record, too.
+    this.#outcomes.dependencies.look()
     this.#tick()
   }
 

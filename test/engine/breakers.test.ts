@@ -366,11 +366,20 @@ test('a trip keeps an actor’s records, and a reset lets them go', async () => 
   assert.equal(news(stage), ['breaker.tripped ', 'breaker.reset '])
 })
 
+test('a trip that is in force when a daemon begins keeps the first records, too', async () => {
+  const trip = { id: 1, group: 'g', actor: 'a', dependency: 'api', tenant: '' }
+  const { stage, workers } = begin({ requests: { trips: [trip], resets: [] } })
+  await stage.assign()
+  await stage.send(tenants(20))
+  await stage.clock.pass(10 * second)
+  assert.is(workers.calls.length, 0)
+  assert.is(stage.engine.status().waitingTenants.dependency, 20)
+})
+
 test('a reset lets a tenant go before its time, once', async () => {
-  const { stage, workers } = begin()
   const of = { group: 'g', actor: 'a', dependency: 'api' }
   const old = { id: 1, ...of, tenant: 'sick' }
-  stage.requests = { trips: [], resets: [old] }
+  const { stage, workers } = begin({ requests: { trips: [], resets: [old] } })
   await stage.assign()
   workers.serves = (tenant) => tenant !== 'sick'
   await stage.send(['sick', 'well'])

@@ -104,6 +104,8 @@ export type StageOptions = {
   readonly onForeignOffset?: GroupOptions['onForeignOffset']
   readonly onOutOfRange?: GroupOptions['onOutOfRange']
   readonly settings?: Partial<EngineSettings>
+  /** What operators have asked for when the daemon begins. */
+  readonly requests?: BreakerRequests
   /** Others than those that answer at once. */
   readonly workers?: Workers
 }
@@ -235,6 +237,7 @@ export class EngineStage {
     this.#stateful = stateful
     this.description = { topic, id: '00000000-0000-4000-8000-000000000001', partitions }
     const group: GroupOptions = {
+    this.requests = options.requests ?? this.requests
       name: 'g',
       source: this.#source(),
       actors: [
