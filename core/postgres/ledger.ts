@@ -7,7 +7,7 @@ import { askedOfBreakers, leftBreakers } from './breakers.ts'
 import { readOutbox } from './outbox-pages.ts'
 import { lostOwners, noteLone, releaseOwned } from './owners.ts'
 import { leftRerun } from './resets.ts'
-import { leftRetries } from './retries.ts'
+import { forgetRetries, leftRetries } from './retries.ts'
 import { fencedState, missingProgressState, supersededState } from './sqlstate.ts'
 import {
   type BreakerRequests,
@@ -94,6 +94,8 @@ export class PostgresLedger implements Ledger {
     // One by one: commits take several partitions' locks in another order than this.
     for (const older of await this.#inherits(ref)) {
       const { commit_id } = await this.#inherit(older, ref)
+      // What was to be tried again has gone with its log; what is parked has its attempts with it.
+      await forgetRetries(this.#sql, older, Number.MAX_SAFE_INTEGER)
       inherited.push({ ref: older, commitId: commit_id })
     }
     const row = await this.#raise(ref)

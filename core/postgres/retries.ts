@@ -70,6 +70,17 @@ function end(sql: postgres.Sql, { partitions }: Commit, ended: readonly Outcome[
   return [own(query)]
 }
 
+/** Of records below `offset`. */
+export async function forgetRetries(
+  sql: Ask,
+  { group, topicId, partition }: Omit<PartitionRef, 'topic'>,
+  offset: number,
+): Promise<void> {
+  await sql`
+    delete from sys.retries
+    where group_name = ${group} and topic_id = ${topicId} and partition = ${partition} and record_offset < ${offset}`
+}
+
 /**
  * The failed attempts that earlier owners of a partition have left. Those of records that were passed over, as Kafka had
  * lost them, are nobody's any more.
@@ -79,9 +90,7 @@ export async function leftRetries(
   { group, topicId, partition }: PartitionRef,
   watermark: number,
 ): Promise<RetryRow[]> {
-  await sql`
-    delete from sys.retries
-    where group_name = ${group} and topic_id = ${topicId} and partition = ${partition} and record_offset < ${watermark}`
+  await forgetRetries(sql, { group, topicId, partition }, watermark)
   const rows = await sql<{ record_offset: string; attempts: number; first_failed_at: string }[]>`
     select record_offset::text, attempts, (extract(epoch from first_failed_at) * 1000)::bigint::text as first_failed_at
     from sys.retries

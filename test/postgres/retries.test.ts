@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import * as assert from 'uvu/assert'
 import type { Failure } from '../../core/effects.ts'
 import type { PostgresLane } from '../../core/postgres/lane.ts'
@@ -60,6 +61,26 @@ test('attempts at a record that was passed over are forgotten by the next owner'
   assert.is((await stage.run(lane, [stage.done()])).kind, 'committed')
   assert.equal((await stage.takeOver(stage.partition(0))).watermark > outcome.record.offset, true)
   assert.equal([...(await stage.sql`select * from sys.retries`)], [])
+})
+
+test('attempts at records of a topic that was made anew are forgotten by who takes over what it left', async () => {
+  const [old, heir] = [randomUUID(), randomUUID()]
+  for (const [topicId, count] of [
+    [old, 2],
+    [heir, 1],
+  ] as const) {
+    const starts = Array.from({ length: count }, (_, partition) => ({ group: 'g', topic: 'anew', topicId, partition }))
+    const from = starts.map((ref) => ({ ref, position: 0 }))
+    await stage.ledger.begin('g', 'anew', topicId, 'cluster', count, from)
+  }
+  await stage.sql`
+    insert into sys.retries
+    select 'g', topic_id, partition, 7, 'acme', 'a', '', '', 1, now(), now(), now(), '', '', ''
+    from unnest(${[old, old, heir]}::uuid[], array[0, 1, 0]) as given (topic_id, partition)`
+  const { retries } = await stage.ledger.takeOver({ group: 'g', topic: 'anew', topicId: heir, partition: 0 })
+  assert.is(retries.length, 1)
+  assert.equal([...(await stage.sql`select topic_id from sys.retries`)], [{ topic_id: heir }])
+  await stage.sql`delete from sys.retries`
 })
 
 test('an attempt and the outcome in one commit leave nothing', async () => {
