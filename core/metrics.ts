@@ -5,8 +5,8 @@
 export interface EngineMetrics {
   /** A batch of records arrived from Kafka. */
   recordsConsumed(group: string, topic: string, partition: number, count: number): void
-  /** A group commit of one group has become durable. */
-  committed(group: string, commit: CommitFigures): void
+  /** A commit has become durable, with so much of each group, `elapsedMs` after it was sent. */
+  committed(groups: ReadonlyMap<string, CommitFigures>, elapsedMs: number): void
   /** `count` records were committed `ms` milliseconds after their timestamp. Cheap: called for each record. */
   latency(ms: number, count?: number): void
   /** A commit did not succeed: `fenced`, `duplicates`, `unknown`, `infrastructure`, `again`, `held`, `statement`. */
@@ -25,16 +25,15 @@ export interface EngineMetrics {
   published(count: number): void
 }
 
+/** What a commit had of one group. */
 export type CommitFigures = {
   readonly processed: number
   readonly duplicates: number
   readonly deadLettered: number
   /** Records that an operator or a tombstone let pass. */
-  readonly skipped?: number
+  readonly skipped: number
   /** Key and value bytes of the records. */
   readonly bytes: number
-  /** From sending the commit to its answer. */
-  readonly elapsedMs?: number
 }
 
 /** What is read when somebody asks for the metrics, so that the engine need not keep gauges up to date. */

@@ -72,17 +72,18 @@ export class PrometheusMetrics implements EngineMetrics, Lifecycle {
     this.#add('consumed', { group, topic, partition: String(partition) }, count)
   }
 
-  committed(
-    group: string,
-    { processed, duplicates, deadLettered, skipped = 0, bytes, elapsedMs }: CommitFigures,
-  ): void {
-    this.#add('done', { group, outcome: 'processed' }, processed)
-    this.#add('done', { group, outcome: 'duplicate' }, duplicates)
-    this.#add('done', { group, outcome: 'dead_lettered' }, deadLettered)
-    this.#add('done', { group, outcome: 'skipped' }, skipped)
-    this.#add('commitBytes', { group }, bytes)
-    this.#commitRecords.observeMany(processed + duplicates + deadLettered + skipped, 1)
-    if (elapsedMs !== undefined) this.#commitDuration.observeMany(elapsedMs / 1_000, 1)
+  committed(groups: ReadonlyMap<string, CommitFigures>, elapsedMs: number): void {
+    let records = 0
+    for (const [group, { processed, duplicates, deadLettered, skipped, bytes }] of groups) {
+      this.#add('done', { group, outcome: 'processed' }, processed)
+      this.#add('done', { group, outcome: 'duplicate' }, duplicates)
+      this.#add('done', { group, outcome: 'dead_lettered' }, deadLettered)
+      this.#add('done', { group, outcome: 'skipped' }, skipped)
+      this.#add('commitBytes', { group }, bytes)
+      records += processed + duplicates + deadLettered + skipped
+    }
+    this.#commitRecords.observeMany(records, 1)
+    this.#commitDuration.observeMany(elapsedMs / 1_000, 1)
   }
 
   latency(ms: number, count = 1): void {

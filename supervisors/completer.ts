@@ -1,8 +1,9 @@
 import type { Clock } from '../core/clock.ts'
 import type { Log } from '../core/log.ts'
-import type { EngineMetrics } from '../core/metrics.ts'
+import type { CommitFigures, EngineMetrics } from '../core/metrics.ts'
 import { outboxRows } from '../core/postgres/outbox-rows.ts'
 import type { OutboxRow } from '../core/postgres/ownership.ts'
+import type { Outcome } from '../core/postgres/transactions.ts'
 import type { Failed } from '../core/workers.ts'
 import type { Plan } from './commit-plan.ts'
 import type { Dispatcher } from './dispatcher.ts'
@@ -35,6 +36,8 @@ export type CompleterOptions = {
   readonly feedBack: FeedBack
 }
 
+type Figures = { -readonly [Name in keyof CommitFigures]: CommitFigures[Name] }
+
 /** What follows from a commit: its records leave their mailboxes, which may go on, and its messages go to the outbox. */
 export class Completer {
   readonly #options: CompleterOptions
@@ -47,15 +50,15 @@ export class Completer {
     const { clock, metrics, outcomes, parking, feedBack } = this.#options
     const now = clock.now()
     const monotonic = clock.monotonic()
+    // A lane commits what all groups have, and most commits have one group's.
+    const groups = new Map<string, Figures>()
     plan.partitions.forEach(({ partition, progress }, index) => {
+      const { name } = partition.group
+      if (!groups.has(name)) groups.set(name, { processed: 0, duplicates: 0, deadLettered: 0, skipped: 0, bytes: 0 })
       partition.committed(plan.commit.id, progress, monotonic)
       if (partition.published === plan.commit.partitions[index]?.published) partition.published = null
       partition.recorded(plan.commit.partitions[index]?.breakers ?? [])
     })
-    let processed = 0
-    let duplicates = 0
-    let deadLettered = 0
-    let bytes = 0
     plan.batch.forEach((decided, i) => {
       const { mailbox, record } = decided
       const result = plan.commit.outcomes[i]?.result ?? decided.result
@@ -63,13 +66,9 @@ export class Completer {
         if (result.kind === 'parked' || decided.row !== null) parking.written(mailbox, decided.item)
         return
       }
-      if (result.kind === 'done') processed++
-      else if (result.kind === 'duplicate') duplicates++
-      else if (result.kind === 'failed') {
-        deadLettered++
-        this.#givenUp(decided, result)
-      }
-      bytes += decided.item.ownBytes
+      const figures = groups.get(mailbox.partition.group.name)
+      if (figures !== undefined) count(figures, result.kind, decided.item.ownBytes)
+      if (result.kind === 'failed') this.#givenUp(decided, result)
       if (record.timestamp > 0) metrics.latency(now - record.timestamp)
       // A producer whose clock is ahead would hide what comes to wait after it.
       const written = Math.min(record.timestamp, now)
@@ -83,8 +82,7 @@ export class Completer {
       this.#committedOldest(mailbox)
     })
     for (const { partition } of plan.partitions) parking.advance(partition)
-    const group = plan.partitions[0]?.partition.group.name ?? ''
-    metrics.committed(group, { processed, duplicates, deadLettered, bytes, elapsedMs })
+    metrics.committed(groups, elapsedMs)
     this.#publish(plan)
   }
 
@@ -135,4 +133,12 @@ export class Completer {
     }
     for (const [partition, rows] of published) outbox.push(partition, rows)
   }
+}
+
+function count(figures: Figures, kind: Exclude<Outcome['result']['kind'], 'retried' | 'parked'>, bytes: number): void {
+  if (kind === 'done') figures.processed++
+  else if (kind === 'duplicate') figures.duplicates++
+  else if (kind === 'failed') figures.deadLettered++
+  else figures.skipped++
+  figures.bytes += bytes
 }

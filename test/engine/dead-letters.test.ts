@@ -58,6 +58,22 @@ test('a dead letter goes out after its commit, among the other messages of its t
   assert.match(Buffer.from(failedAt).toString(), /^2023-11-15T22:13:2\d\.\d{3}Z$/, 'by PostgreSQL’s clock')
 })
 
+test('what a commit has of two groups is counted for each', async () => {
+  const stage = new EngineStage({ partitions: 2, others: [1] })
+  await stage.assign()
+  stage.silent.add('acme')
+  await stage.send(['acme', 'acme'], 0)
+  await stage.send(['acme', 'acme', 'acme'], 1)
+  stage.failsAt = 2
+  stage.speak()
+  await stage.clock.pass(0)
+  assert.equal(stage.sizes, [5])
+  const sums = Object.groupBy(stage.counted, ([group]) => group)
+  const of = (group: string) =>
+    (sums[group] ?? []).map(([, { processed, deadLettered }]) => processed * 10 + deadLettered).filter((sum) => sum > 0)
+  assert.equal([of('g'), of('h')], [[20], [21]])
+})
+
 test('a dead letter that Kafka refuses is said to be so, and is no message any more', async () => {
   const stage = new EngineStage({ settings: { deadLetterTopic: 'dead' } })
   stage.failsAt = 0

@@ -12,7 +12,7 @@ import type {
 } from '../../core/kafka/source.ts'
 import type { Log } from '../../core/log.ts'
 import type { MessageKey } from '../../core/message-key.ts'
-import { silentMetrics } from '../../core/metrics.ts'
+import { type CommitFigures, silentMetrics } from '../../core/metrics.ts'
 import type {
   BreakerRequests,
   Ledger,
@@ -127,6 +127,8 @@ export class EngineStage {
   readonly sizes: number[] = []
   readonly lines: { event: string; fields: object; sentence: string }[] = []
   readonly fatal: TenantryError[] = []
+  /** What metrics were told of each commit, by group. */
+  readonly counted: (readonly [group: string, figures: CommitFigures])[] = []
   readonly paused = new Set<number>()
   /** Records as workers were sent them, and to which worker, as `worker:offset`. */
   readonly dispatched: KafkaRecord[] = []
@@ -235,9 +237,9 @@ export class EngineStage {
     const { partitions = 1, others = [], threads = 1, stateful = false, calls = false } = options
     this.#others = others
     this.#stateful = stateful
+    this.requests = options.requests ?? this.requests
     this.description = { topic, id: '00000000-0000-4000-8000-000000000001', partitions }
     const group: GroupOptions = {
-    this.requests = options.requests ?? this.requests
       name: 'g',
       source: this.#source(),
       actors: [
@@ -261,7 +263,7 @@ export class EngineStage {
       clock: this.clock,
       random: { next: () => 0.5, uuid: () => `commit-${uuids++}` },
       log: this.#log(),
-      metrics: silentMetrics,
+      metrics: { ...silentMetrics, committed: (groups) => void this.counted.push(...groups) },
       groups: [group, { ...group, name: 'h' }],
       workers: options.workers ?? this.#workers(threads),
       lanes: [this.#lane()],

@@ -95,8 +95,16 @@ test('counters count per batch', async () => {
   const metrics = created()
   metrics.recordsConsumed('g', 't', 3, 500)
   metrics.recordsConsumed('g', 't', 3, 20)
-  metrics.committed('g', { processed: 10, duplicates: 2, deadLettered: 1, skipped: 4, bytes: 1_000, elapsedMs: 7 })
-  metrics.committed('g', { processed: 5, duplicates: 0, deadLettered: 0, bytes: 500 })
+  const some = { processed: 10, duplicates: 2, deadLettered: 1, skipped: 4, bytes: 1_000 }
+  const more = { processed: 5, duplicates: 0, deadLettered: 0, skipped: 0, bytes: 500 }
+  metrics.committed(new Map([['g', some]]), 7)
+  metrics.committed(
+    new Map([
+      ['g', more],
+      ['h', { ...more, processed: 1 }],
+    ]),
+    7,
+  )
   metrics.commitFailed('g', 'unknown')
   metrics.fenced('g')
   metrics.tookOver('g')
@@ -110,11 +118,14 @@ test('counters count per batch', async () => {
     'tenantry_records_done_total{group="g",outcome="dead_lettered"}': 1,
     'tenantry_records_done_total{group="g",outcome="skipped"}': 4,
     'tenantry_commit_bytes_total{group="g"}': 1_500,
+    'tenantry_records_done_total{group="h",outcome="processed"}': 1,
+    'tenantry_commit_bytes_total{group="h"}': 500,
     tenantry_commit_records_count: 2,
-    tenantry_commit_records_sum: 22,
-    'tenantry_commit_records_bucket{le="5"}': 1,
+    tenantry_commit_records_sum: 23,
+    'tenantry_commit_records_bucket{le="5"}': 0,
+    'tenantry_commit_records_bucket{le="10"}': 1,
     'tenantry_commit_records_bucket{le="50"}': 2,
-    tenantry_commit_duration_seconds_count: 1,
+    tenantry_commit_duration_seconds_count: 2,
     'tenantry_commit_failures_total{group="g",reason="unknown"}': 1,
     'tenantry_partition_fences_total{group="g"}': 1,
     'tenantry_partition_takeovers_total{group="g"}': 1,
@@ -200,6 +211,6 @@ test("the supervisor's event loop is watched while it runs", async () => {
 
 test('the silent metrics take everything', () => {
   silentMetrics.recordsConsumed('g', 't', 0, 1)
-  silentMetrics.committed('g', { processed: 1, duplicates: 0, deadLettered: 0, bytes: 1 })
+  silentMetrics.committed(new Map(), 1)
   silentMetrics.latency(1)
 })
