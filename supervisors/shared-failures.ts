@@ -76,9 +76,8 @@ export class SharedFailures {
   /** A message of this mailbox was processed. */
   processed(mailbox: Mailbox, decided: Suspect['decided'], now: number): void {
     this.#ailing.delete(mailbox)
-    const own = actorOf(mailbox)
     for (const [key, { whose, tenants }] of this.#alike)
-      if (whose === own && tenants.delete(mailbox.tenant) && tenants.size === 0) this.#alike.delete(key)
+      if (whose === actorOf(mailbox) && tenants.delete(mailbox.tenant) && tenants.size === 0) this.#alike.delete(key)
     if (this.any) this.#processed.set(kindOf({ mailbox, decided }), now)
     else this.#processed.clear()
   }
