@@ -111,8 +111,8 @@ export class SharedFailures {
     for (const alike of this.#alike.values()) {
       if (alike.sqlstate !== sqlstate) continue
       for (const [tenant, at] of alike.tenants) {
-        if (now - at <= this.#settings.systemicWindowMs) failing.add(tenant)
-        if (failing.size >= many) return true
+        if (now - at > this.#settings.systemicWindowMs) alike.tenants.delete(tenant)
+        else if (failing.add(tenant).size >= many) return true
       }
     }
     return false
