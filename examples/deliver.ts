@@ -8,7 +8,15 @@ import { silentLog } from '../core/log.ts'
 /** Sends messages to the Kafka of KAFKA_BROKERS, and resolves when it has taken all of them. */
 export async function deliver(messages: readonly OutgoingMessage[]): Promise<void> {
   const { config } = loadConfig({ env: process.env, needs: ['kafka'] })
-  const publisher = new KafkaPublisher({ ...connectionOf(config), clock: systemClock, log: silentLog })
+  const { deliveryTimeoutMs } = config.producer
+  const publisher = new KafkaPublisher({
+    ...connectionOf(config),
+    clock: systemClock,
+    log: silentLog,
+    deliveryTimeoutMs,
+  })
+  // While it waits for Kafka, the event loop has nothing else to wait for, and the process would end without a word.
+  const keepAlive = setInterval(() => {}, 60_000)
   try {
     for (const result of await publisher.send(messages))
       if (result.kind !== 'delivered')
@@ -18,5 +26,6 @@ export async function deliver(messages: readonly OutgoingMessage[]): Promise<voi
         )
   } finally {
     await publisher.stop()
+    clearInterval(keepAlive)
   }
 }

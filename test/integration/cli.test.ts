@@ -1,4 +1,4 @@
-import { execFile } from 'node:child_process'
+import { execFile, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
@@ -113,6 +113,18 @@ test(
   },
   { timeoutMs: 120_000 },
 )
+
+test('examples/send.ts says that Kafka is away, when it has waited for it', async () => {
+  const env = { ...process.env, KAFKA_BROKERS: '127.0.0.1:1', TENANTRY_PRODUCER__DELIVERY_TIMEOUT: '1s' }
+  const example = fileURLToPath(new URL('../../examples/send.ts', import.meta.url))
+  const { status, stdout, stderr } = spawnSync(process.execPath, [example, 'greetings.v1', 'acme', 'greet', '{}'], {
+    cwd: folder,
+    env,
+    encoding: 'utf8',
+  })
+  assert.equal([status, stdout], [1, ''])
+  assert.match(stderr, /^Kafka has not taken a message: .*127\.0\.0\.1:1.*\(TENANTRY_NOT_DELIVERED\)\n$/)
+})
 
 test('examples/sql.ts runs several statements, and shows what is no text as it is', async () => {
   const sql = async (statement: string) => {
