@@ -1,12 +1,15 @@
 import * as assert from 'uvu/assert'
 import { test } from '../harness.ts'
 import { eventually } from '../services.ts'
-import { Frozen } from './frozen.ts'
+import { Frozen, type FrozenOptions } from './frozen.ts'
 import { type MakeSource, Member } from './member.ts'
 import { numbers, sessionMs, type Stage } from './stage.ts'
 
 /** How a source is a member of its group, by both protocols, and how it takes a broker that goes away. */
 export function groupContract(driver: 'confluent' | 'platformatic', make: MakeSource, stage: Stage): void {
+  const elsewhere = (of: Pick<FrozenOptions, 'group' | 'topic' | 'protocol'>) =>
+    Frozen.start({ ...of, driver, bootstrap: [...stage.bootstrap], sessionTimeoutMs: sessionMs })
+
   for (const protocol of ['consumer', 'classic'] as const) {
     test(`members of a ${protocol} group share partitions, give them up when asked, and get them back`, async () => {
       const name = await stage.topic(6)
@@ -72,14 +75,7 @@ export function groupContract(driver: 'confluent' | 'platformatic', make: MakeSo
     test(`a member of a ${protocol} group that was frozen past its session is not a member, and loses what it had`, async () => {
       const name = await stage.topic(1)
       const group = `contract-${driver}-frozen-${protocol}`
-      const frozen = await Frozen.start({
-        driver,
-        bootstrap: [...stage.bootstrap],
-        group,
-        topic: name,
-        protocol,
-        sessionTimeoutMs: sessionMs,
-      })
+      const frozen = await elsewhere({ group, topic: name, protocol })
       try {
         await eventually(() => frozen.events.includes('assigned'), {
           deadlineMs: 20_000,
@@ -103,14 +99,7 @@ export function groupContract(driver: 'confluent' | 'platformatic', make: MakeSo
     test(`a member of a ${protocol} group that is forgotten while it is frozen joins it anew`, async () => {
       const name = await stage.topic(1)
       const group = `contract-${driver}-forgotten-${protocol}`
-      const frozen = await Frozen.start({
-        driver,
-        bootstrap: [...stage.bootstrap],
-        group,
-        topic: name,
-        protocol,
-        sessionTimeoutMs: sessionMs,
-      })
+      const frozen = await elsewhere({ group, topic: name, protocol })
       try {
         const assigned = () => frozen.events.filter((event) => event === 'assigned').length
         await eventually(() => assigned() === 1, { deadlineMs: 20_000, what: 'the partition is assigned' })
